@@ -1,0 +1,1 @@
+"""Cellbrook: an image in, one labelled region a cell out."""

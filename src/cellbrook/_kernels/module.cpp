@@ -1,0 +1,11 @@
+// The extension module: each kernel file registers its own functions.
+#include <nanobind/nanobind.h>
+
+namespace nb = nanobind;
+
+void register_diffuse(nb::module_& m);
+
+NB_MODULE(_native, m) {
+    m.doc() = "Compiled kernels of Cellbrook. Called through cellbrook.dynamics, metrics and export.";
+    register_diffuse(m);
+}

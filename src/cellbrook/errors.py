@@ -1,0 +1,62 @@
+"""Every error that Cellbrook raises on purpose.
+
+::
+
+    CellbrookError
+    ├── UsageError (ValueError)          options that contradict each other or do not fit the image
+    │   └── AmbiguousAxesError           axes that metadata does not settle; lists the candidates
+    ├── ImageError (ValueError)          an image that is unreadable, truncated, empty or of an unknown kind
+    ├── OutputError (OSError)            a result that cannot be written, or would overwrite something
+    ├── ModelError (ValueError)          a model that is unknown, damaged or does not fit its network
+    │   ├── UnknownModelError (KeyError) no model of that name; lists the nearest names
+    │   └── ChecksumError                a file whose SHA-256 is not the expected one
+    ├── EngineError (RuntimeError)       no engine can run this model here
+    └── Cancelled                        the caller asked to stop; nothing half-done is left
+
+Messages are one line: what was expected, what came, what to do.
+"""
+
+from __future__ import annotations
+
+
+class CellbrookError(Exception):
+    """Root of the tree; the command line prints these as one line and exits with 1 (2 for `UsageError`)."""
+
+
+class UsageError(CellbrookError, ValueError):
+    """Options that contradict each other or do not fit the image."""
+
+
+class AmbiguousAxesError(UsageError):
+    """The axes of an image are not settled by its metadata."""
+
+
+class ImageError(CellbrookError, ValueError):
+    """An image cannot be read."""
+
+
+class OutputError(CellbrookError, OSError):
+    """A result cannot be written."""
+
+
+class ModelError(CellbrookError, ValueError):
+    """A model file is damaged or does not fit the network it is meant for."""
+
+
+class UnknownModelError(ModelError, KeyError):
+    """There is no model of that name."""
+
+    def __str__(self) -> str:  # KeyError would quote the message
+        return str(self.args[0]) if self.args else ""
+
+
+class ChecksumError(ModelError):
+    """A file's SHA-256 differs from the expected one."""
+
+
+class EngineError(CellbrookError, RuntimeError):
+    """No engine can run this model on this machine."""
+
+
+class Cancelled(CellbrookError):
+    """The caller asked to stop."""

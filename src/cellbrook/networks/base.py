@@ -1,0 +1,45 @@
+"""What a network promises, whatever runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """Facts about a network that the pipeline needs. They come from the model's card.
+
+    Parameters
+    ----------
+    family : {"compact", "cp3", "cpsam", "cpdino"}
+        Architecture.
+    channels : int
+        Channels the network takes.
+    min_channels : int
+        Fewest channels of an image that make sense; missing ones are filled with zeros.
+    stride : int
+        Tile sides must be multiples of this.
+    tile_size : int
+        Side of a tile, in pixels.
+    fixed_tile : bool
+        True if no other tile size works (position embeddings).
+    tile_overlap : int
+        Pixels that neighbouring tiles share by default.
+    object_diameter_px : float or None
+        Diameter the network was trained for; None if it takes any.
+    diameter_range_px : tuple of float
+        Diameters that it segments well without rescaling.
+    outputs : tuple of str
+        Names among "flow", "cellprob", "log_diameter", "class", "style".
+    """
+
+    family: str
+    channels: int
+    min_channels: int
+    stride: int
+    tile_size: int
+    fixed_tile: bool
+    tile_overlap: int
+    object_diameter_px: float | None
+    diameter_range_px: tuple[float, float]
+    outputs: tuple[str, ...]
