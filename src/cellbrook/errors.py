@@ -11,6 +11,7 @@
     │   ├── UnknownModelError (KeyError) no model of that name; lists the nearest names
     │   └── ChecksumError                a file whose SHA-256 is not the expected one
     ├── EngineError (RuntimeError)       no engine can run this model here
+    │   └── EngineMemoryError (MemoryError)  a batch does not fit the device's memory; a smaller one may
     └── Cancelled                        the caller asked to stop; nothing half-done is left
 
 Messages are one line: what was expected, what came, what to do.
@@ -56,6 +57,10 @@ class ChecksumError(ModelError):
 
 class EngineError(CellbrookError, RuntimeError):
     """No engine can run this model on this machine."""
+
+
+class EngineMemoryError(EngineError, MemoryError):
+    """A batch does not fit the memory of the device; the engine is still usable, with a smaller batch."""
 
 
 class Cancelled(CellbrookError):

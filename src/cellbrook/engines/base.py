@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cellbrook.errors import EngineError
+
+if TYPE_CHECKING:
+    from cellbrook.networks.base import NetworkSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +61,48 @@ class Engine(Protocol):
         -------
         dict of str to ndarray, float32
             ``flow`` (B, 2, Y, X) in pixels a step, ``cellprob`` (B, 1, Y, X) logits, and what else the network has:
-            ``log_diameter`` (B, 1, Y/8, X/8), ``class`` (B, K, Y, X).
+            ``log_diameter`` (B, 1, Y/8, X/8), ``class`` (B, K, Y, X). The arrays belong to the caller.
+
+        Raises
+        ------
+        EngineError
+            If the batch does not fit the network (see `check_input`).
+        EngineMemoryError
+            If the batch does not fit the memory of the device; a smaller one may.
         """
+
+
+def check_input(x_BCYX: NDArray[np.float32], spec: NetworkSpec) -> NDArray[np.float32]:
+    """Return the batch as a contiguous float32 array, or say in what it does not fit the network.
+
+    Parameters
+    ----------
+    x_BCYX : ndarray of shape (B, C, Y, X), float32
+        A batch of tiles; views with any strides are taken.
+    spec : NetworkSpec
+        What the network asks for.
+
+    Returns
+    -------
+    ndarray of shape (B, C, Y, X), float32, C-contiguous
+        The input itself where it already is.
+
+    Raises
+    ------
+    EngineError
+        If the number of dimensions, the dtype, the channels or the sides do not fit.
+    """
+    shape = x_BCYX.shape
+    if x_BCYX.ndim != 4 or 0 in shape:
+        raise EngineError(f"an engine takes a non-empty batch of shape (B, C, Y, X), got shape {shape}")
+    if x_BCYX.dtype != np.float32:
+        raise EngineError(f"an engine takes float32, got {x_BCYX.dtype}: convert with .astype('float32')")
+    if shape[1] != spec.channels:
+        raise EngineError(f"this {spec.family} network takes {spec.channels} channel(s), got {shape[1]}")
+    if spec.fixed_tile and shape[2:] != (spec.tile_size, spec.tile_size):
+        raise EngineError(f"this {spec.family} network takes tiles of {spec.tile_size} x {spec.tile_size}, got {shape[2]} x {shape[3]}")
+    if shape[2] % spec.stride or shape[3] % spec.stride:
+        raise EngineError(
+            f"tile sides must be multiples of {spec.stride} for this {spec.family} network, got {shape[2]} x {shape[3]}: pad the tile"
+        )
+    return np.ascontiguousarray(x_BCYX)

@@ -1,0 +1,38 @@
+"""Parameters and helpers that several subcommands share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+Flat = Parameter(name="*")
+"""Put on a parameter dataclass of `cellbrook.core.params`: each of its fields becomes a flag of its own."""
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document on standard output.")]
+Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Say nothing but errors.")]
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on standard output, and nothing else.
+
+    NaN and infinities become null, which every reader of JSON takes; NumPy numbers and paths are converted.
+    """
+    json.dump(_plain(document), sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy arrays and scalars
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if value is None or isinstance(value, (str, int, bool)):
+        return value
+    return str(value)

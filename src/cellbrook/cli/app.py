@@ -1,0 +1,130 @@
+"""The `cellbrook` command: finds the subcommand, and turns errors into one line and an exit code.
+
+Subcommands are named here by import path, so `--help` and each command pay only for what they use. A subcommand is a
+function of its own module that takes annotated parameters, prints, and returns its exit code (None counts as 0).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from cellbrook.cli import _console
+from cellbrook.errors import Cancelled, CellbrookError, UsageError
+
+if TYPE_CHECKING:
+    from cyclopts import App, CycloptsError
+
+DONE, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "segment": ("cellbrook.cli.segment:segment", "Find the cells in images and write labels, overlay and table."),
+    "measure": ("cellbrook.cli.measure:measure", "Measure existing labels on their image."),
+    "export": ("cellbrook.cli.export:export", "Write existing labels as ROIs, GeoJSON, COCO, pictures ..."),
+    "evaluate": ("cellbrook.cli.evaluate:evaluate", "Compare predicted labels with the truth."),
+    "models": ("cellbrook.cli.models:app", "List, inspect, install, verify and remove models."),
+    "doctor": ("cellbrook.cli.doctor:doctor", "Show what this installation can do, and how to mend what is wrong."),
+}
+"""Name -> (import path, line in the list of commands), in the order of the list."""
+
+
+def build_app() -> App:
+    """Return the application with all its subcommands, none of them imported yet."""
+    from cyclopts import App
+
+    app = App(
+        name="cellbrook",
+        help="Find the cells in microscopy images: an image in, one labelled region a cell out.",
+        version=_version,
+        help_format="plaintext",
+        help_epilogue="Errors are one line; CELLBROOK_DEBUG=1 adds the traceback. Exit codes: 0 done, 1 something failed, 2 usage.",
+    )
+    for position, (name, (path, line)) in enumerate(COMMANDS.items()):
+        app.command(path, name=name, help=line, sort_key=position)
+    return app
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str or None
+        Arguments without the program's name; None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 1 something failed, 2 usage, 130 interrupted, 141 the reader of the output went away.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()  # here, where a reader that went away can still be handled
+        return code
+    except BrokenPipeError:
+        # The interpreter flushes once more on its way out and would complain then.
+        _console.discard_stdout()
+        return BROKEN_PIPE
+    except (KeyboardInterrupt, Cancelled):
+        _console.error("interrupted; finished files are whole, the rest was not written")
+        return INTERRUPTED
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else FAILED if leaving.code else DONE
+    except Exception as error:
+        if os.environ.get("CELLBROOK_DEBUG") == "1":
+            raise
+        return _report(error)
+
+
+def _run(arguments: list[str]) -> int:
+    from cyclopts import CycloptsError
+
+    _console.configure_logging()
+    app = build_app()
+    try:
+        result: Any = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _console.error(f"{_usage_line(error)}\n  see: {_help_command(error)}")
+        return USAGE
+    return result if isinstance(result, int) else DONE
+
+
+def _report(error: Exception) -> int:
+    """Print what went wrong in one line and return the exit code."""
+    if isinstance(error, UsageError):
+        _console.error(str(error))
+        return USAGE
+    if isinstance(error, CellbrookError):
+        _console.error(str(error))
+    elif isinstance(error, MemoryError):
+        _console.error(f"not enough memory{': ' + str(error) if str(error) else ''}: try a smaller --tile-size or --batch-size")
+    elif isinstance(error, OSError) and error.strerror:
+        where = f": {error.filename}" if error.filename else ""
+        _console.error(f"{error.strerror}{where}")
+    else:
+        text = _console.one_line(f"{type(error).__name__}: {error}")
+        _console.error(f"unexpected {text} (a defect of Cellbrook; CELLBROOK_DEBUG=1 shows where)")
+    return FAILED
+
+
+def _usage_line(error: CycloptsError) -> str:
+    # Cyclopts' verbose form adds types and Python names, which mean nothing to a user.
+    error.verbose = False
+    return _console.one_line(str(error))
+
+
+def _help_command(error: CycloptsError) -> str:
+    return " ".join(["cellbrook", *(error.command_chain or ()), "--help"])
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("cellbrook")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
