@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
-# From one id to the next, hue and lightness advance by these fractions of their range. Found by random search for the
-# largest difference (CIEDE2000) between ids up to 8 apart, as seen with normal and with red-green-blind eyes.
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# From one id to the next, hue and lightness advance by these fractions of their range. Found by random search
+# for the largest difference (CIEDE2000) between ids up to 8 apart, as seen with normal and with red-green-blind
+# eyes.
 _HUE_STEP = 0.5834532754872636
 _LIGHTNESS_STEP = 0.9087757975926071
-# Lightness carries the difference for those who cannot tell red from green; below 0.5 a colour drowns in a dark image.
+# Lightness carries the difference for those who cannot tell red from green; below 0.5 a colour drowns in a dark
+# image.
 _LIGHTNESS = (0.50, 0.93)
 
 
 def label_colors(n: int, seed: int = 0) -> NDArray[np.uint8]:
     """Return a colour for every label.
 
-    Colours of ids that are close to each other differ strongly, in lightness as well as in hue, so that neighbouring
-    objects can be told apart with impaired colour vision too. The colour of an id does not depend on `n`.
+    Colours of ids that are close to each other differ strongly, in lightness as well as in hue, so that
+    neighbouring objects can be told apart with impaired colour vision too. The colour of an id does not depend
+    on `n`.
 
     Parameters
     ----------
@@ -50,7 +57,7 @@ def label_colors(n: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def _oklch_to_srgb(lightness: NDArray[np.float64], hue: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return the most colourful sRGB of this OKLab lightness and hue, found by halving the chroma's interval."""
+    """Return the most colourful sRGB of this OKLab lightness and hue, by bisection of the chroma."""
     a, b = np.cos(hue), np.sin(hue)
     low, high = np.zeros_like(hue), np.full_like(hue, 0.26)
     for _ in range(6):
@@ -60,7 +67,8 @@ def _oklch_to_srgb(lightness: NDArray[np.float64], hue: NDArray[np.float64]) -> 
         low, high = np.where(inside, chroma, low), np.where(inside, high, chroma)
     rgb = np.clip(_oklab_to_linear(lightness, low * a, low * b), 0.0, 1.0)
     encoded = np.where(rgb <= 0.0031308, 12.92 * rgb, 1.055 * rgb ** (1 / 2.4) - 0.055)
-    return np.rint(encoded * 255).astype(np.uint8)
+    table: NDArray[np.uint8] = np.rint(encoded * 255).astype(np.uint8)
+    return table
 
 
 def _oklab_to_linear(
