@@ -1,0 +1,1 @@
+"""The shipped network: small, fully convolutional, fast on a laptop's processor."""

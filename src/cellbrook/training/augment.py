@@ -1,0 +1,149 @@
+"""Random crops that look like other microscopes: geometry, intensity, channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from cellbrook.training.data import LabelledImage
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentParams:
+    """How far crops may stray from the image they are cut from.
+
+    Parameters
+    ----------
+    crop : int
+        Side of a crop, in pixels.
+    diameter_px : float
+        Typical diameter that objects are brought to.
+    diameter_spread : float
+        Standard deviation of its natural logarithm, for most crops.
+    wide_share : float
+        Share of the crops whose diameter is drawn evenly, in the logarithm, from `wide_range_px` instead.
+    wide_range_px : tuple of float
+        That range.
+    zoom_range : tuple of float
+        Magnifications are kept within this, whatever the diameter asks for.
+    channels : int
+        Channels of the crop; missing ones are zero.
+    """
+
+    crop: int = 256
+    diameter_px: float = 24.0
+    diameter_spread: float = 0.35
+    wide_share: float = 0.35
+    wide_range_px: tuple[float, float] = (7.0, 110.0)
+    zoom_range: tuple[float, float] = (0.2, 4.0)
+    channels: int = 3
+
+
+def random_crop(
+    item: LabelledImage, rng: np.random.Generator, params: AugmentParams
+) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+    """Cut a rotated, scaled, flipped crop and change its intensities.
+
+    Returns
+    -------
+    image : ndarray of shape (channels, crop, crop), float32
+    labels : ndarray of shape (crop, crop), uint32
+        Objects cut by the border keep their part.
+    """
+    image, labels = _warp(item, rng, params)
+    image = _intensities(image, rng)
+    return _channels(image, rng, params.channels), labels
+
+
+def _warp(
+    item: LabelledImage, rng: np.random.Generator, p: AugmentParams
+) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+    if rng.random() < p.wide_share or item.diameter_px == 0:
+        diameter = np.exp(rng.uniform(*np.log(p.wide_range_px)))
+    else:
+        diameter = p.diameter_px * np.exp(rng.normal(0, p.diameter_spread))
+    zoom = float(np.clip(diameter / (item.diameter_px or 24.0), *p.zoom_range))
+    image = torch.from_numpy(item.image)[None]
+    labels = torch.from_numpy(item.labels.astype(np.float32))[None, None]
+    height, width = labels.shape[-2:]
+    # shrinking by interpolation alone would alias: average blocks first
+    block = int(max(1, np.floor(1 / zoom)))
+    if block > 1:
+        image = F.avg_pool2d(image, block, ceil_mode=True)
+    squeeze = np.exp(rng.normal(0, 0.08))
+    angle = rng.uniform(0, 2 * np.pi)
+    flip = -1.0 if rng.random() < 0.5 else 1.0
+    cos, sin = np.cos(angle), np.sin(angle)
+    # crop pixel -> image pixel, both relative to their centres
+    to_image = np.array([[cos, -sin], [sin, cos]]) @ np.diag([squeeze / zoom, flip / squeeze / zoom])
+    if len(item.boxes) and rng.random() < 0.8:
+        centre = item.boxes[rng.integers(len(item.boxes))] + rng.normal(0, p.crop / zoom / 6, 2)
+    else:
+        centre = rng.uniform([0, 0], [height, width])
+    # stay inside where the image is larger than the crop
+    reach = p.crop / zoom / 2
+    size = np.array([height, width], dtype=np.float64)
+    centre = np.where(size > 2 * reach, np.clip(centre, reach, size - reach), size / 2 + rng.uniform(-0.1, 0.1, 2) * size)
+    steps = np.arange(p.crop) - (p.crop - 1) / 2
+    grid_y, grid_x = np.meshgrid(steps, steps, indexing="ij")
+    source_y = centre[0] + to_image[0, 0] * grid_y + to_image[0, 1] * grid_x
+    source_x = centre[1] + to_image[1, 0] * grid_y + to_image[1, 1] * grid_x
+    grid = np.stack([2 * source_x / width - 1, 2 * source_y / height - 1], axis=-1).astype(np.float32)[None]
+    grid_t = torch.from_numpy(grid)
+    warped = F.grid_sample(image, grid_t, mode="bilinear", padding_mode="reflection", align_corners=False)[0].numpy()
+    cut = F.grid_sample(labels, grid_t, mode="nearest", padding_mode="reflection", align_corners=False)[0, 0].numpy()
+    return warped, cut.astype(np.uint32)
+
+
+def _intensities(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    channels, size, _ = image.shape
+    if rng.random() < 0.35:  # stretched by its own percentiles, as a small image would be
+        low, high = np.percentile(image, (1, 99), axis=(1, 2), keepdims=True)
+        image = ((image - low) / np.maximum(high - low, 0.05)).astype(np.float32)
+    if rng.random() < 0.35:
+        image = np.sign(image) * np.abs(image) ** np.float32(np.exp(rng.normal(0, 0.35)))
+    gain = np.exp(rng.normal(0, 0.2, (channels, 1, 1)))
+    offset = rng.normal(0, 0.08, (channels, 1, 1))
+    image = (image * gain + offset).astype(np.float32)
+    if rng.random() < 0.2:  # uneven illumination
+        small = torch.from_numpy(rng.normal(0, 0.25, (1, 1, 4, 4)).astype(np.float32))
+        shade = F.interpolate(small, size=(size, size), mode="bicubic", align_corners=True)[0].numpy()
+        image = image * np.exp(shade) if rng.random() < 0.5 else image + shade
+    if rng.random() < 0.25:
+        image = _blur(image, np.exp(rng.uniform(np.log(0.5), np.log(2.5))))
+    if rng.random() < 0.4:
+        strength = np.exp(rng.uniform(np.log(0.01), np.log(0.2)))
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        if rng.random() < 0.3:
+            noise = _blur(noise, 0.8) * 2
+        image = image + np.float32(strength) * noise
+    if rng.random() < 0.12:
+        image = 1 - image
+    return image.astype(np.float32, copy=False)
+
+
+def _blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    reach = int(np.ceil(3 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    weights = torch.from_numpy((kernel / kernel.sum()).astype(np.float32))
+    x = torch.from_numpy(np.ascontiguousarray(image))[:, None]
+    x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="reflect"), weights[None, None, None, :])
+    x = F.conv2d(F.pad(x, (0, 0, reach, reach), mode="reflect"), weights[None, None, :, None])
+    return x[:, 0].numpy()
+
+
+def _channels(image: NDArray[np.float32], rng: np.random.Generator, count: int) -> NDArray[np.float32]:
+    """Bring the channels into any order; a gray image fills one, or all with the same."""
+    if image.shape[0] == 1 and rng.random() < 0.3:
+        return np.repeat(image, count, axis=0)
+    full = np.zeros((count, *image.shape[1:]), np.float32)
+    full[: image.shape[0]] = image[:count]
+    if rng.random() < 0.5:
+        full = full[rng.permutation(count)]
+    return np.ascontiguousarray(full)

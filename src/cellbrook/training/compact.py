@@ -1,0 +1,174 @@
+"""The recipe of the shipped model: ``python -m cellbrook.training.compact --data DIR --out DIR``.
+
+``DIR`` holds the training sets as folders of ``<id>_img.*`` and ``<id>_masks.*``. What is held out and why stands
+beside each set below. The run goes on from ``OUT/last.pt`` if it is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from cellbrook.networks.compact.model import CompactNet
+from cellbrook.training.augment import AugmentParams, random_crop
+from cellbrook.training.data import LabelledImage, LookSampler, pairs_in
+from cellbrook.training.loop import Batch, LoopParams, Trainer
+from cellbrook.training.loss import LossParams, targets_of
+
+log = logging.getLogger(__name__)
+
+USIIGACI_HELD_OUT = frozenset(f"train_set{n}" for n in range(22, 31))
+"""A run of consecutive frames of low contrast, unlike the others: held out by look."""
+
+SHARES = {"dsb2018": 0.42, "usiigaci": 0.16, "other": 0.04, "synthetic": 0.38}
+"""Share of the crops that each source gives."""
+
+
+def read_pair(image_path: Path, labels_path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the raw image as (C, Y, X) or (C, Z, Y, X), and its labels."""
+    import imagecodecs
+    import tifffile
+
+    def read(path: Path) -> np.ndarray[Any, Any]:
+        return tifffile.imread(path) if path.suffix == ".tif" else imagecodecs.imread(path)
+
+    image, labels = read(image_path), read(labels_path)
+    if image.ndim == 3 and image.shape[-1] == 3 and labels.ndim == 2:
+        return np.moveaxis(image, -1, 0), labels
+    return (image[None] if image.ndim == labels.ndim else image), labels
+
+
+def stretched(image: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Normalise as the pipeline does."""
+    from cellbrook.normalize import normalize
+
+    return normalize(image)
+
+
+def real_images(data: Path) -> list[LabelledImage]:
+    """Return the training part of every set."""
+    found: list[LabelledImage] = []
+    with (data / "dsb2018" / "index.csv").open() as file:
+        # "val" and "test" are held out; copies of an image share its split
+        index = {row["id"]: row for row in csv.DictReader(file)}
+    for name, image_path, labels_path in pairs_in(data / "dsb2018"):
+        row = index[name]
+        if row["split"] != "train":
+            continue
+        image, labels = read_pair(image_path, labels_path)
+        # fields of one experiment share kind, size and brightness
+        look = f"dsb2018/{row['modality_guess']}-{row['h']}x{row['w']}-{int(np.log2(1 + image.mean()))}"
+        found.append(LabelledImage(name, stretched(image), labels.astype(np.uint32), look))
+    for name, image_path, labels_path in pairs_in(data / "usiigaci_phc"):
+        if name in USIIGACI_HELD_OUT:
+            continue
+        image, labels = read_pair(image_path, labels_path)
+        found.append(LabelledImage(name, stretched(image), labels.astype(np.uint32), "usiigaci/phc"))
+    for folder in ("ep_yeast_tiny", "stardist_demo"):
+        for name, image_path, labels_path in pairs_in(data / folder):
+            image, labels = read_pair(image_path, labels_path)
+            if labels.ndim == 2:
+                found.append(LabelledImage(name, stretched(image), labels.astype(np.uint32), f"other/{folder}"))
+    for folder in ("qcanet_mouse_embryo_3d", "plantseg_mini_3d", "stardist_demo"):
+        for name, image_path, labels_path in pairs_in(data / folder):
+            image, labels = read_pair(image_path, labels_path)
+            if labels.ndim != 3 or name.startswith("ovule"):  # its labels cover the background too
+                continue
+            for z in range(2, labels.shape[0], 6):
+                if len(np.unique(labels[z])) > 2:
+                    plane = stretched(image[:, z])
+                    found.append(LabelledImage(f"{name}_z{z}", plane, labels[z].astype(np.uint32), f"other/{folder}"))
+    return found
+
+
+def synthetic_images(folder: Path) -> list[LabelledImage]:
+    """Return the generated images that lie in `folder` (see `generate_pool`)."""
+    found = []
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as stored:
+            image, labels = stored["image"], stored["labels"]
+        family = path.stem.rsplit("-", 1)[0]
+        found.append(LabelledImage(path.stem, stretched(image), labels.astype(np.uint32), f"synthetic/{family}"))
+    return found
+
+
+def generate_pool(folder: Path, per_family: int, first_seed: int = 0, size: int = 320) -> None:
+    """Generate `per_family` images of each family into `folder`; those that are there are kept."""
+    from cellbrook.training import synthetic
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(first_seed, first_seed + per_family):
+        for family in synthetic.FAMILIES:
+            path = folder / f"{family}-{seed:05d}.npz"
+            if path.exists():
+                continue
+            sample = synthetic.generate(family, seed, size)
+            part = path.with_suffix(".part.npz")
+            np.savez(part, image=sample.image.astype(np.float16 if sample.image.max() < 6e4 else np.float32), labels=sample.labels.astype(np.uint16))
+            part.replace(path)
+
+
+class _Crops(IterableDataset[Any]):
+    def __init__(self, images: list[LabelledImage], params: AugmentParams, seed: int) -> None:
+        groups = {image.look.split("/")[0] for image in images}
+        self.sampler = LookSampler(images, {g: s for g, s in SHARES.items() if g in groups})
+        self.params = params
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        torch.set_num_threads(1)
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        while True:
+            image, labels = random_crop(self.sampler.draw(rng), rng, self.params)
+            yield image, targets_of(labels)
+
+
+def batches(images: list[LabelledImage], params: AugmentParams, batch_size: int, seed: int, workers: int = 1) -> Iterator[Batch]:
+    """Yield batches without end."""
+    loader = DataLoader(_Crops(images, params, seed), batch_size=batch_size, num_workers=workers, prefetch_factor=4 if workers else None)
+    for image, target in loader:
+        yield image, target
+
+
+def main() -> None:
+    """Train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the training sets")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints; resumes what is there")
+    parser.add_argument("--synthetic", type=Path, help="folder with generated images")
+    parser.add_argument("--generate", type=int, help="only generate this many images a family into --synthetic, and stop")
+    parser.add_argument("--steps", type=int, default=LoopParams().steps)
+    parser.add_argument("--batch-size", type=int, default=LoopParams().batch_size)
+    parser.add_argument("--learning-rate", type=float, default=LoopParams().learning_rate)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if args.generate is not None:
+        generate_pool(args.synthetic, args.generate)
+        return
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    images = real_images(args.data) + (synthetic_images(args.synthetic) if args.synthetic else [])
+    log.info("%d images of %d looks", len(images), len({i.look for i in images}))
+    params = LoopParams(steps=args.steps, batch_size=args.batch_size, learning_rate=args.learning_rate)
+    trainer = Trainer(CompactNet(), params, LossParams())
+    last = args.out / "last.pt"
+    if last.exists():
+        trainer.load_state_dict(torch.load(last, weights_only=True))
+        log.info("going on from step %d", trainer.step)
+    # a resumed run sees new crops
+    trainer.run(batches(images, AugmentParams(), params.batch_size, seed=args.seed + trainer.step), args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""The training loop: steps, weight averaging, checkpoints that resume."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cellbrook.training.loss import LossParams, loss_of
+
+log = logging.getLogger(__name__)
+
+Batch = tuple[Tensor, dict[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopParams:
+    """How long and how fast to learn.
+
+    Parameters
+    ----------
+    steps : int
+        Steps in all; the learning rate falls to zero by then.
+    batch_size : int
+        Crops a step.
+    learning_rate : float
+        Largest learning rate, reached after the warm-up.
+    warmup : int
+        Steps over which it rises.
+    weight_decay : float
+        Of AdamW.
+    average : float
+        Decay of the running mean of the weights, which is what is kept.
+    bf16 : bool
+        Run the network in bfloat16.
+    save_every : int
+        Steps between checkpoints.
+    """
+
+    steps: int = 12000
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    warmup: int = 300
+    weight_decay: float = 0.02
+    average: float = 0.998
+    bf16: bool = True
+    save_every: int = 200
+
+
+class Trainer:
+    """Trains one network; everything that a later run needs to go on is in `state_dict`.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Trained in place.
+    params, loss_params
+        Settings.
+    """
+
+    def __init__(self, network: nn.Module, params: LoopParams, loss_params: LossParams) -> None:
+        self.network = network.to(memory_format=torch.channels_last)
+        self.averaged = copy.deepcopy(network).eval().requires_grad_(False)
+        self.params = params
+        self.loss_params = loss_params
+        decayed = [p for p in network.parameters() if p.ndim > 1]
+        plain = [p for p in network.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": params.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=params.learning_rate,
+        )
+        self.step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a resumed run needs."""
+        return {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """Take one step and return the terms of the loss.
+
+        Raises
+        ------
+        FloatingPointError
+            If the loss is not finite; it names the step.
+        """
+        image, target = batch
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
+        self.network.train()
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.params.bf16):
+            output = self.network(image.to(memory_format=torch.channels_last))
+        loss, terms = loss_of(output, target, self.loss_params)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"the loss became {loss.item()} at step {self.step}; try a smaller learning rate")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        return {"loss": float(loss), **{k: float(v) for k, v in terms.items()}}
+
+    def run(self, batches: Iterator[Batch], folder: Path, on_save: Callable[[int], None] | None = None) -> None:
+        """Train until `steps`, saving ``folder/last.pt`` on the way."""
+        started, since, sums = time.monotonic(), self.step, dict[str, float]()
+        while self.step < self.params.steps:
+            for name, value in self.train_step(next(batches)).items():
+                sums[name] = sums.get(name, 0.0) + value
+            if self.step % self.params.save_every == 0 or self.step == self.params.steps:
+                count = self.step - since
+                pace = (time.monotonic() - started) / count
+                terms = " ".join(f"{k} {v / count:.4f}" for k, v in sums.items())
+                left = pace * (self.params.steps - self.step) / 60
+                log.info("step %d/%d  %s  %.2f s/step, %.0f min left", self.step, self.params.steps, terms, pace, left)
+                save(self.state_dict(), folder / "last.pt")
+                if on_save is not None:
+                    on_save(self.step)
+                started, since, sums = time.monotonic(), self.step, {}
+
+    def _learning_rate(self) -> float:
+        p = self.params
+        if self.step < p.warmup:
+            return p.learning_rate * (self.step + 1) / p.warmup
+        done = (self.step - p.warmup) / max(1, p.steps - p.warmup)
+        return p.learning_rate * max(0.005, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.params.average, self.step / (self.step + 10))
+        for mean, value in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
+        for mean, value in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint so that a crash leaves the old one or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
