@@ -47,7 +47,7 @@ class AugmentParams:
 
 def random_crop(
     item: LabelledImage, rng: np.random.Generator, params: AugmentParams
-) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.bool_]]:
     """Cut a rotated, scaled, flipped crop and change its intensities.
 
     Returns
@@ -55,15 +55,17 @@ def random_crop(
     image : ndarray of shape (channels, crop, crop), float32
     labels : ndarray of shape (crop, crop), uint32
         Objects cut by the border keep their part.
+    inside : ndarray of shape (crop, crop), bool
+        False where the crop reaches beyond the image; there the image is mirrored and nothing is known.
     """
-    image, labels = _warp(item, rng, params)
+    image, labels, inside = _warp(item, rng, params)
     image = _intensities(image, rng)
-    return _channels(image, rng, params.channels), labels
+    return _channels(image, rng, params.channels), labels, inside
 
 
 def _warp(
     item: LabelledImage, rng: np.random.Generator, p: AugmentParams
-) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.bool_]]:
     if rng.random() < p.wide_share or item.diameter_px == 0:
         diameter = np.exp(rng.uniform(*np.log(p.wide_range_px)))
     else:
@@ -92,13 +94,14 @@ def _warp(
     centre = np.where(size > 2 * reach, np.clip(centre, reach, size - reach), size / 2 + rng.uniform(-0.1, 0.1, 2) * size)
     steps = np.arange(p.crop) - (p.crop - 1) / 2
     grid_y, grid_x = np.meshgrid(steps, steps, indexing="ij")
-    source_y = centre[0] + to_image[0, 0] * grid_y + to_image[0, 1] * grid_x
-    source_x = centre[1] + to_image[1, 0] * grid_y + to_image[1, 1] * grid_x
-    grid = np.stack([2 * source_x / width - 1, 2 * source_y / height - 1], axis=-1).astype(np.float32)[None]
+    source_y = centre[0] - 0.5 + to_image[0, 0] * grid_y + to_image[0, 1] * grid_x
+    source_x = centre[1] - 0.5 + to_image[1, 0] * grid_y + to_image[1, 1] * grid_x
+    grid = np.stack([(2 * source_x + 1) / width - 1, (2 * source_y + 1) / height - 1], axis=-1).astype(np.float32)[None]
     grid_t = torch.from_numpy(grid)
     warped = F.grid_sample(image, grid_t, mode="bilinear", padding_mode="reflection", align_corners=False)[0].numpy()
     cut = F.grid_sample(labels, grid_t, mode="nearest", padding_mode="reflection", align_corners=False)[0, 0].numpy()
-    return warped, cut.astype(np.uint32)
+    inside = (source_y > -0.5) & (source_y < height - 0.5) & (source_x > -0.5) & (source_x < width - 0.5)
+    return warped, np.where(inside, cut, 0).astype(np.uint32), inside
 
 
 def _intensities(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

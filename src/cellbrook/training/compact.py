@@ -128,8 +128,8 @@ class _Crops(IterableDataset[Any]):
         torch.set_num_threads(1)
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
         while True:
-            image, labels = random_crop(self.sampler.draw(rng), rng, self.params)
-            yield image, targets_of(labels)
+            image, labels, inside = random_crop(self.sampler.draw(rng), rng, self.params)
+            yield image, targets_of(labels, inside)
 
 
 def batches(images: list[LabelledImage], params: AugmentParams, batch_size: int, seed: int, workers: int = 1) -> Iterator[Batch]:

@@ -118,7 +118,7 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         self._average()
-        return {"loss": float(loss), **{k: float(v) for k, v in terms.items()}}
+        return {"loss": float(loss.detach()), **{k: float(v) for k, v in terms.items()}}
 
     def run(self, batches: Iterator[Batch], folder: Path, on_save: Callable[[int], None] | None = None) -> None:
         """Train until `steps`, saving ``folder/last.pt`` on the way."""

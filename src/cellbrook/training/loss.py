@@ -30,17 +30,20 @@ class LossParams:
     size: float = 0.2
 
 
-def targets_of(labels: NDArray[np.uint32]) -> dict[str, NDArray[np.float32]]:
+def targets_of(labels: NDArray[np.uint32], inside: NDArray[np.bool_] | None = None) -> dict[str, NDArray[np.float32]]:
     """Return what the network should say of these labels.
 
     Parameters
     ----------
     labels : ndarray of shape (Y, X)
+    inside : ndarray of shape (Y, X), optional
+        Where the labels are known. None: everywhere.
 
     Returns
     -------
     dict
-        ``flow`` (2, Y, X), ``cellprob`` (1, Y, X) of 0 and 1, ``log_diameter`` (1, Y/8, X/8) with NaN where no object is.
+        ``flow`` (2, Y, X), ``cellprob`` (1, Y, X) of 0 and 1, ``log_diameter`` (1, Y/8, X/8) with NaN where no object is,
+        ``inside`` (1, Y, X) of 0 and 1.
     """
     flow = flows_from_labels(labels, threads=1)
     area = np.bincount(labels.ravel())
@@ -53,6 +56,7 @@ def targets_of(labels: NDArray[np.uint32]) -> dict[str, NDArray[np.float32]]:
         "flow": flow,
         "cellprob": (labels > 0).astype(np.float32)[None],
         "log_diameter": log_diameter[labels[4::8, 4::8]][None],
+        "inside": np.ones((1, *labels.shape), np.float32) if inside is None else inside[None].astype(np.float32),
     }
 
 
@@ -60,8 +64,12 @@ def loss_of(
     output: dict[str, Tensor], target: dict[str, Tensor], params: LossParams
 ) -> tuple[Tensor, dict[str, Any]]:
     """Return the loss and its terms."""
-    flow = F.mse_loss(output["flow"].float(), target["flow"])
-    cellprob = F.binary_cross_entropy_with_logits(output["cellprob"].float(), target["cellprob"])
+    inside = target["inside"]
+    pixels = inside.sum().clamp(min=1)
+    flow = ((output["flow"].float() - target["flow"]).square() * inside).sum() / (2 * pixels)
+    cellprob = F.binary_cross_entropy_with_logits(
+        output["cellprob"].float(), target["cellprob"], weight=inside, reduction="sum"
+    ) / pixels
     known = torch.isfinite(target["log_diameter"])
     wanted = torch.where(known, target["log_diameter"], 0.0)
     error = (output["log_diameter"].float() - wanted).abs() * known
