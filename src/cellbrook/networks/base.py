@@ -31,6 +31,8 @@ class NetworkSpec:
         Diameters that it segments well without rescaling.
     outputs : tuple of str
         Names among "flow", "cellprob", "log_diameter", "class", "style".
+    channel_roles : tuple of str
+        What the channels must show, in order, such as ("cell", "nucleus"). Empty: any order.
     """
 
     family: str
@@ -43,3 +45,4 @@ class NetworkSpec:
     object_diameter_px: float | None
     diameter_range_px: tuple[float, float]
     outputs: tuple[str, ...]
+    channel_roles: tuple[str, ...] = ()

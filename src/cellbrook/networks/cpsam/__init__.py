@@ -1,0 +1,1 @@
+"""The network of Cellpose-SAM: the ViT image encoder of Segment Anything with a readout to pixels."""

@@ -1,0 +1,55 @@
+"""Checks a checkpoint of Cellpose-SAM against the committed list of keys, and reads its sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from cellbrook.errors import ModelError
+from cellbrook.networks.cards import FAMILY_SPECS
+from cellbrook.networks.layout import check, read_layout
+
+if TYPE_CHECKING:
+    from cellbrook.networks.base import NetworkSpec
+    from cellbrook.networks.checkpoint import CheckpointHeader
+
+
+def read(header: CheckpointHeader, where: str) -> tuple[NetworkSpec, dict[str, Any]]:
+    """Check a checkpoint and return the network's spec and arguments.
+
+    Parameters
+    ----------
+    header : CheckpointHeader
+        Names and shapes of its tensors.
+    where : str
+        What to call it in a message.
+
+    Raises
+    ------
+    ModelError
+        If tensors are missing, unexpected or of a wrong shape.
+    """
+    values = check(read_layout(__package__), header.shapes, where)
+    if values["dim"] % values["head_dim"] or values["nout"] < 3 or not values["depth"]:
+        raise ModelError(
+            f"{where}: expected whole attention heads, at least one block and three outputs, got width"
+            f" {values['dim']} with heads of {values['head_dim']}, {values['depth']} blocks and {values['nout']} outputs"
+        )
+    names = ("channels", "patch", "grid", "depth", "dim", "head_dim", "mlp", "neck", "nout")
+    config: dict[str, Any] = {name: values[name] for name in names}
+    config["rel_pos"] = [
+        header.shapes[f"encoder.blocks.{i}.attn.rel_pos_h"][0] for i in range(values["depth"])
+    ]
+    return spec_for(values["channels"], values["grid"], values["patch"], values["nout"]), config
+
+
+def spec_for(channels: int, grid: int, patch: int, nout: int) -> NetworkSpec:
+    """Return the spec of a network with these sizes (see `cellbrook.networks.cpsam.model.CpsamNet`)."""
+    base = FAMILY_SPECS["cpsam"]
+    return dataclasses.replace(
+        base,
+        channels=channels,
+        stride=patch,
+        tile_size=grid * patch,
+        outputs=base.outputs if nout == 3 else (*base.outputs, "class"),
+    )
