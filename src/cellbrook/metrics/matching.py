@@ -344,6 +344,13 @@ def ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
     return out
 
 
+def share(part: ArrayLike, whole: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
+    """Divide; where `whole` is 0 the value is 1 if `other` is 0 too (both empty), else 0."""
+    part, whole = np.asarray(part, float), np.asarray(whole, float)
+    out: NDArray[np.float64] = np.where(whole > 0, part / np.maximum(whole, 1), np.asarray(other) == 0)
+    return out
+
+
 def as_thresholds(thresholds: float | ArrayLike) -> NDArray[np.float64]:
     """Check IoU thresholds and return them as a 1-D array."""
     levels = np.atleast_1d(np.asarray(thresholds, float))
