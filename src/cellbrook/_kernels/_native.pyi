@@ -32,3 +32,38 @@ def object_intensities(
     out: NDArray[np.float64],
     threads: int,
 ) -> None: ...
+
+# blend.cpp
+def blend_tile(
+    out: NDArray[np.float32],
+    tile: NDArray[np.float32],
+    weight_y: NDArray[np.float32],
+    weight_x: NDArray[np.float32],
+    y0: int,
+    x0: int,
+) -> None: ...
+
+# intensity.cpp
+def percentiles(
+    data: NDArray[Any], kind: int, fractions: NDArray[np.float64], out: NDArray[np.float64], threads: int
+) -> int: ...
+def stretch(
+    data: NDArray[Any],
+    out: NDArray[np.float32],
+    low: float,
+    scale: float,
+    invert: bool,
+    limit: float,
+    threads: int,
+) -> None: ...
+
+# resample.cpp
+def resample(
+    image: NDArray[np.float32],
+    start_y: NDArray[np.int32],
+    weights_y: NDArray[np.float32],
+    start_x: NDArray[np.int32],
+    weights_x: NDArray[np.float32],
+    out: NDArray[np.float32],
+    threads: int,
+) -> None: ...

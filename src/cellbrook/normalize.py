@@ -1,0 +1,295 @@
+"""Intensities: the range that networks expect, whatever the camera gave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook._kernels import _native
+from cellbrook.core.params import NormalizeParams
+from cellbrook.core.threads import resolve_threads
+from cellbrook.errors import UsageError
+from cellbrook.resize import resize, smooth
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["normalize", "percentile_ranges"]
+
+# Normalised values are not clipped: a network may use how bright the brightest are. Only what no image means
+# is held back (a float64 outlier of 1e300 would become infinite and, in the network, NaN everywhere).
+_LIMIT = 1e6
+# A block whose range is below this fraction of the image's own is empty: stretching it would show noise as
+# cells.
+_FLAT_BLOCK = 0.05
+_STRIP_PIXELS = 1 << 18
+_KIND = {"u": 0, "b": 0, "i": 1, "f": 2}
+
+
+def normalize(
+    image_CYX: NDArray[Any],
+    params: NormalizeParams | None = None,
+    *,
+    ranges: NDArray[np.float64] | None = None,
+    threads: int | None = None,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """Stretch each channel so that its percentiles become 0 and 1, without clipping.
+
+    Parameters
+    ----------
+    image_CYX : ndarray of shape (C, Y, X), any bool, integer or float type
+        May have no pixels.
+    params : NormalizeParams or None
+        None: the defaults. With ``normalize=False`` the image is only cast to float32; nothing else is done
+        to it.
+    ranges : ndarray of shape (C, 2) or None
+        What becomes 0 and 1 in each channel, as `percentile_ranges` gives it: so that parts of a large image
+        are normalised by the percentiles of the whole. Not together with ``tile_norm_size``, which needs the
+        whole image.
+    threads : int or None
+        Processor threads. None: the cores this process may use.
+    out : ndarray of shape (C, Y, X), float32, C-contiguous, or None
+        Where to write the result; may be `image_CYX` itself.
+
+    Returns
+    -------
+    ndarray of shape (C, Y, X), float32
+        Without NaN or infinities unless ``normalize=False``: they become 0 (1 with `invert`). A channel all
+        of one value becomes 0.
+
+    Raises
+    ------
+    UsageError
+        If the image does not have three axes and real numbers, or the parameters or `ranges` make no sense.
+
+    Notes
+    -----
+    Percentiles are exact, interpolated linearly as `numpy.percentile` does, and taken over finite pixels
+    only. Where the two are equal although the channel is not constant (a few bright cells on a flat
+    background, or most of the picture saturated) they are moved outwards to a tenth and a hundredth of their
+    distance from 0 and 100, and at last to the extremes, until they differ.
+
+    Smoothing and sharpening come first, on the raw intensities: smooth(image) - smooth(image, sharpen_radius)
+    with both. At edges the image is mirrored.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ramp = np.arange(101, dtype=np.uint8).reshape(1, 1, 101)
+    >>> normalize(ramp)[0, 0, [1, 50, 99]].round(3).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    params = params or NormalizeParams()
+    _check(image_CYX, params)
+    threads = resolve_threads(threads)
+    if out is None:
+        out = np.empty(image_CYX.shape, np.float32)
+    elif out.shape != image_CYX.shape or out.dtype != np.float32 or not out.flags.c_contiguous:
+        raise UsageError(
+            f"out must be contiguous float32 of shape {image_CYX.shape}, got {out.dtype} of {out.shape}"
+        )
+    if ranges is not None:
+        ranges = np.asarray(ranges, np.float64)
+        if ranges.shape != (len(image_CYX), 2):
+            raise UsageError(f"ranges must be of shape ({len(image_CYX)}, 2), got {ranges.shape}")
+        if params.tile_norm_size > 0:
+            raise UsageError("ranges and tile_norm_size exclude each other: give one of them")
+    if image_CYX.size == 0:
+        return out
+    if not params.normalize:
+        np.copyto(out, image_CYX, casting="unsafe")
+        return out
+    for c in range(len(image_CYX)):
+        channel = _filtered(_plain(image_CYX[c]), params, threads)
+        low, high = _channel_range(channel, params, threads) if ranges is None else ranges[c]
+        if not high > low:
+            out[c] = 0
+        elif params.tile_norm_size > 0 and max(channel.shape) > params.tile_norm_size:
+            _stretch_blocks(channel, float(low), float(high), params, out[c], threads)
+        else:
+            _stretch(channel, float(low), float(high), params.invert, out[c], threads)
+    return out
+
+
+def percentile_ranges(
+    image_CYX: NDArray[Any], params: NormalizeParams | None = None, *, threads: int | None = None
+) -> NDArray[np.float64]:
+    """Return what `normalize` makes 0 and 1 in each channel.
+
+    Parameters
+    ----------
+    image_CYX : ndarray of shape (C, Y, X)
+        As for `normalize`.
+    params : NormalizeParams or None
+        None: the defaults. With `sharpen_radius` or `smooth_radius` the ranges are those of the filtered
+        image.
+    threads : int or None
+        Processor threads. None: the cores this process may use.
+
+    Returns
+    -------
+    ndarray of shape (C, 2), float64
+        Low and high of each channel; equal where the channel is constant, 0 and 0 where it has no finite
+        pixel.
+
+    Raises
+    ------
+    UsageError
+        As for `normalize`.
+    """
+    params = params or NormalizeParams()
+    _check(image_CYX, params)
+    threads = resolve_threads(threads)
+    ranges = np.zeros((len(image_CYX), 2))
+    if image_CYX.size:
+        for c in range(len(image_CYX)):
+            ranges[c] = _channel_range(_filtered(_plain(image_CYX[c]), params, threads), params, threads)
+    return ranges
+
+
+def _check(image_CYX: NDArray[Any], params: NormalizeParams) -> None:
+    if image_CYX.ndim != 3 or image_CYX.dtype.kind not in _KIND:
+        raise UsageError(
+            f"normalize expects real numbers of shape (C, Y, X), got {image_CYX.dtype} of {image_CYX.shape}"
+        )
+    low, high = params.percentile_low, params.percentile_high
+    if not 0 <= low < high <= 100:
+        raise UsageError(f"percentiles must satisfy 0 <= low < high <= 100, got {low} and {high}")
+    for name in ("sharpen_radius", "smooth_radius", "tile_norm_size"):
+        if not getattr(params, name) >= 0:
+            raise UsageError(f"{name} must not be negative, got {getattr(params, name)}")
+
+
+def _plain(channel: NDArray[Any]) -> NDArray[Any]:
+    """Return the channel contiguous, in native byte order and of a type that the kernels know."""
+    kind = channel.dtype.kind
+    if kind == "b":
+        return np.ascontiguousarray(channel).view(np.uint8)
+    if kind == "f" and channel.dtype.itemsize > 8:
+        channel = channel.astype(np.float64)
+    return np.ascontiguousarray(channel, channel.dtype.newbyteorder("="))
+
+
+def _filtered(channel: NDArray[Any], params: NormalizeParams, threads: int) -> NDArray[Any]:
+    if params.smooth_radius <= 0 and params.sharpen_radius <= 0:
+        return channel
+    low, _ = _channel_range(channel, params, threads)
+    # Relative to the low percentile: float32 keeps the digits of a small signal on a large offset.
+    image = np.empty(channel.shape, np.float32)
+    _stretch(channel, low, low + 1.0, False, image, threads, limit=1e30)
+    result = smooth(image, params.smooth_radius, threads=threads)
+    if params.sharpen_radius > 0:
+        result = result - smooth(image, params.sharpen_radius, threads=threads)
+    return result
+
+
+def _channel_range(channel: NDArray[Any], params: NormalizeParams, threads: int) -> tuple[float, float]:
+    below, above = params.percentile_low, 100 - params.percentile_high
+    for part in (1.0, 0.1, 0.01, 0.0):
+        fractions = np.array([below * part / 100, 1 - above * part / 100])
+        low, high = _percentiles(channel, fractions, threads)
+        if high - low > _rounding(channel.dtype, low, high):
+            return low, high
+    return low, low
+
+
+def _rounding(dtype: np.dtype[Any], low: float, high: float) -> float:
+    """Return the largest difference that is mere rounding: a constant float image has no signal."""
+    return 4 * float(np.finfo(dtype).eps) * max(abs(low), abs(high)) if dtype.kind == "f" else 0.0
+
+
+def _percentiles(channel: NDArray[Any], fractions: NDArray[np.float64], threads: int) -> tuple[float, ...]:
+    flat = channel.reshape(-1)
+    found = np.zeros(len(fractions))
+    bits = flat.view(f"u{flat.dtype.itemsize}")
+    if not _native.percentiles(bits, _KIND[flat.dtype.kind], fractions, found, threads):
+        return (0.0,) * len(fractions)
+    return tuple(found.tolist())
+
+
+def _percentiles_reference(channel: NDArray[Any], fractions: NDArray[np.float64]) -> tuple[float, ...]:
+    """Do what `_percentiles` does: its specification."""
+    values = channel[np.isfinite(channel)].astype(np.float64)
+    return tuple(np.quantile(values, fractions).tolist()) if values.size else (0.0,) * len(fractions)
+
+
+def _stretch(
+    channel: NDArray[Any],
+    low: float,
+    high: float,
+    invert: bool,
+    out: NDArray[np.float32],
+    threads: int,
+    limit: float = _LIMIT,
+) -> None:
+    scale = 1 / max(high - low, 1e-300)
+    source, target = channel.reshape(-1), out.reshape(-1)
+    if source.dtype != np.float16:
+        _native.stretch(source, target, low, scale, invert, limit, threads)
+        return
+    for start in range(0, len(source), _STRIP_PIXELS):  # the kernel has no half-precision numbers
+        part = slice(start, start + _STRIP_PIXELS)
+        _native.stretch(source[part].astype(np.float32), target[part], low, scale, invert, limit, threads)
+
+
+def _stretch_blocks(
+    channel: NDArray[Any],
+    low: float,
+    high: float,
+    params: NormalizeParams,
+    out: NDArray[np.float32],
+    threads: int,
+) -> None:
+    """Stretch by percentiles of the blocks of a grid, smoothed, and interpolated between their centres."""
+    grid = _block_ranges(channel, low, high, params, threads)
+    rows, cols = channel.shape
+    across = resize(grid, (grid.shape[1], cols), threads=threads)  # (2, blocks, X)
+    position = np.clip((np.arange(rows) + 0.5) * grid.shape[1] / rows - 0.5, 0, grid.shape[1] - 1)
+    above = np.minimum(position.astype(np.int64), max(0, grid.shape[1] - 2))
+    below = np.minimum(above + 1, grid.shape[1] - 1)
+    part = (position - above).astype(np.float32)[:, None]
+    strip = max(1, _STRIP_PIXELS // cols)
+    for start in range(0, rows, strip):  # never the full maps of lows and highs
+        y = slice(start, start + strip)
+        relative = np.empty(channel[y].shape, np.float32)
+        _stretch(channel[y], low, high, False, relative, threads)
+        lows, highs = (m[above[y]] * (1 - part[y]) + m[below[y]] * part[y] for m in across)
+        np.divide(relative - lows, highs - lows, out=out[y])
+        if params.invert:
+            np.subtract(1, out[y], out=out[y])
+
+
+def _block_ranges(
+    channel: NDArray[Any], low: float, high: float, params: NormalizeParams, threads: int
+) -> NDArray[np.float32]:
+    """Return each block's range, (2, blocks down, blocks across), in units of the image's own range."""
+    rows, cols = channel.shape
+    edges_y = np.linspace(0, rows, -(-rows // params.tile_norm_size) + 1).round().astype(int)
+    edges_x = np.linspace(0, cols, -(-cols // params.tile_norm_size) + 1).round().astype(int)
+    grid = np.zeros((2, len(edges_y) - 1, len(edges_x) - 1), np.float32)
+    for i in range(grid.shape[1]):
+        for j in range(grid.shape[2]):
+            block = channel[edges_y[i] : edges_y[i + 1], edges_x[j] : edges_x[j + 1]]
+            grid[:, i, j] = _channel_range(np.ascontiguousarray(block), params, threads)
+    grid = np.clip((grid.astype(np.float64) - low) / (high - low), -_LIMIT, _LIMIT).astype(np.float32)
+    flat = grid[1] - grid[0] < _FLAT_BLOCK
+    if flat.all():
+        return np.broadcast_to(np.array([0, 1], np.float32)[:, None, None], grid.shape)
+    while flat.any():
+        _fill_from_neighbours(grid, flat)
+    return smooth(grid, 1.0, threads=1)
+
+
+def _fill_from_neighbours(grid: NDArray[np.float32], flat: NDArray[np.bool_]) -> None:
+    """Give flat blocks beside filled ones the mean of those, in place, and take them off `flat`."""
+    known = np.pad(~flat, 1).astype(np.float32)
+    values = np.pad(np.where(flat, 0, grid), ((0, 0), (1, 1), (1, 1)))
+    offsets = [(i, j) for i in range(3) for j in range(3)]
+    rows, cols = flat.shape
+    count = sum(known[i : i + rows, j : j + cols] for i, j in offsets)
+    total = sum(values[:, i : i + rows, j : j + cols] for i, j in offsets)
+    new = flat & (count > 0)
+    grid[:, new] = (total / np.maximum(count, 1))[:, new]
+    flat[new] = False
