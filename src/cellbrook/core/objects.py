@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -82,3 +82,15 @@ class ObjectTable:
         import pandas as pd
 
         return pd.DataFrame(dict(self.columns))
+
+
+def concatenate(tables: Sequence[ObjectTable]) -> ObjectTable:
+    """Return the rows of several tables in one; only columns that all of them have are kept."""
+    if len(tables) == 1:
+        return tables[0]
+    if not tables:
+        return ObjectTable({"label": np.zeros(0, np.uint32)})
+    names = [n for n in tables[0] if all(n in t for t in tables)]
+    columns = {n: np.concatenate([t[n] for t in tables]) for n in names}
+    dropped = [t.discarded for t in tables if t.discarded is not None]
+    return ObjectTable(columns, concatenate(dropped) if dropped else None)

@@ -13,20 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cellbrook.networks.base import NetworkSpec
+from cellbrook.networks.cards import FAMILY_SPECS
 
-SPEC = NetworkSpec(
-    family="compact",
-    channels=3,
-    min_channels=1,
-    stride=32,
-    tile_size=512,
-    fixed_tile=False,
-    tile_overlap=64,
-    object_diameter_px=24.0,
-    diameter_range_px=(12.0, 60.0),
-    outputs=("flow", "cellprob", "log_diameter"),
-)
+SPEC = FAMILY_SPECS["compact"]
 
 WIDTHS = (24, 48, 96, 192, 256)
 """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the resolution."""

@@ -1,0 +1,106 @@
+"""From a trained network to the files that engines load: weights as safetensors, and an ONNX graph that points into them.
+
+The safetensors file is also the graph's external-data file, so the weights are on disk once and every engine
+runs the very same numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from cellbrook.networks.store import sha256_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+
+def export_network(network: nn.Module, folder: Path, stem: str) -> dict[str, Path]:
+    """Write ``<stem>.safetensors`` and ``<stem>.onnx``.
+
+    Parameters
+    ----------
+    network : nn.Module
+        With a `spec` and a `forward(x_BCYX)` that returns the outputs named there.
+    folder : Path
+        Must exist.
+    stem : str
+        Name of the files.
+
+    Returns
+    -------
+    dict of str to Path
+        By kind, as in a model card.
+    """
+    import onnx
+    import torch
+    from safetensors.torch import save_file
+
+    weights_path, graph_path = folder / f"{stem}.safetensors", folder / f"{stem}.onnx"
+    network = network.eval().to("cpu", memory_format=torch.contiguous_format)
+    # the counter of batches seen is of no use to anybody who only runs the network
+    state = {
+        k: v.contiguous() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
+    }
+    save_file(state, weights_path)
+
+    spec: Any = network.spec
+    side = spec.stride * 4
+    outputs = list(spec.outputs)
+    dynamic = {name: {0: "B"} for name in ("x", *outputs)}
+    dynamic["x"] |= {2: "Y", 3: "X"}
+    for name in outputs:
+        dynamic[name] |= {2: f"Y_{name}", 3: f"X_{name}"}
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # the exporter's own deprecation; the newer one folds the weights away
+        torch.onnx.export(
+            network,
+            (torch.zeros(1, spec.channels, side, side),),
+            str(graph_path),
+            input_names=["x"],
+            output_names=outputs,
+            dynamic_axes=dynamic,
+            opset_version=17,
+            training=torch.onnx.TrainingMode.PRESERVE,  # else batch norms are folded into weights of other values
+            do_constant_folding=False,
+            dynamo=False,
+        )
+    model = onnx.load(str(graph_path))
+    _point_into(model, weights_path, set(state))
+    graph_path.write_bytes(model.SerializeToString())
+    onnx.checker.check_model(str(graph_path))
+    return {"safetensors": weights_path, "onnx": graph_path}
+
+
+def _point_into(model: Any, weights_path: Path, names: set[str]) -> None:
+    """Replace initializers that are in the safetensors file by references to their bytes there."""
+    from onnx import TensorProto
+
+    raw = weights_path.read_bytes()
+    header_length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + header_length])
+    for tensor in model.graph.initializer:
+        if tensor.name not in names:
+            continue
+        begin, end = header[tensor.name]["data_offsets"]
+        tensor.ClearField("raw_data")
+        tensor.ClearField("float_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        del tensor.external_data[:]
+        for key, value in (
+            ("location", weights_path.name),
+            ("offset", 8 + header_length + begin),
+            ("length", end - begin),
+        ):
+            entry = tensor.external_data.add()
+            entry.key, entry.value = key, str(value)
+
+
+def file_entry(path: Path) -> dict[str, Any]:
+    """Return the model card's entry for a file."""
+    return {"filename": path.name, "sha256": sha256_of(path), "bytes": path.stat().st_size}

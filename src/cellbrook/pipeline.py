@@ -1,0 +1,454 @@
+"""The one place where the steps are joined: image, network, flows, labels, measurements.
+
+::
+
+    Source --resolve--> SegmentPlan --run--> SegmentationData
+                          for each plane: read > normalize > resize > tiles > engine > resize back > dynamics > measure
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbrook.core.objects import ObjectTable, concatenate
+from cellbrook.core.plan import Diameter, SegmentPlan
+from cellbrook.core.progress import NoProgress, Progress
+from cellbrook.core.result import NetworkOutput, SegmentationData
+from cellbrook.core.threads import resolve_threads
+from cellbrook.dynamics import labels_from_flows
+from cellbrook.errors import ImageError, UsageError
+from cellbrook.io.channels import resolve_channels
+from cellbrook.measure import measure
+from cellbrook.normalize import normalize, percentile_ranges
+from cellbrook.resize import resize, scaled_shape
+from cellbrook.tiles import plan_tiles, run_tiled
+
+if TYPE_CHECKING:
+    from cellbrook.core.params import SegmentParams
+    from cellbrook.engines.base import Engine
+    from cellbrook.io.source import Source
+    from cellbrook.networks.base import NetworkSpec
+    from cellbrook.networks.store import ResolvedModel
+
+log = logging.getLogger(__name__)
+
+MAX_ENLARGEMENT = 3.0
+"""Small objects are enlarged up to this: beyond it the time grows with the square and nothing new is seen."""
+
+LOWEST_SCALE = 1 / 16
+
+
+@dataclass(slots=True)
+class Report:
+    """What happened on the way, for ``run.json``.
+
+    Parameters
+    ----------
+    timings_s : dict of str to float
+        Seconds by step, summed over planes.
+    planes : list of dict
+        For each plane: its index, the scale the network saw, the estimated diameter, tiles run, objects found.
+    notes : list of str
+        What a user should know.
+    """
+
+    timings_s: dict[str, float] = field(default_factory=dict)
+    planes: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the seconds of the block to a step."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_s[step] = self.timings_s.get(step, 0.0) + time.perf_counter() - started
+
+
+def resolve(source: Source, model: ResolvedModel, params: SegmentParams) -> SegmentPlan:
+    """Settle what will be done to an image.
+
+    Raises
+    ------
+    UsageError
+        If the wishes do not fit the image or the model; the message lists what there is.
+    ImageError
+        If the image has no pixels.
+    """
+    if 0 in source.shape:
+        raise ImageError(f"{source.name} has no pixels: its shape is {source.shape} ({source.axes})")
+    channels, names = _choose_channels(source, model, params.input_params.channels)
+    projection = _projection(source, params.input_params.z)
+    stack = "".join(a for a in "TZ" if a in source.axes and not (a == "Z" and projection is not None))
+    size = source.pixel_size_um.get("X")
+    diameter = Diameter.parse(params.model_params.diameter, size)
+    return SegmentPlan(
+        axes=source.axes,
+        shape=tuple(source.shape),
+        dtype=str(source.dtype),
+        channels=channels,
+        channel_names=names,
+        stack_axes=stack,
+        projection=projection,
+        pixel_size_um=dict(source.pixel_size_um),
+        diameter_px=diameter.px,
+        model=model.name,
+        model_sha256=model.sha256,
+        params=params,
+    )
+
+
+def _choose_channels(
+    source: Source, model: ResolvedModel, wish: str | None
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    spec = model.card.spec
+    chosen = resolve_channels(wish, source)
+    indices, roles = chosen.indices, chosen.roles
+    listed = ", ".join(f"{i} {n}" if str(i) != n else n for i, n in enumerate(source.channel_names))
+    if spec.channel_roles and any(roles):
+        # a network that wants its channels in an order gets them by role
+        by_role = {role: index for role, index in zip(roles, indices, strict=True) if role}
+        if unknown := sorted(set(by_role) - set(spec.channel_roles)):
+            raise UsageError(
+                f"{model.name} knows the channel roles {', '.join(spec.channel_roles)}, got {', '.join(unknown)}"
+            )
+        indices = tuple(by_role[role] for role in spec.channel_roles if role in by_role)
+    if len(indices) > spec.channels and not (wish is None and source.is_rgb):
+        raise UsageError(
+            f"{source.name} has {len(indices)} channels ({listed}) and {model.name} takes up to {spec.channels}: "
+            f"choose with --channels, such as --channels {','.join(str(i) for i in indices[: spec.channels])}"
+        )
+    return indices, tuple(source.channel_names[i] for i in indices)
+
+
+def _projection(source: Source, wish: str | None) -> str | int | None:
+    if wish is None:
+        return None
+    if "Z" not in source.axes:
+        raise UsageError(f"--z {wish} needs a z-stack, but {source.name} has the axes {source.axes}")
+    if wish in ("max", "mean"):
+        return wish
+    depth = source.shape[source.axes.index("Z")]
+    try:
+        plane = int(wish)
+    except ValueError:
+        raise UsageError(f'z must be "max", "mean" or the number of a plane, got {wish!r}') from None
+    if not 0 <= plane < depth:
+        raise UsageError(f"{source.name} has the z-planes 0 to {depth - 1}, got --z {plane}")
+    return plane
+
+
+def read_planes(source: Source, plan: SegmentPlan) -> Iterator[tuple[dict[str, int], NDArray[Any]]]:
+    """Yield each plane's place in the stack and its raw pixels (C, Y, X) of the chosen channels."""
+    sizes = [source.shape[source.axes.index(a)] for a in plan.stack_axes]
+    for place in np.ndindex(*sizes):
+        index = dict(zip(plan.stack_axes, (int(i) for i in place), strict=True))
+        yield index, _read_plane(source, plan, index)
+
+
+def _read_plane(source: Source, plan: SegmentPlan, index: dict[str, int]) -> NDArray[Any]:
+    selection: dict[str, int | slice] = dict(index)
+    if isinstance(plan.projection, int):
+        selection["Z"] = plan.projection
+    if "C" in source.axes and len(plan.channels) == 1:
+        selection["C"] = plan.channels[0]
+    pixels = source.read(selection)
+    left = [a for a in source.axes if a not in selection or isinstance(selection[a], slice)]
+    if plan.projection == "max":
+        pixels = pixels.max(axis=left.index("Z"))
+        left.remove("Z")
+    elif plan.projection == "mean":
+        pixels = pixels.mean(axis=left.index("Z"), dtype=np.float64).astype(np.float32)
+        left.remove("Z")
+    if "C" not in left:
+        return pixels[None]
+    return pixels if plan.channels == tuple(range(len(pixels))) else pixels[list(plan.channels)]
+
+
+def run(
+    source: Source,
+    plan: SegmentPlan,
+    model: ResolvedModel,
+    engine: Engine,
+    *,
+    name: str,
+    keep_output: bool = True,
+    progress: Progress | None = None,
+) -> tuple[SegmentationData, Report]:
+    """Segment an image as planned.
+
+    Parameters
+    ----------
+    source : Source
+        The image.
+    plan : SegmentPlan
+        From `resolve` for this image.
+    model : ResolvedModel
+        From which `engine` was made.
+    engine : Engine
+        Runs the network.
+    name : str
+        Stem of output files.
+    keep_output : bool
+        Keep flows and cellprob in the result (12 bytes a pixel).
+    progress : Progress or None
+        Told of every tile.
+
+    Raises
+    ------
+    Cancelled
+        If `progress` says so.
+    """
+    progress = progress or NoProgress()
+    threads = resolve_threads(plan.params.model_params.threads)
+    report = Report(notes=list(source.notes))
+    with report.timed("read"):
+        planes = list(read_planes(source, plan))
+    ranges = _shared_ranges([pixels for _, pixels in planes], plan, threads)
+    labels: list[NDArray[np.uint32]] = []
+    tables: list[ObjectTable] = []
+    outputs: list[NetworkOutput] = []
+    count = 0
+    for index, pixels in planes:
+        image = _for_network(pixels, source, plan, model.card.spec, report)
+        output, facts = infer(
+            image, plan, model.card.spec, engine, ranges=ranges, threads=threads, report=report, progress=progress
+        )
+        with report.timed("flows to labels"):
+            plane_labels, table = labels_from_flows(
+                output.flows, output.cellprob, plan.params.mask_params, threads=threads
+            )
+        with report.timed("measure"):
+            table = measure(
+                plane_labels,
+                pixels,
+                channel_names=plan.channel_names,
+                pixel_size_um=_size_yx(plan),
+                objects=table,
+                threads=threads,
+            )
+        report.planes.append({**index, **facts, "objects": len(table), "discarded": table.discard_counts()})
+        if index:
+            table = _placed(table, index, count)
+            plane_labels[plane_labels > 0] += np.uint32(count)
+        count += len(table)
+        labels.append(plane_labels)
+        tables.append(table)
+        if keep_output:
+            outputs.append(output)
+    stack = tuple(source.shape[source.axes.index(a)] for a in plan.stack_axes)
+    data = SegmentationData(
+        labels=_stacked(labels, stack),
+        objects=concatenate(tables),
+        output=_stacked_output(outputs, stack) if outputs else None,
+        image=_stacked([pixels for _, pixels in planes], stack),
+        axes=plan.stack_axes + "YX",
+        channel_names=plan.channel_names,
+        pixel_size_um=_sizes(plan),
+        name=name,
+    )
+    return data, report
+
+
+def _shared_ranges(planes: list[NDArray[Any]], plan: SegmentPlan, threads: int) -> NDArray[np.float64] | None:
+    """Return one pair of percentiles a channel for a whole stack, so that an empty plane is not stretched into noise."""
+    params = plan.params.normalize_params
+    if len(planes) == 1 or not params.normalize or params.tile_norm_size > 0:
+        return None
+    channels = len(planes[0])
+    columns = planes[0].shape[-1]
+    return np.concatenate(
+        [
+            percentile_ranges(np.stack([p[c] for p in planes]).reshape(1, -1, columns), params, threads=threads)
+            for c in range(channels)
+        ]
+    )
+
+
+def _for_network(
+    pixels: NDArray[Any], source: Source, plan: SegmentPlan, spec: NetworkSpec, report: Report
+) -> NDArray[Any]:
+    """Return the channels that the network sees; gray pictures saved as RGB become one channel."""
+    if not (source.is_rgb and len(pixels) == 3):
+        return pixels
+    if np.array_equal(pixels[0], pixels[1]) and np.array_equal(pixels[0], pixels[2]):
+        return pixels[:1]
+    if spec.channels < 3:
+        report.notes.append(f"colours were averaged to gray, since {plan.model} takes {spec.channels} channels")
+        return pixels.mean(axis=0, keepdims=True, dtype=np.float32)
+    return pixels
+
+
+def infer(
+    image: NDArray[Any],
+    plan: SegmentPlan,
+    spec: NetworkSpec,
+    engine: Engine,
+    *,
+    ranges: NDArray[np.float64] | None = None,
+    threads: int,
+    report: Report,
+    progress: Progress,
+) -> tuple[NetworkOutput, dict[str, Any]]:
+    """Run the network on one plane at the scale that suits it.
+
+    A network that estimates the size of objects runs once at the image's own scale, and a second time only if the
+    estimate is outside the diameters that it segments well.
+
+    Returns
+    -------
+    NetworkOutput
+        At the image's own resolution.
+    dict
+        Scale, diameter and tiles, for the report.
+    """
+    with report.timed("normalize"):
+        x = normalize(image, plan.params.normalize_params, ranges=ranges, threads=threads)
+    rows, cols = x.shape[-2:]
+    estimates = "log_diameter" in spec.outputs
+    scale = 1.0
+    if plan.diameter_px is not None and spec.object_diameter_px is not None:
+        scale = _limited(spec.object_diameter_px / plan.diameter_px)
+    maps, tiles = _at_scale(x, scale, plan, spec, engine, threads, report, progress)
+    diameter = typical_diameter(maps) if estimates else None
+    if diameter is not None:
+        diameter /= scale
+    passes = [scale]
+    low, high = spec.diameter_range_px
+    if plan.diameter_px is None and diameter is not None and not low <= diameter <= high:
+        assert spec.object_diameter_px is not None
+        scale = _limited(spec.object_diameter_px / diameter)
+        maps, more = _at_scale(x, scale, plan, spec, engine, threads, report, progress)
+        tiles += more
+        passes.append(scale)
+        again = typical_diameter(maps)
+        diameter = again / scale if again is not None else diameter
+    with report.timed("resize"):
+        flows = resize(np.ascontiguousarray(maps["flow"]), (rows, cols), threads=threads)
+        cellprob = resize(np.ascontiguousarray(maps["cellprob"]), (rows, cols), threads=threads)[0]
+        classes = resize(np.ascontiguousarray(maps["class"]), (rows, cols), threads=threads) if "class" in maps else None
+    known = plan.diameter_px if plan.diameter_px is not None else diameter
+    output = NetworkOutput(flows=flows, cellprob=cellprob, classes=classes, diameter_px=known)
+    return output, {"scales": passes, "diameter_px": known, "tiles": tiles}
+
+
+def _limited(scale: float) -> float:
+    return float(np.clip(scale, LOWEST_SCALE, MAX_ENLARGEMENT))
+
+
+def _at_scale(
+    x: NDArray[np.float32],
+    scale: float,
+    plan: SegmentPlan,
+    spec: NetworkSpec,
+    engine: Engine,
+    threads: int,
+    report: Report,
+    progress: Progress,
+) -> tuple[dict[str, NDArray[np.float32]], int]:
+    params = plan.params.tile_params
+    with report.timed("resize"):
+        scaled = resize(x, scaled_shape((x.shape[-2], x.shape[-1]), scale), threads=threads)
+    tiles = plan_tiles(
+        (scaled.shape[-2], scaled.shape[-1]),
+        tile_size=params.tile_size or spec.tile_size,
+        overlap=params.tile_overlap if params.tile_overlap is not None else spec.tile_overlap,
+        stride=spec.stride,
+        fixed=spec.fixed_tile,
+    )
+    with report.timed("network"):
+        maps = run_tiled(
+            scaled,
+            _with_channels(engine.run, spec.channels),
+            tiles,
+            batch_size=params.batch_size or (1 if engine.info.device == "cpu" else 8),
+            augment=params.augment,
+            progress=progress,
+        )
+    return maps, len(tiles.tiles)
+
+
+def _with_channels(
+    run: Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]], channels: int
+) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Fill missing channels with zeros, tile by tile rather than for the whole image."""
+
+    def filled(x_BCYX: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        if x_BCYX.shape[1] == channels:
+            return run(x_BCYX)
+        full = np.zeros((x_BCYX.shape[0], channels, *x_BCYX.shape[2:]), np.float32)
+        full[:, : x_BCYX.shape[1]] = x_BCYX
+        return run(full)
+
+    return filled
+
+
+def typical_diameter(maps: dict[str, NDArray[np.float32]]) -> float | None:
+    """Return the median diameter over objects, in pixels of the maps; None if nothing is seen.
+
+    Every pixel votes for the size of the object it is in, with a weight of one over that object's area, so that
+    large objects do not outvote small ones.
+    """
+    log_diameter = maps["log_diameter"][0].astype(np.float64)
+    rows, cols = maps["cellprob"].shape[-2:]
+    step = max(1, round(rows / log_diameter.shape[0]))
+    y = np.minimum(np.arange(log_diameter.shape[0]) * step + step // 2, rows - 1)
+    x = np.minimum(np.arange(log_diameter.shape[1]) * step + step // 2, cols - 1)
+    cellprob = maps["cellprob"][0][np.ix_(y, x)]
+    inside = cellprob > 0
+    if not inside.any():
+        return None
+    votes = log_diameter[inside]
+    order = np.argsort(votes)
+    weights = np.exp(-2 * votes[order])
+    half = np.searchsorted(np.cumsum(weights), weights.sum() / 2)
+    return float(np.exp(votes[order][min(half, len(order) - 1)]))
+
+
+def _placed(table: ObjectTable, index: dict[str, int], offset: int) -> ObjectTable:
+    """Give a plane's objects their place in the stack and their share of the numbering."""
+    place = {axis.lower(): value for axis, value in index.items()}
+    columns = {n: np.full(len(table), v) for n, v in place.items()}
+    placed = table.with_columns(label=table["label"] + np.uint32(offset), **columns)
+    if table.discarded is None:
+        return placed
+    dropped = table.discarded.with_columns(**{n: np.full(len(table.discarded), v) for n, v in place.items()})
+    return replace(placed, discarded=dropped)
+
+
+def _stacked(planes: list[NDArray[Any]], stack: tuple[int, ...]) -> NDArray[Any]:
+    if not stack:
+        return planes[0]
+    return np.stack(planes).reshape(*stack, *planes[0].shape)
+
+
+def _stacked_output(outputs: list[NetworkOutput], stack: tuple[int, ...]) -> NetworkOutput:
+    if not stack:
+        return outputs[0]
+    known = [o.diameter_px for o in outputs if o.diameter_px is not None]
+    return NetworkOutput(
+        flows=_stacked([o.flows for o in outputs], stack),
+        cellprob=_stacked([o.cellprob for o in outputs], stack),
+        diameter_px=float(np.median(known)) if known else None,
+    )
+
+
+def _size_yx(plan: SegmentPlan) -> tuple[float, float] | None:
+    y, x = plan.pixel_size_um.get("Y"), plan.pixel_size_um.get("X")
+    return (y, x) if y is not None and x is not None else None
+
+
+def _sizes(plan: SegmentPlan) -> tuple[float, ...] | None:
+    size = _size_yx(plan)
+    if size is None or "Z" not in plan.stack_axes:
+        return size
+    return (plan.pixel_size_um.get("Z", 1.0), *size) if "Z" in plan.pixel_size_um else size
