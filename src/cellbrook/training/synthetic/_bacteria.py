@@ -1,0 +1,164 @@
+"""Rod-shaped bacteria in phase contrast and fluorescence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.training.synthetic._camera import expose, fluorescence_camera, transmission_camera
+from cellbrook.training.synthetic._fields import blur, smooth_noise, smoothstep
+from cellbrook.training.synthetic._nuclei import background, specks
+from cellbrook.training.synthetic._scene import Painting, Scene
+from cellbrook.training.synthetic._shapes import Stamped
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Field = NDArray[np.floating[Any]]
+
+
+def _capsule(along: Field, across: Field, half_length: Field, width: Field) -> Field:
+    """Return the relative distance (1 on the outline) from rods with round ends."""
+    beyond = np.maximum(np.abs(along) - np.maximum(half_length - width / 2, 0), 0)
+    return np.asarray(2 * np.hypot(beyond, across) / width, dtype=np.float32)
+
+
+def _colony(
+    scene: Scene, stamped: Stamped, centre: NDArray[np.float64], radius: float, width: float, aspect: float
+) -> Stamped:
+    """Add rods packed side by side, as a brick wall bent by a smooth warp, inside a ragged disc."""
+    height, breadth = scene.shape
+    box = (
+        slice(max(0, int(centre[0] - radius)), min(height, int(centre[0] + radius) + 1)),
+        slice(max(0, int(centre[1] - radius)), min(breadth, int(centre[1] + radius) + 1)),
+    )
+    y, x = np.mgrid[box].astype(np.float32)
+    if y.size == 0:
+        return stamped
+    angle = scene.uniform(-np.pi, np.pi)
+    bend = scene.uniform(1.5, 4) * aspect * width
+    strength = bend * scene.uniform(0.05, 0.3)
+    u = (x - centre[1]) * np.cos(angle) + (y - centre[0]) * np.sin(angle)
+    v = (y - centre[0]) * np.cos(angle) - (x - centre[1]) * np.sin(angle)
+    shape = (y.shape[0], y.shape[1])
+    u = u + np.float32(strength) * smooth_noise(scene.rng, shape, bend)
+    v = v + np.float32(strength) * smooth_noise(scene.rng, shape, bend)
+
+    pitch = width * scene.uniform(1.0, 1.25)
+    reach = 1.5 * radius + 3 * strength
+    n_rows = int(2 * reach / pitch) + 2
+    row = np.clip(np.floor((v + reach) / pitch).astype(np.intp), 0, n_rows - 1)
+    # rods of one row one after the other: their ends, by cumulative length, shifted at random between rows
+    per_row = int(2.6 * reach / (aspect * width)) + 4
+    lengths = scene.vary(n_rows * per_row, aspect * width, 0.25).reshape(n_rows, per_row)
+    lengths = np.maximum(lengths, 1.3 * width)
+    ends = np.cumsum(lengths, axis=1) - 1.3 * reach - scene.rng.uniform(0, 2, (n_rows, 1)) * aspect * width
+    stride = float(ends.max() - ends.min()) + 1e3
+    flat = (ends + stride * np.arange(n_rows)[:, None]).ravel()
+    index = np.searchsorted(flat, (u + stride * row).ravel()).reshape(shape)
+    index = np.clip(index, 0, flat.size - 1)
+    wide = scene.vary(flat.size, width, 0.05)
+    half = (lengths.ravel() / 2).astype(np.float32)
+    middle_u = (ends.ravel() - lengths.ravel() / 2).astype(np.float32)
+    shift = scene.rng.uniform(-0.1, 0.1, flat.size).astype(np.float32) * np.float32(width)
+    middle_v = (((np.arange(flat.size) // per_row) + 0.5) * pitch - reach).astype(np.float32) + shift
+    gap = np.float32(scene.uniform(0.0, 0.12) * width)
+    rho = _capsule(u - middle_u[index], v - middle_v[index], half[index] - gap, wide[index])
+    ragged = radius * (0.75 + 0.25 * np.cos(3 * np.arctan2(middle_v, middle_u) + angle))
+    member = np.hypot(middle_u, middle_v) < ragged * 0.85
+    member &= scene.rng.uniform(size=flat.size) > scene.rng.choice([0.0, 0.08, 0.3])
+    window = stamped.rho[box]
+    take = (rho < 1) & member[index] & (rho < window)
+    first = int(stamped.labels.max()) + 1
+    np.copyto(window, rho, where=take)
+    np.copyto(stamped.labels[box], (first + index).astype(np.int32), where=take)
+    return stamped
+
+
+def _loose(scene: Scene, stamped: Stamped, n: int, width: float, aspect: float) -> Stamped:
+    """Add single rods, some of them curved, anywhere."""
+    first = int(stamped.labels.max()) + 1
+    height, breadth = scene.shape
+    length = np.maximum(scene.vary(n, aspect * width, 0.3), np.float32(1.3 * width))
+    wide = scene.vary(n, width, 0.06)
+    curve = scene.rng.normal(0, scene.uniform(0, 0.5), n)
+    for i, angle in enumerate(scene.turn(n).tolist()):
+        reach = float(length[i]) / 2 + width
+        cy, cx = scene.rng.uniform(0, height), scene.rng.uniform(0, breadth)
+        box = (
+            slice(max(0, int(cy - reach)), min(height, int(cy + reach) + 1)),
+            slice(max(0, int(cx - reach)), min(breadth, int(cx + reach) + 1)),
+        )
+        y, x = np.ogrid[box]
+        along = ((x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)).astype(np.float32)
+        across = ((y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)).astype(np.float32)
+        across = across + np.float32(curve[i] / length[i]) * along**2
+        rho = _capsule(along, across, length[i] / 2, wide[i])
+        if (stamped.labels[box][rho < 1] > 0).mean() > 0.1:
+            continue  # bacteria lie beside each other, hardly ever on top
+        take = (rho < 1) & (rho < stamped.rho[box])
+        np.copyto(stamped.rho[box], rho, where=take)
+        np.copyto(stamped.labels[box], first + i, where=take)
+    return stamped
+
+
+def phase_bacteria(scene: Scene) -> Painting:
+    """Paint rods in micro-colonies: dark with a bright halo, or fluorescent."""
+    aspect = scene.uniform(2.0, 5.0)
+    # a rod of length a w has the area of a disc of the wanted diameter
+    width = max(3.2, scene.diameter * float(np.sqrt(np.pi / 4 / (aspect - 0.2))))
+    stamped = Stamped(np.zeros(scene.shape, np.int32), np.full(scene.shape, 9, np.float32))
+    extent = np.array(scene.shape)
+    manner = scene.rng.choice(["colonies", "confluent", "loose"], p=[0.55, 0.25, 0.2])
+    if manner == "confluent":
+        stamped = _colony(scene, stamped, extent / 2, float(extent.max()), width, aspect)
+    elif manner == "colonies":
+        for _ in range(int(scene.rng.integers(1, 6))):
+            radius = width * aspect * scene.log_uniform(0.8, 4.0)
+            stamped = _colony(scene, stamped, scene.rng.uniform(0, 1, 2) * extent, radius, width, aspect)
+    if manner != "confluent":
+        few = int(scene.rng.integers(1, 3 + min(60, scene.count(0.12))))
+        stamped = _loose(scene, stamped, few, width, aspect)
+
+    inside = stamped.labels > 0
+    rho = np.minimum(stamped.rho, 1)
+    values = scene.vary(int(stamped.labels.max()) + 1, 1.0, scene.uniform(0.03, 0.15))
+    if scene.chance(0.3):
+        return _fluorescent(scene, stamped, rho, width)
+    thickness = np.where(inside, values[stamped.labels] * np.sqrt(1 - rho * rho * scene.uniform(0.5, 1.0)), 0)
+    # nucleoids: lighter places inside the rod
+    noise = smooth_noise(scene.rng, scene.shape, 0.8 * width)
+    thickness = thickness * (1 - np.float32(scene.uniform(0, 0.35)) * smoothstep(noise, 0.0, 1.6))
+    thickness = blur(thickness.astype(np.float32), scene.uniform(0.06, 0.16) * width)
+    near = blur(thickness, width * scene.uniform(0.5, 1.0))
+    wide = blur(thickness, width * scene.uniform(1.5, 4.0))
+    contrast = scene.uniform(0.35, 1.0)
+    halo = scene.uniform(0.4, 1.1)
+    base = scene.uniform(0.25, 0.5)
+    light = base * (1 - contrast * (thickness - halo * (0.6 * near + 0.5 * wide)))
+    light = np.maximum(light, np.float32(base * scene.uniform(0.02, 0.3)))
+    uneven = smooth_noise(scene.rng, scene.shape, scene.uniform(10, 60))
+    light = light * (1 + np.float32(scene.uniform(0, 0.08)) * uneven)
+    if scene.chance(0.3):
+        dirt = specks(scene, int(scene.rng.integers(1, 8)), (0.2 * width, 0.6 * width), (0.1, 0.5))
+        dirt = blur(dirt, 0.8)
+        light += scene.uniform(-0.6, 0.4) * (dirt - 0.8 * blur(dirt, width))
+    if scene.chance(0.1):
+        light = 2 * base - light  # negative phase: bright rods
+    camera = transmission_camera(scene.rng, max(0.5, 0.12 * width))
+    image = expose(scene.rng, np.maximum(light, 0)[None].astype(np.float32), camera)
+    return Painting(image, stamped.labels, ("phase",), "cells")
+
+
+def _fluorescent(scene: Scene, stamped: Stamped, rho: Field, width: float) -> Painting:
+    """Paint the same rods as light on a dark field: filled, or as outlines (membrane dye)."""
+    level = scene.vary(int(stamped.labels.max()) + 1, 0.5, scene.uniform(0.1, 0.6))[stamped.labels]
+    body = np.sqrt(1 - 0.9 * rho * rho) if scene.chance(0.7) else smoothstep(rho, 0.35, 0.85)
+    noise = smooth_noise(scene.rng, scene.shape, 0.5 * width)
+    body = body * np.exp(np.float32(scene.uniform(0, 0.3)) * noise)
+    light = np.where(stamped.labels > 0, level * body, 0).astype(np.float32)
+    light = blur(light, scene.uniform(0.08, 0.2) * width)
+    picture = light + background(scene, light)
+    camera = fluorescence_camera(scene.rng, max(0.5, 0.12 * width))
+    return Painting(expose(scene.rng, picture[None], camera), stamped.labels, ("fluorescence",), "cells")

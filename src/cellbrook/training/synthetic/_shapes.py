@@ -1,0 +1,242 @@
+"""Where objects lie and which pixels they own.
+
+Objects are star-convex: a table of radii over the angle. The `relative radius` of a pixel is its distance
+from the object's centre over the object's radius in that direction: 0 at the centre, 1 on the outline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Field = NDArray[np.floating[Any]]
+
+N_ANGLES = 192
+MIN_AREA_PX = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """Objects painted on a canvas.
+
+    Attributes
+    ----------
+    labels : ndarray of shape (Y, X), int32
+        0 = background, otherwise 1 + the object's index.
+    rho : ndarray of shape (Y, X), float32
+        Relative radius in the owning object; 1 or more outside.
+    """
+
+    labels: NDArray[np.int32]
+    rho: Field
+
+
+def angles() -> Field:
+    """Return the angles of a radius table, in radians from -pi, counted from +X towards +Y."""
+    return ((np.arange(N_ANGLES) + 0.5) * (2 * np.pi / N_ANGLES) - np.pi).astype(np.float32)
+
+
+def ellipses(radius: Field, elongation: Field, angle: Field) -> Field:
+    """Return radius tables (N, angles) of ellipses with the area of circles of `radius` px."""
+    theta = angles()[None, :] - angle[:, None]
+    root = np.sqrt(elongation)[:, None]
+    return np.asarray(
+        radius[:, None] / np.sqrt((np.cos(theta) / root) ** 2 + (np.sin(theta) * root) ** 2), dtype=np.float32
+    )
+
+
+def roughen(rng: np.random.Generator, table: Field, amount: float, first: int = 2, last: int = 6) -> Field:
+    """Return radius tables whose outlines wobble with `first` to `last` waves a turn; areas are kept."""
+    n = len(table)
+    theta = angles()[None, :]
+    log_change = np.zeros_like(table)
+    for k in range(first, last + 1):
+        size = amount * (first / k) * np.abs(rng.standard_normal((n, 1), dtype=np.float32))
+        log_change += size * np.cos(k * theta + rng.uniform(0, 2 * np.pi, (n, 1)).astype(np.float32))
+    return keep_area(table * np.exp(log_change), table)
+
+
+def bump(
+    table: Field,
+    angle: Field,
+    width: Field | float,
+    height: Field | float,
+    sharp: bool = False,
+) -> Field:
+    """Return radius tables multiplied by 1 + height at `angle`: a lobe, a dent or (`sharp`) a thin process.
+
+    A sharp bump falls off exponentially on both sides, so that the process tapers towards its tip.
+    """
+    away = np.abs((angles()[None, :] - np.reshape(angle, (-1, 1)) + np.pi) % (2 * np.pi) - np.pi)
+    scaled = away / np.reshape(np.asarray(width, np.float32), (-1, 1))
+    shape = np.exp(-scaled) if sharp else np.exp(-0.5 * scaled**2)
+    grown = table * (1 + np.reshape(np.asarray(height, np.float32), (-1, 1)) * shape)
+    return np.asarray(grown, dtype=np.float32)
+
+
+def keep_area(table: Field, like: Field) -> Field:
+    """Return `table` scaled so that each object has the area it has in `like`."""
+    factor = np.sqrt((like**2).mean(axis=1) / (table**2).mean(axis=1))
+    return np.asarray(table * factor[:, None], dtype=np.float32)
+
+
+@lru_cache(maxsize=256)
+def _polar(half: int) -> tuple[Field, NDArray[np.intp]]:
+    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
+    index = ((np.arctan2(y, x) + np.pi) * (N_ANGLES / (2 * np.pi))).astype(np.intp) % N_ANGLES
+    return np.hypot(y, x), index
+
+
+def stamp(
+    shape: tuple[int, int],
+    centres: Field,
+    table: Field,
+    rule: Literal["front", "nearest"] = "front",
+    owner: NDArray[np.int32] | None = None,
+) -> Stamped:
+    """Paint star-convex objects.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (Y, X) of the canvas.
+    centres : ndarray of shape (N, 2), float32
+        (y, x) in px; objects may lie partly outside.
+    table : ndarray of shape (N, angles), float32
+        Radii in px.
+    rule : {"front", "nearest"}
+        Where objects overlap, the later one wins, or the one with the smaller relative radius, which
+        gives touching cells a common border between their centres.
+    owner : ndarray of shape (Y, X), int32, optional
+        An object is painted only where this equals 1 + its index (a nucleus stays inside its cell).
+    """
+    reach = np.ceil(table.max(axis=1)).astype(int) + 1 if len(table) else np.zeros(0, int)
+    pad = 2 * int(reach.max(initial=0)) + 1
+    labels = np.zeros((shape[0] + 2 * pad, shape[1] + 2 * pad), np.int32)
+    rho = np.full(labels.shape, 9, np.float32)
+    room = None if owner is None else np.pad(owner, pad)
+    inverse = 1 / np.maximum(table, np.float32(0.3))
+    where = np.rint(centres).astype(int)
+    for i, ((cy, cx), half) in enumerate(zip(where.tolist(), reach.tolist(), strict=True)):
+        if not (-half < cy < shape[0] + half and -half < cx < shape[1] + half):
+            continue
+        distance, index = _polar(half)
+        box = (slice(cy + pad - half, cy + pad + half + 1), slice(cx + pad - half, cx + pad + half + 1))
+        mine = distance * inverse[i].take(index)
+        window = rho[box]
+        take = mine < (1 if rule == "front" else np.minimum(window, 1))
+        if room is not None:
+            take &= room[box] == i + 1
+        np.copyto(window, mine, where=take)
+        np.copyto(labels[box], i + 1, where=take)
+    inner = (slice(pad, pad + shape[0]), slice(pad, pad + shape[1]))
+    return Stamped(np.ascontiguousarray(labels[inner]), np.ascontiguousarray(rho[inner]))
+
+
+def scatter(
+    rng: np.random.Generator, shape: tuple[int, int], n: int, spacing: float, clustering: float
+) -> Field:
+    """Return `n` centres (N, 2) in px, at random or in clumps, pushed apart to about `spacing`.
+
+    `clustering` from 0 (anywhere) to 1 (all in a few clumps).
+    """
+    extent = np.array(shape, np.float32)
+    points = rng.uniform(0, 1, (n, 2)).astype(np.float32) * extent
+    in_clump = rng.uniform(size=n) < clustering
+    n_clumps = max(1, int(n / rng.uniform(3, 25)))
+    clump = rng.uniform(0, 1, (n_clumps, 2)).astype(np.float32) * extent
+    pick = rng.integers(0, n_clumps, n)
+    spread = spacing * np.sqrt(n / n_clumps) * 0.45
+    near = clump[pick] + rng.standard_normal((n, 2), dtype=np.float32) * np.float32(spread)
+    points = np.where(in_clump[:, None], near, points)
+    return push_apart(rng, points, spacing, rounds=6 if n <= 500 else 3)
+
+
+def push_apart(rng: np.random.Generator, points: Field, spacing: float, rounds: int) -> Field:
+    """Return points moved so that few pairs are nearer than `spacing` px."""
+    points = points + rng.uniform(-0.01, 0.01, points.shape).astype(np.float32)
+    for _ in range(rounds if len(points) > 1 else 0):
+        delta_y = points[:, 0, None] - points[None, :, 0]
+        delta_x = points[:, 1, None] - points[None, :, 1]
+        square = delta_y * delta_y + delta_x * delta_x
+        first, second = np.nonzero(square < np.float32(spacing**2))
+        apart = first != second
+        first, second = first[apart], second[apart]
+        if not len(first):
+            break
+        distance = np.sqrt(square[first, second]) + np.float32(1e-3)
+        push = (np.float32(spacing) - distance) * np.float32(0.45) / distance
+        n = len(points)
+        move_y = np.bincount(first, push * delta_y[first, second], n)
+        move_x = np.bincount(first, push * delta_x[first, second], n)
+        points = points + np.stack([move_y, move_x], axis=1).astype(np.float32)
+    return points
+
+
+def lattice(rng: np.random.Generator, shape: tuple[int, int], spacing: float, jitter: float) -> Field:
+    """Return a hexagonal lattice (N, 2) that covers the canvas, each point moved by `jitter` spacings."""
+    step_y = spacing * np.sqrt(3) / 2
+    rows, columns = int(shape[0] / step_y) + 3, int(shape[1] / spacing) + 3
+    y, x = np.mgrid[:rows, :columns].astype(np.float32)
+    x = x + 0.5 * (y % 2)
+    points = np.stack([(y.ravel() - 1) * step_y, (x.ravel() - 1) * spacing], axis=1)
+    points += rng.uniform(0, 1, 2) * spacing
+    points += rng.standard_normal(points.shape) * (jitter * spacing)
+    return points.astype(np.float32)
+
+
+def components(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return 4-connected components of equal non-zero label, numbered from 1 (Y, X), int32."""
+    height, width = labels.shape
+    # One run = neighbouring equal pixels of a row; components are then found among few runs, not many pixels.
+    starts = np.ones((height, width), bool)
+    starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    run = np.cumsum(starts.ravel()) - 1
+    run_2d = run.reshape(height, width)
+    same = (labels[1:] == labels[:-1]) & (labels[1:] > 0)
+    pairs = np.unique(run_2d[1:][same].astype(np.int64) * (run[-1] + 1) + run_2d[:-1][same])
+    low, high = pairs // (run[-1] + 1), pairs % (run[-1] + 1)
+    parent = np.arange(run[-1] + 1)
+    while True:
+        a, b = parent[low], parent[high]
+        if np.array_equal(a, b):
+            break
+        np.minimum.at(parent, np.maximum(a, b), np.minimum(a, b))
+        while True:
+            jumped = parent[parent]
+            if np.array_equal(jumped, parent):
+                break
+            parent = jumped
+    root = parent[run_2d]
+    _, dense = np.unique(np.where(labels > 0, root + 1, 0), return_inverse=True)
+    first = 0 if (labels == 0).any() else 1
+    return np.asarray(dense.reshape(labels.shape) + first, dtype=np.int32)
+
+
+def clean_labels(labels: NDArray[np.int32], min_area_px: int = MIN_AREA_PX) -> NDArray[np.uint16 | np.uint32]:
+    """Return labels 1..n where each object is its largest 4-connected part, if that has `min_area_px` pixels.
+
+    Returns
+    -------
+    ndarray of shape (Y, X), uint16, or uint32 from 65,536 objects
+    """
+    part = components(labels)
+    area = np.bincount(part.ravel())
+    area[0] = 0
+    owner = np.zeros(len(area), np.int64)
+    owner[part.ravel()] = labels.ravel()
+    # the last write of each label is its largest part
+    order = np.argsort(area, kind="stable")
+    best = np.full(int(labels.max(initial=0)) + 1, -1, np.int64)
+    best[owner[order]] = order
+    keep = np.zeros(len(area), bool)
+    keep[best[best >= 0]] = True
+    keep &= area >= min_area_px
+    new = np.where(keep, np.cumsum(keep), 0)
+    return new[part].astype(np.uint16 if keep.sum() < 65536 else np.uint32)

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+from skimage.measure import label as components_of
+
+from cellbrook.errors import UsageError
+from cellbrook.training.synthetic import FAMILIES, generate
+from cellbrook.training.synthetic._fields import blur, smooth_noise
+from cellbrook.training.synthetic._shapes import MIN_AREA_PX, clean_labels, components
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_same_seed_same_sample(family):
+    first, second = (generate(family, seed=11, size=96, diameter=20) for _ in range(2))
+    np.testing.assert_array_equal(first.image, second.image)
+    np.testing.assert_array_equal(first.labels, second.labels)
+    other = generate(family, seed=12, size=96, diameter=20)
+    assert other.image.shape != first.image.shape or not np.array_equal(other.image, first.image)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("seed", range(6))
+def test_labels_are_contiguous_connected_and_not_tiny(family, seed):
+    labels = generate(family, seed, size=(112, 144)).labels.astype(np.int64)
+    areas = np.bincount(labels.ravel())[1:]
+    assert (areas >= MIN_AREA_PX).all()
+    # as many 4-connected parts as labels: each label is present, and in one piece
+    assert components_of(labels, background=0, connectivity=1).max() == len(areas)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_image_is_in_camera_units(family):
+    for seed in range(6):
+        sample = generate(family, seed, size=(64, 80))
+        assert sample.image.dtype == np.float32
+        assert sample.labels.dtype == np.uint16
+        assert sample.image.shape == (len(sample.channel_names), 64, 80)
+        assert sample.labels.shape == (64, 80)
+        assert sample.image.min() >= 0
+        assert sample.image.max() <= 65535
+        assert sample.image.std() > 0
+        np.testing.assert_array_equal(sample.image, np.rint(sample.image))
+        assert sample.target in ("nuclei", "cells")
+        assert sample.family == family
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_objects_are_found_and_have_the_asked_size(family):
+    areas = np.concatenate(
+        [np.bincount(generate(family, seed, 160, diameter=24).labels.ravel())[1:] for seed in range(12)]
+    )
+    assert len(areas) >= 12
+    typical = float(np.sqrt(np.median(areas) * 4 / np.pi))
+    assert 0.6 * 24 < typical < 1.3 * 24
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("diameter", [6.0, 120.0])
+def test_extreme_sizes_work(family, diameter):
+    sample = generate(family, seed=2, size=96, diameter=diameter)
+    assert sample.diameter_px == diameter
+    assert np.isfinite(sample.image).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_objects_differ_from_the_ground(family):
+    """Labels belong to the picture: pixels near outlines vary more than chance over a dozen samples."""
+    ratios = []
+    for seed in range(12):
+        sample = generate(family, seed, 128, diameter=24)
+        inside = sample.labels > 0
+        if 0.02 < inside.mean() < 0.98:
+            plane = sample.image[0] - sample.image[0].mean()
+            # correlation with the true mask against that with the mask mirrored
+            ratios.append(
+                abs(np.corrcoef(plane.ravel(), inside.ravel())[0, 1])
+                - abs(np.corrcoef(plane.ravel(), inside[::-1, ::-1].ravel())[0, 1])
+            )
+    assert np.mean(ratios) > 0.05
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(UsageError, match="family must be one of fluo_nuclei"):
+        generate("nuclei", 0)
+    with pytest.raises(UsageError, match="seed"):
+        generate(FAMILIES[0], -1)
+    with pytest.raises(UsageError, match="size"):
+        generate(FAMILIES[0], 0, size=8)
+    with pytest.raises(UsageError, match="diameter"):
+        generate(FAMILIES[0], 0, diameter=1000)
+
+
+def test_components_match_an_independent_implementation():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        labels = rng.integers(0, 3, (17, 23)).astype(np.int32)
+        ours, theirs = components(labels), components_of(labels, background=0, connectivity=1)
+        assert ours.max() == theirs.max()
+        pairs = np.unique(np.stack([ours.ravel(), theirs.ravel()]), axis=1)
+        assert pairs.shape[1] == ours.max() + 1
+
+
+def test_clean_labels_keeps_the_largest_part():
+    labels = np.zeros((12, 12), np.int32)
+    labels[0:4, 0:4] = 7  # 16 px, kept
+    labels[6:8, 0:4] = 7  # 8 px, dropped as the lesser part
+    labels[0:3, 6:9] = 9  # 9 px, too small
+    labels[6:10, 6:12] = 2
+    cleaned = clean_labels(labels)
+    assert cleaned.dtype == np.uint16
+    assert np.bincount(cleaned.ravel())[1:].tolist() == [16, 24]
+    assert cleaned[6, 0] == 0
+    assert clean_labels(np.zeros((5, 5), np.int32)).max() == 0
+    assert clean_labels(np.full((5, 5), 3, np.int32)).min() == 1
+
+
+@pytest.mark.parametrize("sigma", [0.8, 2.0, 5.0, 12.0])
+def test_blur_is_a_gaussian(sigma):
+    image = np.zeros((161, 161), np.float32)
+    image[80, 80] = 1
+    out = blur(image, sigma)
+    assert out.sum() == pytest.approx(1, abs=0.02)
+    y = np.arange(161) - 80
+    assert float(np.sqrt((out.sum(axis=1) * y**2).sum())) == pytest.approx(sigma, rel=0.12)
+
+
+def test_smooth_noise_has_unit_spread():
+    noise = smooth_noise(np.random.default_rng(0), (400, 400), 6)
+    assert noise.mean() == pytest.approx(0, abs=0.1)
+    assert noise.std() == pytest.approx(1, abs=0.1)
