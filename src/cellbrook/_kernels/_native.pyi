@@ -67,3 +67,66 @@ def resample(
     out: NDArray[np.float32],
     threads: int,
 ) -> None: ...
+
+# paint.cpp
+def compose(
+    image: NDArray[Any],
+    limits: NDArray[np.float64],
+    colors: NDArray[np.float64],
+    rgb: NDArray[np.uint8],
+    threads: int,
+) -> None: ...
+def draw_contours(
+    labels: NDArray[np.uint32],
+    rgb: NDArray[np.uint8],
+    index: NDArray[np.uint8],
+    colors: NDArray[np.uint8],
+    width: int,
+    halo: int,
+    shade: float,
+    threads: int,
+) -> None: ...
+def paint_labels(
+    labels: NDArray[np.uint32],
+    rgb: NDArray[np.uint8],
+    index: NDArray[np.uint8],
+    colors: NDArray[np.uint8],
+    threads: int,
+) -> None: ...
+def edge_labels(labels: NDArray[np.uint32], out: NDArray[np.uint32], threads: int) -> None: ...
+def neighbour_colors(labels: NDArray[np.uint32], index: NDArray[np.uint8], colors: int, reach: int) -> int: ...
+
+# diffuse.cpp
+def flows_from_labels_2d(labels: NDArray[np.uint32], flows: NDArray[np.float32], threads: int) -> None: ...
+def flows_from_labels_3d(labels: NDArray[np.uint32], flows: NDArray[np.float32], threads: int) -> None: ...
+def flow_errors_2d(
+    labels: NDArray[np.uint32],
+    flows: NDArray[np.float32],
+    wanted: NDArray[np.uint8],
+    errors: NDArray[np.float64],
+    threads: int,
+) -> None: ...
+def flow_errors_3d(
+    labels: NDArray[np.uint32],
+    flows: NDArray[np.float32],
+    wanted: NDArray[np.uint8],
+    errors: NDArray[np.float64],
+    threads: int,
+) -> None: ...
+
+# candidates.cpp
+def find_candidates_2d(
+    flows: NDArray[np.float32], cellprob: NDArray[np.float32], threshold: float, niter: int, threads: int
+) -> tuple[NDArray[np.uint32], NDArray[np.int32]]: ...
+def find_candidates_3d(
+    flows: NDArray[np.float32], cellprob: NDArray[np.float32], threshold: float, niter: int, threads: int
+) -> tuple[NDArray[np.uint32], NDArray[np.int32]]: ...
+def region_figures_2d(
+    labels: NDArray[np.uint32], count: int, cellprob: NDArray[np.float32] | None, threads: int
+) -> NDArray[np.float64]: ...
+def region_figures_3d(
+    labels: NDArray[np.uint32], count: int, cellprob: NDArray[np.float32] | None, threads: int
+) -> NDArray[np.float64]: ...
+def fill_label_holes_2d(labels: NDArray[np.uint32], count: int, threads: int) -> int: ...
+def fill_label_holes_3d(labels: NDArray[np.uint32], count: int, threads: int) -> int: ...
+def map_labels(labels: NDArray[np.uint32], new_labels: NDArray[np.uint32], threads: int) -> None: ...

@@ -3,19 +3,23 @@
 
 namespace nb = nanobind;
 
+void register_candidates(nb::module_& m);
 void register_diffuse(nb::module_& m);
 void register_match(nb::module_& m);
 void register_measure(nb::module_& m);
 void register_blend(nb::module_& m);
 void register_intensity(nb::module_& m);
 void register_resample(nb::module_& m);
+void register_paint(nb::module_& m);
 
 NB_MODULE(_native, m) {
     m.doc() = "Compiled kernels of Cellbrook. Called through cellbrook.dynamics, metrics and export.";
+    register_candidates(m);
     register_diffuse(m);
     register_match(m);
     register_measure(m);
     register_blend(m);
     register_intensity(m);
     register_resample(m);
+    register_paint(m);
 }

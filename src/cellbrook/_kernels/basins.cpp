@@ -1,0 +1,206 @@
+#include "basins.hpp"
+
+#include <cmath>
+#include <queue>
+#include <unordered_map>
+#include <vector>
+
+#include "parallel.hpp"
+#include "union_find.hpp"
+
+namespace cellbrook {
+
+namespace {
+
+// Sinks at most this far apart (Chebyshev, in pixels) are one.
+constexpr int kReach = 2;
+// Two basins are parted by a border where the flow runs apart by more than this, in pixels a step, in the mean over
+// the pairs of pixels that face each other. Opposite unit flows: 2. A line of sinks cut into pieces: about 0.
+constexpr double kParting = 0.5;
+// Belief before the first pair is seen, so that a touch of one or two pixels does not join anything.
+constexpr double kPriorPairs = 1, kPriorParting = 1.5;
+
+constexpr double kFixedPoint = 1 << 20;  // sums of integers do not depend on the order, nor on the threads
+
+struct Contact {
+    int64_t pairs = 0;
+    int64_t parting = 0;  // fixed point
+
+    void add(const Contact& other) {
+        pairs += other.pairs;
+        parting += other.parting;
+    }
+    double mean() const {
+        return (double(parting) / kFixedPoint + kPriorPairs * kPriorParting) / (double(pairs) + kPriorPairs);
+    }
+};
+
+using Contacts = std::unordered_map<uint64_t, Contact>;
+
+uint64_t key_of(int32_t a, int32_t b) {
+    if (a > b) std::swap(a, b);
+    return uint64_t(uint32_t(a)) << 32 | uint32_t(b);
+}
+
+template <int D>
+Contacts find_contacts(const Grid<D>& grid, const float* flows, const int32_t* basins, int threads) {
+    std::vector<Contacts> partial(std::max(1, threads));
+    const int64_t width = grid.width(), size = grid.size();
+    parallel_for(grid.rows(), 32, threads, [&](int64_t begin, int64_t end, int thread) {
+        Contacts& contacts = partial[thread];
+        for (int64_t row = begin; row < end; ++row) {
+            auto c = grid.coordinates(row * width);
+            for (int axis = 0; axis < D; ++axis) {
+                const int64_t step = grid.stride(axis);
+                const float* flow = flows + axis * size;
+                if (axis < D - 1 && c[axis] + 1 >= grid.n[axis]) continue;
+                const int64_t stop = axis == D - 1 ? width - 1 : width;
+                const bool back = axis < D - 1 && c[axis] > 0, ahead = axis < D - 1 && c[axis] + 2 < grid.n[axis];
+                for (int64_t x = 0; x < stop; ++x) {
+                    const int64_t i = row * width + x, j = i + step;
+                    const int32_t a = basins[i], b = basins[j];
+                    if (a == b || !a || !b) continue;
+                    // one pixel further in on either side, where the prediction is less blurred
+                    const bool has_back = axis == D - 1 ? x > 0 : back;
+                    const bool has_ahead = axis == D - 1 ? x + 2 < width : ahead;
+                    const int64_t from = has_back && basins[i - step] == a ? i - step : i;
+                    const int64_t to = has_ahead && basins[j + step] == b ? j + step : j;
+                    const float parting = std::min(std::max(flow[to] - flow[from], -4.f), 4.f);
+                    Contact& contact = contacts[key_of(a, b)];
+                    contact.pairs += 1;
+                    contact.parting += int64_t(std::lrint(double(parting) * kFixedPoint));
+                }
+            }
+        }
+    });
+    for (size_t t = 1; t < partial.size(); ++t)
+        for (const auto& [key, contact] : partial[t]) partial[0][key].add(contact);
+    return std::move(partial[0]);
+}
+
+// Joins the least parted pair first; the contacts of the two then add up, so a bridge of small basins between two
+// objects must stand the test of the whole border.
+class Joiner {
+public:
+    Joiner(const Contacts& contacts, int32_t count) : sets_(count + 1), neighbours_(count + 1) {
+        for (const auto& [key, contact] : contacts) {
+            const int32_t a = int32_t(key >> 32), b = int32_t(key & 0xffffffff);
+            neighbours_[a][b] = contact;
+            neighbours_[b][a] = contact;
+            push(a, b, contact);
+        }
+    }
+
+    UnionFind& run() {
+        while (!queue_.empty()) {
+            const Candidate best = queue_.top();
+            queue_.pop();
+            if (sets_.find(best.a) != best.a || sets_.find(best.b) != best.b) continue;
+            const auto found = neighbours_[best.a].find(best.b);
+            if (found == neighbours_[best.a].end() || found->second.pairs != best.pairs ||
+                found->second.mean() != best.mean)
+                continue;  // out of date
+            join(best.a, best.b);
+        }
+        return sets_;
+    }
+
+private:
+    struct Candidate {
+        double mean;
+        int32_t a, b;
+        int64_t pairs;
+        bool operator<(const Candidate& o) const {  // the queue's top is its largest: least parted first, then by number
+            if (mean != o.mean) return mean > o.mean;
+            return a != o.a ? a > o.a : b > o.b;
+        }
+    };
+
+    void push(int32_t a, int32_t b, const Contact& contact) {
+        const double mean = contact.mean();
+        if (mean < kParting) queue_.push({mean, std::min(a, b), std::max(a, b), contact.pairs});
+    }
+
+    void join(int32_t a, int32_t b) {  // a < b: the smaller number stays
+        sets_.join(a, b);
+        neighbours_[a].erase(b);
+        neighbours_[b].erase(a);
+        for (const auto& [c, contact] : neighbours_[b]) {
+            Contact& sum = neighbours_[a][c];
+            sum.add(contact);
+            neighbours_[c].erase(b);
+            neighbours_[c][a] = sum;
+            push(a, c, sum);
+        }
+        neighbours_[b].clear();
+    }
+
+    UnionFind sets_;
+    std::vector<std::unordered_map<int32_t, Contact>> neighbours_;
+    std::priority_queue<Candidate> queue_;
+};
+
+}  // namespace
+
+template <int D>
+int32_t group_sinks(const Grid<D>& grid, int32_t* sinks, int threads) {
+    const int64_t size = grid.size();
+    std::vector<int32_t> number(size, -1);  // of the sink at a pixel
+    std::vector<int32_t> places;
+    for (int64_t i = 0; i < size; ++i) {
+        const int32_t s = sinks[i];
+        if (s >= 0 && number[s] < 0) {
+            number[s] = 0;
+            places.push_back(s);
+        }
+    }
+    std::sort(places.begin(), places.end());
+    for (size_t k = 0; k < places.size(); ++k) number[places[k]] = int32_t(k);
+    UnionFind sets(int32_t(places.size()));
+    for (size_t k = 0; k < places.size(); ++k) {
+        const auto c = grid.coordinates(places[k]);
+        std::array<int64_t, D> low, high;
+        for (int a = 0; a < D; ++a) {
+            low[a] = std::max<int64_t>(0, c[a] - kReach);
+            high[a] = std::min(grid.n[a], c[a] + kReach + 1);
+        }
+        high[0] = c[0] + 1;  // the other half looks back here
+        auto look = [&](int64_t row_start) {
+            for (int64_t x = low[D - 1]; x < high[D - 1]; ++x) {
+                const int32_t other = number[row_start + x];
+                if (other >= 0 && other != int32_t(k)) sets.join(int32_t(k), other);
+            }
+        };
+        for (int64_t s = low[0]; s < high[0]; ++s) {
+            if constexpr (D == 2) {
+                look(s * grid.n[1]);
+            } else {
+                for (int64_t y = low[1]; y < high[1]; ++y) look((s * grid.n[1] + y) * grid.n[2]);
+            }
+        }
+    }
+    std::vector<int32_t> compact;
+    const int32_t count = sets.number_sets(compact);
+    parallel_for(size, 1 << 14, threads, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) sinks[i] = sinks[i] < 0 ? 0 : compact[number[sinks[i]]] + 1;
+    });
+    return count;
+}
+
+template <int D>
+int32_t join_basins(const Grid<D>& grid, const float* flows, int32_t* basins, int32_t count, int threads) {
+    Joiner joiner(find_contacts(grid, flows, basins, threads), count);
+    std::vector<int32_t> compact;
+    const int32_t left = joiner.run().number_sets(compact) - 1;  // 0 is background and stays alone
+    parallel_for(grid.size(), 1 << 14, threads, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) basins[i] = compact[basins[i]];
+    });
+    return left;
+}
+
+template int32_t group_sinks<2>(const Grid<2>&, int32_t*, int);
+template int32_t group_sinks<3>(const Grid<3>&, int32_t*, int);
+template int32_t join_basins<2>(const Grid<2>&, const float*, int32_t*, int32_t, int);
+template int32_t join_basins<3>(const Grid<3>&, const float*, int32_t*, int32_t, int);
+
+}  // namespace cellbrook

@@ -1,0 +1,53 @@
+// Flows from labels: heat spreads from each object's centre; the flow is the direction of steepest ascent.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "grid.hpp"
+
+namespace cellbrook {
+
+// Solves one object after the other in scratch memory of its own: one for each thread.
+//
+// Each object is alone in its padded bounding box, so the cost follows the objects and not the image, and objects
+// never see each other: outside the object the heat is zero. In 2-D heat spreads over 3 x 3 pixels (pixels that touch
+// at a corner belong together), in 3-D over a voxel and the six at its faces.
+//
+// A label in several pieces gets flows for each piece, as if it were an object of its own.
+template <int D>
+class ObjectFlows {
+public:
+    // Flow of the object `label` in `box`; component a of the pixel at offset i of the box is flow(a)[i].
+    void solve(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box);
+    const float* flow(int axis) const { return flow_.data() + axis * size_; }
+    bool inside(int64_t i) const { return piece_[i] != 0; }
+
+private:
+    // Heat of one piece in its padded box. Rows are padded to whole vectors.
+    template <class Real>
+    struct Heat {
+        static constexpr int kVector = 16;
+        Real *now, *next, *share;  // share: part of the neighbourhood's heat that a pixel takes; 0 outside the piece
+        int64_t row, plane;        // strides
+        int64_t at(const std::array<int64_t, D>& c) const;
+    };
+
+    template <class Real>
+    Heat<Real> diffuse(const Box<D>& part, int32_t piece);
+    template <class Real>
+    Real coldest(const Heat<Real>& heat, const Box<D>& part, int32_t piece) const;
+    template <class Real>
+    void write_gradient(const Heat<Real>& heat, const Box<D>& part, int32_t piece);
+    template <class Real>
+    void walk_to_heat(const Heat<Real>& heat, Real floor, const Box<D>& part, int32_t piece);
+    std::vector<Box<D>> split_pieces();
+
+    Grid<D> local_;               // the object's box
+    int64_t size_ = 0;
+    std::vector<int32_t> piece_;  // of each pixel of the box: 0 outside the object
+    std::vector<float> flow_;     // D planes of the box
+    std::vector<double> memory_;  // of the heat
+};
+
+}  // namespace cellbrook

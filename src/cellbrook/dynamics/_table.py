@@ -1,0 +1,98 @@
+"""From the kernels' figures to the object table."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from cellbrook.core.objects import ObjectTable
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Figures of n regions, as the kernel ``region_figures`` gives them.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, 3 + 3 * ndim), float64
+        Area, border pixels, mean cellprob; low and high (half-open) along each axis; centroid.
+    ndim : int
+        2 or 3.
+    flow_error : ndarray of shape (n,), float64, or None
+        None: not computed.
+    """
+
+    rows: NDArray[np.float64]
+    ndim: int
+    flow_error: NDArray[np.float64] | None = None
+
+    @property
+    def area(self) -> NDArray[np.float64]:
+        """Pixels of each region."""
+        return self.rows[:, 0]
+
+    @property
+    def border_pixels(self) -> NDArray[np.float64]:
+        """Pixels in the first or last row, column or plane of the image."""
+        return self.rows[:, 1]
+
+    def select(self, index: ArrayLike) -> Figures:
+        """Return some of the regions."""
+        picked = np.asarray(index)
+        return Figures(
+            self.rows[picked], self.ndim, None if self.flow_error is None else self.flow_error[picked]
+        )
+
+    def with_flow_error(self, flow_error: NDArray[np.float64]) -> Figures:
+        """Return the same regions with their flow errors."""
+        return dataclasses.replace(self, flow_error=flow_error)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Return the columns of the object table, labels counted from 1."""
+        n, rows = len(self.rows), self.rows
+        axes = "zyx"[-self.ndim :]
+        low = {f"bbox_{a}0": rows[:, 3 + 2 * k].astype(np.int64) for k, a in enumerate(axes)}
+        high = {f"bbox_{a}1": rows[:, 4 + 2 * k].astype(np.int64) for k, a in enumerate(axes)}
+        centroid = {f"centroid_{a}": rows[:, 3 + 2 * self.ndim + k].copy() for k, a in enumerate(axes)}
+        error = np.full(n, np.nan) if self.flow_error is None else self.flow_error
+        cellprob = rows[:, 2].copy()
+        return {
+            "label": np.arange(1, n + 1, dtype=np.int64),
+            "area_px": rows[:, 0].astype(np.int64),
+            **low,
+            **high,
+            **centroid,
+            "flow_error": error,
+            "cellprob": cellprob,
+            "score": score(cellprob, error),
+            "touches_border": rows[:, 1] > 0,
+        }
+
+
+def score(cellprob: NDArray[np.float64], flow_error: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far to trust each object, 0 to 1: ``sigmoid(cellprob) * exp(-flow_error)``.
+
+    An unknown flow error counts as 0. It orders objects; it is not the probability that one is right.
+    """
+    with np.errstate(over="ignore"):
+        sigmoid = 1 / (1 + np.exp(-cellprob))
+    return np.asarray(sigmoid * np.exp(-np.nan_to_num(flow_error, nan=0.0)))
+
+
+def build_table(
+    ndim: int,
+    accepted: Figures | None,
+    discarded: Figures | None,
+    reason: NDArray[np.str_] | None = None,
+    figure: NDArray[np.float64] | None = None,
+) -> ObjectTable:
+    """Return the table of accepted objects with that of the discarded candidates; None stands for no rows."""
+    none = Figures(np.zeros((0, 3 + 3 * ndim)), ndim)
+    dropped = (discarded or none).columns()
+    dropped["reason"] = np.zeros(0, "U14") if reason is None else reason
+    dropped["figure"] = np.zeros(0) if figure is None else figure
+    return ObjectTable((accepted or none).columns(), discarded=ObjectTable(dropped))
