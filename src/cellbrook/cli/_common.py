@@ -11,7 +11,9 @@ from cyclopts import Parameter
 Flat = Parameter(name="*")
 """Put on a parameter dataclass of `cellbrook.core.params`: each of its fields becomes a flag of its own."""
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document on standard output.")]
+Json = Annotated[
+    bool, Parameter(name="--json", negative="", help="Print one JSON document on standard output.")
+]
 Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", help="Say nothing but errors.")]
 
 

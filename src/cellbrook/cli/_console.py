@@ -1,4 +1,4 @@
-"""What the command line says to people: standard error for notes, errors and progress, standard output for results."""
+"""What the command line says to people: on standard error; results go to standard output."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def discard_stdout() -> None:
 
 
 def configure_logging() -> None:
-    """Show Cellbrook's own log records from WARNING up (all with CELLBROOK_DEBUG=1) as lines on standard error.
+    """Show Cellbrook's own warnings (with CELLBROOK_DEBUG=1 all records) as lines on standard error.
 
     Other libraries' records are held back below ERROR: what tifffile thinks of a tag is of no use to a user.
     """
@@ -64,8 +64,8 @@ class _LineHandler(logging.Handler):
 class ConsoleProgress:
     """Progress on standard error: a line that is redrawn on a terminal, else a plain line now and then.
 
-    Implements `cellbrook.core.progress.Progress` for the tiles of one image; `start_images` and `next_image` add the
-    place in a list of images, from which the time left is estimated.
+    Implements `cellbrook.core.progress.Progress` for the tiles of one image; `start_images` and `next_image`
+    add the place in a list of images, from which the time left is estimated.
 
     Parameters
     ----------

@@ -1,33 +1,37 @@
 """The `cellbrook` command: finds the subcommand, and turns errors into one line and an exit code.
 
-Subcommands are named here by import path, so `--help` and each command pay only for what they use. A subcommand is a
-function of its own module that takes annotated parameters, prints, and returns its exit code (None counts as 0).
+Subcommands are named here by import path, so `--help` and each command pay only for what they use. A
+subcommand is a function of its own module that takes annotated parameters, prints, and returns its exit code
+(None counts as 0).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cellbrook.cli import _console
 from cellbrook.errors import Cancelled, CellbrookError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cyclopts import App, CycloptsError
 
 DONE, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "segment": ("cellbrook.cli.segment:segment", "Find the cells in images and write labels, overlay and table."),
+    "segment": ("cellbrook.cli.segment:segment", "Find the cells in images; write labels, overlay, table."),
     "measure": ("cellbrook.cli.measure:measure", "Measure existing labels on their image."),
-    "export": ("cellbrook.cli.export:export", "Write existing labels as ROIs, GeoJSON, COCO, pictures ..."),
+    "export": ("cellbrook.cli.export:export", "Write existing labels as ROIs, GeoJSON, COCO, pictures."),
     "evaluate": ("cellbrook.cli.evaluate:evaluate", "Compare predicted labels with the truth."),
     "models": ("cellbrook.cli.models:app", "List, inspect, install, verify and remove models."),
-    "doctor": ("cellbrook.cli.doctor:doctor", "Show what this installation can do, and how to mend what is wrong."),
+    "doctor": ("cellbrook.cli.doctor:doctor", "Show what can run here, and how to mend what cannot."),
 }
 """Name -> (import path, line in the list of commands), in the order of the list."""
+
+_ROOT_FLAGS = ("-h", "--help", "--version")
 
 
 def build_app() -> App:
@@ -39,7 +43,7 @@ def build_app() -> App:
         help="Find the cells in microscopy images: an image in, one labelled region a cell out.",
         version=_version,
         help_format="plaintext",
-        help_epilogue="Errors are one line; CELLBROOK_DEBUG=1 adds the traceback. Exit codes: 0 done, 1 something failed, 2 usage.",
+        help_epilogue="Exit codes: 0 done, 1 something failed, 2 usage. CELLBROOK_DEBUG=1 adds tracebacks.",
     )
     for position, (name, (path, line)) in enumerate(COMMANDS.items()):
         app.command(path, name=name, help=line, sort_key=position)
@@ -57,9 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 1 something failed, 2 usage, 130 interrupted, 141 the reader of the output went away.
+        Exit code: 0 done, 1 something failed, 2 usage, 130 interrupted, 141 the output's reader went away.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = os.environ.get("CELLBROOK_DEBUG") == "1"
     try:
         code = _run(arguments)
         sys.stdout.flush()  # here, where a reader that went away can still be handled
@@ -69,20 +74,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         _console.discard_stdout()
         return BROKEN_PIPE
     except (KeyboardInterrupt, Cancelled):
-        _console.error("interrupted; finished files are whole, the rest was not written")
+        _console.error("interrupted; the files that were written are whole")
         return INTERRUPTED
-    except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else FAILED if leaving.code else DONE
     except Exception as error:
-        if os.environ.get("CELLBROOK_DEBUG") == "1":
+        if debug:
             raise
         return _report(error)
 
 
 def _run(arguments: list[str]) -> int:
+    _console.configure_logging()
+    if arguments:
+        _check_first(arguments[0])
     from cyclopts import CycloptsError
 
-    _console.configure_logging()
     app = build_app()
     try:
         result: Any = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
@@ -92,27 +97,38 @@ def _run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else DONE
 
 
+def _check_first(word: str) -> None:
+    """Refuse an unknown command here: cyclopts would import every command to suggest a near one."""
+    if word in COMMANDS or word in _ROOT_FLAGS:
+        return
+    import difflib
+
+    near = difflib.get_close_matches(word, (*COMMANDS, *_ROOT_FLAGS), n=1)
+    kind = "option" if word.startswith("-") else "command"
+    hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(COMMANDS)}"
+    if os.path.exists(word):
+        hint = f"to segment that file: cellbrook segment {word}"
+    raise UsageError(f"unknown {kind} {word!r}: {hint}\n  see: cellbrook --help")
+
+
 def _report(error: Exception) -> int:
     """Print what went wrong in one line and return the exit code."""
-    if isinstance(error, UsageError):
-        _console.error(str(error))
-        return USAGE
     if isinstance(error, CellbrookError):
         _console.error(str(error))
-    elif isinstance(error, MemoryError):
-        _console.error(f"not enough memory{': ' + str(error) if str(error) else ''}: try a smaller --tile-size or --batch-size")
+        return USAGE if isinstance(error, UsageError) else FAILED
+    detail = _console.one_line(str(error))
+    if isinstance(error, MemoryError):
+        _console.error(f"not enough memory ({detail or 'no details'}): try --tile-size 256 or --batch-size 1")
     elif isinstance(error, OSError) and error.strerror:
-        where = f": {error.filename}" if error.filename else ""
-        _console.error(f"{error.strerror}{where}")
+        _console.error(error.strerror + (f": {error.filename}" if error.filename else ""))
     else:
-        text = _console.one_line(f"{type(error).__name__}: {error}")
-        _console.error(f"unexpected {text} (a defect of Cellbrook; CELLBROOK_DEBUG=1 shows where)")
+        name = type(error).__name__
+        _console.error(f"unexpected {name}: {detail} (a defect of Cellbrook; CELLBROOK_DEBUG=1 shows where)")
     return FAILED
 
 
 def _usage_line(error: CycloptsError) -> str:
-    # Cyclopts' verbose form adds types and Python names, which mean nothing to a user.
-    error.verbose = False
+    error.verbose = False  # the verbose form adds Python names and types, which mean nothing to a user
     return _console.one_line(str(error))
 
 

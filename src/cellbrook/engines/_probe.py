@@ -1,7 +1,7 @@
 """What could run a network here, found out without importing anything heavy.
 
-`import torch` takes about a second, so "is there a GPU?" is not asked of torch: the driver leaves traces that cost
-microseconds to look for. A trace is a hint, not a promise; the torch engine has the last word.
+`import torch` takes about a second, so "is there a GPU?" is not asked of torch: the driver leaves traces that
+cost microseconds to look for. A trace is a hint, not a promise; the torch engine has the last word.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def library_version(engine: str) -> str | None:
 def accelerator_hint() -> str | None:
     """Return "cuda" or "mps" if the system looks as if torch could use one, else None.
 
-    CUDA: the kernel driver's folder (Linux), the driver's library (Windows), WSL's device, or ``nvidia-smi`` on the
-    path, unless CUDA_VISIBLE_DEVICES hides every card; and a torch that was not built for the processor only.
-    MPS: macOS on Apple silicon.
+    CUDA: the kernel driver's folder (Linux), the driver's library (Windows), WSL's device, or ``nvidia-smi``
+    on the path, unless CUDA_VISIBLE_DEVICES hides every card; and a torch that was not built for the
+    processor only. MPS: macOS on Apple silicon.
     """
     if sys.platform == "darwin":
         return "mps" if platform.machine() == "arm64" else None

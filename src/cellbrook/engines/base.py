@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellbrook.errors import EngineError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from cellbrook.networks.base import NetworkSpec
 
 
@@ -60,8 +61,9 @@ class Engine(Protocol):
         Returns
         -------
         dict of str to ndarray, float32
-            ``flow`` (B, 2, Y, X) in pixels a step, ``cellprob`` (B, 1, Y, X) logits, and what else the network has:
-            ``log_diameter`` (B, 1, Y/8, X/8), ``class`` (B, K, Y, X). The arrays belong to the caller.
+            ``flow`` (B, 2, Y, X) in pixels a step, ``cellprob`` (B, 1, Y, X) logits, and what else the
+            network has: ``log_diameter`` (B, 1, Y/8, X/8), ``class`` (B, K, Y, X). The arrays belong to the
+            caller.
 
         Raises
         ------
@@ -97,12 +99,18 @@ def check_input(x_BCYX: NDArray[np.float32], spec: NetworkSpec) -> NDArray[np.fl
         raise EngineError(f"an engine takes a non-empty batch of shape (B, C, Y, X), got shape {shape}")
     if x_BCYX.dtype != np.float32:
         raise EngineError(f"an engine takes float32, got {x_BCYX.dtype}: convert with .astype('float32')")
+    network, sides = f"this {spec.family} network", f"{shape[2]} x {shape[3]}"
     if shape[1] != spec.channels:
-        raise EngineError(f"this {spec.family} network takes {spec.channels} channel(s), got {shape[1]}")
+        raise EngineError(f"{network} takes {spec.channels} channel(s), got {shape[1]}")
     if spec.fixed_tile and shape[2:] != (spec.tile_size, spec.tile_size):
-        raise EngineError(f"this {spec.family} network takes tiles of {spec.tile_size} x {spec.tile_size}, got {shape[2]} x {shape[3]}")
+        raise EngineError(f"{network} takes tiles of {spec.tile_size} x {spec.tile_size}, got {sides}")
     if shape[2] % spec.stride or shape[3] % spec.stride:
-        raise EngineError(
-            f"tile sides must be multiples of {spec.stride} for this {spec.family} network, got {shape[2]} x {shape[3]}: pad the tile"
-        )
+        raise EngineError(f"{network} takes sides that are multiples of {spec.stride}, got {sides}: pad them")
     return np.ascontiguousarray(x_BCYX)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the line that says what an engine's library complains of, without its trail of source files."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith("Exception from ")]
+    return told[0] if told else type(error).__name__
