@@ -33,7 +33,8 @@ def read(header: CheckpointHeader, where: str) -> tuple[NetworkSpec, dict[str, A
     if values["dim"] % values["head_dim"] or values["nout"] < 3 or not values["depth"]:
         raise ModelError(
             f"{where}: expected whole attention heads, at least one block and three outputs, got width"
-            f" {values['dim']} with heads of {values['head_dim']}, {values['depth']} blocks and {values['nout']} outputs"
+            f" {values['dim']} with heads of {values['head_dim']}, {values['depth']} blocks,"
+            f" {values['nout']} outputs"
         )
     names = ("channels", "patch", "grid", "depth", "dim", "head_dim", "mlp", "neck", "nout")
     config: dict[str, Any] = {name: values[name] for name in names}
