@@ -23,7 +23,7 @@ _LIMIT = 1e6
 # A block whose range is below this fraction of the image's own is empty: stretching it would show noise as
 # cells.
 _FLAT_BLOCK = 0.05
-_STRIP_PIXELS = 1 << 18
+_STRIP_PIXELS = 1 << 16
 _KIND = {"u": 0, "b": 0, "i": 1, "f": 2}
 
 
@@ -268,18 +268,19 @@ def _block_ranges(
     rows, cols = channel.shape
     edges_y = np.linspace(0, rows, -(-rows // params.tile_norm_size) + 1).round().astype(int)
     edges_x = np.linspace(0, cols, -(-cols // params.tile_norm_size) + 1).round().astype(int)
-    grid = np.zeros((2, len(edges_y) - 1, len(edges_x) - 1), np.float32)
-    for i in range(grid.shape[1]):
-        for j in range(grid.shape[2]):
+    found = np.zeros((2, len(edges_y) - 1, len(edges_x) - 1))
+    for i in range(found.shape[1]):
+        for j in range(found.shape[2]):
             block = channel[edges_y[i] : edges_y[i + 1], edges_x[j] : edges_x[j + 1]]
-            grid[:, i, j] = _channel_range(np.ascontiguousarray(block), params, threads)
-    grid = np.clip((grid.astype(np.float64) - low) / (high - low), -_LIMIT, _LIMIT).astype(np.float32)
+            found[:, i, j] = _channel_range(np.ascontiguousarray(block), params, threads)
+    grid = np.clip((found - low) / (high - low), -_LIMIT, _LIMIT).astype(np.float32)
     flat = grid[1] - grid[0] < _FLAT_BLOCK
     if flat.all():
         return np.broadcast_to(np.array([0, 1], np.float32)[:, None, None], grid.shape)
     while flat.any():
         _fill_from_neighbours(grid, flat)
-    return smooth(grid, 1.0, threads=1)
+    # about 1-2-1: wider would pull the outermost blocks off a slope of light
+    return smooth(grid, 0.7, threads=1)
 
 
 def _fill_from_neighbours(grid: NDArray[np.float32], flat: NDArray[np.bool_]) -> None:

@@ -165,7 +165,7 @@ static void stretch(nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::
             R value = (R(in[i]) - a) * b;
             if constexpr (!(std::is_integral_v<T> && sizeof(T) <= 2)) {
                 value = value < -bound ? -bound : value > bound ? bound : value;
-                if constexpr (std::is_floating_point_v<T>) value = in[i] - in[i] == 0 ? value : R(0);  // NaN and infinities
+                if constexpr (std::is_floating_point_v<T>) value = in[i] - in[i] == 0 && value == value ? value : R(0);  // NaN, infinities
             }
             result[i] = float(one + sign * value);
         }

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from cellbrook.core.params import NormalizeParams
+from cellbrook.errors import UsageError
+from cellbrook.normalize import (
+    _LIMIT,
+    _channel_range,
+    _percentiles,
+    _percentiles_reference,
+    normalize,
+    percentile_ranges,
+)
+
+DTYPES = ["?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
+RNG = np.random.default_rng(7)
+NOISE = RNG.gamma(2.0, 20.0, (2, 61, 47))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(DTYPES[1:]), st.data())
+def test_percentiles_equal_their_reference(dtype: str, data: st.DataObject) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    channel = data.draw(hnp.arrays(dtype, shape))
+    fractions = np.array([0.0, 0.01, 0.37, 0.5, 0.99, 1.0])
+    with np.errstate(all="ignore"):
+        expected = _percentiles_reference(channel, fractions)
+    found = _percentiles(channel, fractions, 2)
+    # numpy interpolates by differences, which overflow where ours do not
+    good = np.isfinite(expected)
+    np.testing.assert_allclose(np.array(found)[good], np.array(expected)[good], rtol=1e-12, atol=0)
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i2", "i4", "u8", "f2", "f4", "f8", ">u2", ">f4", "f16"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_stretch_is_what_numpy_computes(dtype: str, threads: int) -> None:
+    image = NOISE.astype(dtype)
+    low, high = np.percentile(image.astype(np.float64), [1, 99], axis=(1, 2))[..., None, None]
+    expected = (image.astype(np.float64) - low) / (high - low)
+    result = normalize(image, threads=threads)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+    assert result.max() > 1 > 0 > result.min(), "not clipped"
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    image = RNG.integers(0, 65536, (1, 900, 901)).astype(np.uint16)
+    np.testing.assert_array_equal(normalize(image, threads=1), normalize(image, threads=2))
+
+
+def test_small_signal_on_a_large_offset_keeps_its_digits() -> None:
+    offset = 1 << 53
+    image = (NOISE * 10).astype(np.int64)
+    np.testing.assert_allclose(normalize(image + offset), normalize(image), atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.parametrize("invert", [False, True])
+def test_constant_channel_becomes_zero(dtype: str, value: int, invert: bool) -> None:
+    image = np.full((1, 20, 20), value, dtype)
+    assert not normalize(image, NormalizeParams(invert=invert)).any()
+
+
+def test_rounding_noise_is_a_constant() -> None:
+    image = np.full((1, 30, 30), 1000.1, np.float32)
+    image[0, ::2] = np.nextafter(np.float32(1000.1), np.float32(np.inf))
+    assert not normalize(image).any()
+
+
+@pytest.mark.parametrize("count", [1, 3, 30])
+@pytest.mark.parametrize("dtype", ["?", "u1", "u2", "f4"])
+def test_sparse_objects_on_a_flat_ground_are_kept(count: int, dtype: str) -> None:
+    image = np.zeros((1, 100, 100), dtype)
+    image.reshape(-1)[:count] = 1
+    result = normalize(image)
+    assert result.reshape(-1)[:count].min() >= 1
+    assert not result.reshape(-1)[count:].any()
+
+
+def test_saturated_image_keeps_its_few_dark_pixels() -> None:
+    image = np.full((1, 100, 100), 255, np.uint8)
+    image[0, :3, :3] = 0
+    result = normalize(image)
+    assert result[0, 0, 0] <= 0
+    assert result[0, 50, 50] == 1
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_non_finite_pixels_are_ignored_and_become_low(dtype: str) -> None:
+    image = NOISE.astype(dtype)
+    bad = RNG.random(image.shape) < 0.2
+    holed = image.copy()
+    holed[bad] = RNG.choice([np.nan, np.inf, -np.inf], bad.sum())
+    result = normalize(holed)
+    assert not result[bad].any()
+    low, high = np.percentile(image[0][~bad[0]].astype(float), [1, 99])
+    np.testing.assert_allclose(
+        result[0][~bad[0]], (image[0][~bad[0]] - low) / (high - low), rtol=1e-4, atol=1e-4
+    )
+    assert not normalize(np.full((1, 5, 5), np.nan, dtype)).any()
+
+
+@pytest.mark.parametrize(
+    "params", [NormalizeParams(), NormalizeParams(smooth_radius=2), NormalizeParams(tile_norm_size=4)]
+)
+def test_extreme_floats_stay_finite(params: NormalizeParams) -> None:
+    image = RNG.normal(size=(1, 40, 40))
+    image[0, 0, 0], image[0, 5, 5] = 1e300, -1e308
+    result = normalize(image, params)
+    assert np.isfinite(result).all()
+    assert np.abs(result).max() <= 2 * _LIMIT
+    assert np.isfinite(normalize(np.array([[[-1.7e308, 1.7e308]]]))).all()
+
+
+def test_invert_exchanges_dark_and_bright() -> None:
+    np.testing.assert_allclose(
+        normalize(NOISE, NormalizeParams(invert=True)), 1 - normalize(NOISE), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_switched_off_only_casts(dtype: str) -> None:
+    image = NOISE.astype(dtype)
+    params = NormalizeParams(normalize=False, invert=True, smooth_radius=3)
+    np.testing.assert_array_equal(normalize(image, params), image.astype(np.float32))
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4), (1, 0, 4), (1, 4, 0), (0, 0, 0)])
+def test_empty_images(shape: tuple[int, int, int]) -> None:
+    assert normalize(np.zeros(shape, np.uint8)).shape == shape
+    assert percentile_ranges(np.zeros(shape, np.uint8)).shape == (shape[0], 2)
+
+
+def test_blocks_with_the_ranges_of_the_whole_give_the_whole() -> None:
+    image = NOISE.astype(np.uint16)
+    ranges = percentile_ranges(image)
+    parts = [normalize(image[:, :, x : x + 20], ranges=ranges) for x in range(0, 47, 20)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=2), normalize(image))
+
+
+def test_out_is_written_and_may_be_the_image() -> None:
+    image = NOISE.astype(np.float32)
+    expected = normalize(image)
+    assert normalize(image, out=image) is image
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_views_need_not_be_contiguous() -> None:
+    pixels = NOISE.astype(np.uint8).transpose(1, 2, 0)[::-1, ::2].copy()
+    view = np.moveaxis(pixels, -1, 0)
+    np.testing.assert_array_equal(normalize(view), normalize(view.copy()))
+
+
+def test_smooth_and_sharpen_are_gaussians_mirrored_at_the_edge() -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    image = NOISE[:1].astype(np.uint8)
+    smoothed = ndimage.gaussian_filter(image[0].astype(float), 1.5, mode="reflect")
+    surround = ndimage.gaussian_filter(image[0].astype(float), 6.0, mode="reflect")
+    result = normalize(image, NormalizeParams(smooth_radius=1.5))
+    np.testing.assert_allclose(result, normalize(smoothed[None]), atol=1e-3)
+    result = normalize(image, NormalizeParams(smooth_radius=1.5, sharpen_radius=6))
+    np.testing.assert_allclose(result, normalize((smoothed - surround)[None]), atol=1e-3)
+    result = normalize(image, NormalizeParams(sharpen_radius=6))
+    np.testing.assert_allclose(result, normalize((image[0] - surround)[None]), atol=1e-3)
+
+
+def test_blockwise_percentiles_level_uneven_light() -> None:
+    light = np.linspace(1, 5, 480)[:, None]
+    image = (RNG.random((1, 480, 200)) + 2) * light
+    whole, level = normalize(image), normalize(image, NormalizeParams(tile_norm_size=40))
+
+    def unevenness(result: np.ndarray, statistic: str) -> float:
+        bands = result.reshape(12, 40, 200)[1:-1]  # beyond the outermost centres there is no slope
+        return float(np.ptp(getattr(bands, statistic)(axis=(1, 2))))
+
+    assert unevenness(level, "mean") < unevenness(whole, "mean") / 3
+    assert unevenness(level, "std") < unevenness(whole, "std")
+
+
+def test_flat_blocks_borrow_from_their_neighbours() -> None:
+    image = np.full((1, 300, 300), 100.0)
+    image[0, :100, :100] += RNG.random((100, 100)) * 50
+    image[0, 100:] += RNG.random((200, 300)) * 1e-3  # noise that must not be stretched to the full range
+    result = normalize(image, NormalizeParams(tile_norm_size=50))
+    assert result[0, 150:, 150:].std() < 0.01
+    assert np.isfinite(result).all()
+    assert result[0, :90, :90].std() > 0.2
+
+
+def test_block_larger_than_the_image_is_the_image() -> None:
+    np.testing.assert_array_equal(normalize(NOISE, NormalizeParams(tile_norm_size=100)), normalize(NOISE))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_tiny_blocks_and_images(size: int) -> None:
+    for shape in [(1, 1, 1), (1, 1, 7), (1, 5, 1), (2, 6, 7)]:
+        image = RNG.integers(0, 255, shape).astype(np.uint8)
+        params = NormalizeParams(tile_norm_size=size, smooth_radius=3, sharpen_radius=9)
+        assert np.isfinite(normalize(image, params)).all()
+
+
+def test_memory_is_the_output_and_little_else() -> None:
+    image = RNG.integers(0, 4096, (1, 1500, 1500)).astype(np.uint16)
+    tracemalloc.start()
+    result = normalize(image, NormalizeParams(tile_norm_size=200))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * result.nbytes
+
+
+def test_range_of_a_channel_without_finite_pixels() -> None:
+    assert _channel_range(np.full((3, 3), np.inf), NormalizeParams(), 1) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: normalize(np.zeros((4, 4))),
+        lambda: normalize(np.zeros((1, 4, 4), complex)),
+        lambda: normalize(NOISE, NormalizeParams(percentile_low=99, percentile_high=1)),
+        lambda: normalize(NOISE, NormalizeParams(percentile_low=float("nan"))),
+        lambda: normalize(NOISE, NormalizeParams(smooth_radius=-1)),
+        lambda: normalize(NOISE, ranges=np.zeros((1, 2))),
+        lambda: normalize(NOISE, NormalizeParams(tile_norm_size=9), ranges=np.zeros((2, 2))),
+        lambda: normalize(NOISE, out=np.empty((2, 61, 47))),
+        lambda: normalize(NOISE, threads=0),
+    ],
+)
+def test_misuse_is_one_line(call) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError) as error:
+        call()
+    assert "\n" not in str(error.value)
