@@ -79,7 +79,7 @@ def aggregated_jaccard_index(
         "kumar", as published [1]_: each true object with the predicted one of highest IoU, however low and
         whether or not another true object has it too; the sum of their intersections over the sum of their
         unions plus the areas of all predicted objects that nobody has. "cellpose": objects are assigned one
-        to one (see `mask_ious`); the sum of intersections over the foreground of either image. The two differ.
+        to one (see `mask_ious`); the sum of intersections over all foreground. The two differ.
     threads : int or None
         Processor threads. None: the cores this process may use.
 

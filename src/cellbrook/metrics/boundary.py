@@ -44,7 +44,7 @@ class BoundaryScores:
 
     @property
     def f(self) -> float:
-        """Harmonic mean of precision and recall; 1 where neither image has an outline, 0 where one has."""
+        """Harmonic mean of the two; 1 where neither image has an outline, 0 where just one has."""
         total = self.precision + self.recall
         return 2 * self.precision * self.recall / total if total else 0.0
 
