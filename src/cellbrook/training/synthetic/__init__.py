@@ -18,9 +18,10 @@ import numpy as np
 
 from cellbrook.errors import UsageError
 from cellbrook.training.synthetic._bacteria import phase_bacteria
+from cellbrook.training.synthetic._cyto import cyto_fluo, membrane
 from cellbrook.training.synthetic._fields import log_uniform
 from cellbrook.training.synthetic._nuclei import fluo_nuclei
-from cellbrook.training.synthetic._phase import phase_cells
+from cellbrook.training.synthetic._phase import dic, phase_cells
 from cellbrook.training.synthetic._scene import Painting, Scene, Target
 from cellbrook.training.synthetic._shapes import clean_labels
 from cellbrook.training.synthetic._stained import he_tissue
@@ -36,7 +37,10 @@ _PAINTERS: dict[str, Callable[[Scene], Painting]] = {
     "fluo_nuclei": fluo_nuclei,
     "phase_bacteria": phase_bacteria,
     "phase_cells": phase_cells,
+    "cyto_fluo": cyto_fluo,
+    "membrane": membrane,
     "he_tissue": he_tissue,
+    "dic": dic,
 }
 FAMILIES: tuple[str, ...] = tuple(_PAINTERS)
 

@@ -29,16 +29,18 @@ def _colony(
 ) -> Stamped:
     """Add rods packed side by side, as a brick wall bent by a smooth warp, inside a ragged disc."""
     height, breadth = scene.shape
+    bend = scene.uniform(1.5, 4) * aspect * width
+    strength = bend * scene.uniform(0.05, 0.3)
+    # no rod whose middle lies in the disc may be cut off by the window
+    window_px = radius + aspect * width + 3 * strength
     box = (
-        slice(max(0, int(centre[0] - radius)), min(height, int(centre[0] + radius) + 1)),
-        slice(max(0, int(centre[1] - radius)), min(breadth, int(centre[1] + radius) + 1)),
+        slice(max(0, int(centre[0] - window_px)), min(height, int(centre[0] + window_px) + 1)),
+        slice(max(0, int(centre[1] - window_px)), min(breadth, int(centre[1] + window_px) + 1)),
     )
     y, x = np.mgrid[box].astype(np.float32)
     if y.size == 0:
         return stamped
     angle = scene.uniform(-np.pi, np.pi)
-    bend = scene.uniform(1.5, 4) * aspect * width
-    strength = bend * scene.uniform(0.05, 0.3)
     u = (x - centre[1]) * np.cos(angle) + (y - centre[0]) * np.sin(angle)
     v = (y - centre[0]) * np.cos(angle) - (x - centre[1]) * np.sin(angle)
     shape = (y.shape[0], y.shape[1])
@@ -46,7 +48,7 @@ def _colony(
     v = v + np.float32(strength) * smooth_noise(scene.rng, shape, bend)
 
     pitch = width * scene.uniform(1.0, 1.25)
-    reach = 1.5 * radius + 3 * strength
+    reach = 1.5 * window_px
     n_rows = int(2 * reach / pitch) + 2
     row = np.clip(np.floor((v + reach) / pitch).astype(np.intp), 0, n_rows - 1)
     # rods of one row one after the other: their ends, by cumulative length, shifted at random between rows
@@ -131,15 +133,15 @@ def phase_bacteria(scene: Scene) -> Painting:
     noise = smooth_noise(scene.rng, scene.shape, 0.8 * width)
     thickness = thickness * (1 - np.float32(scene.uniform(0, 0.35)) * smoothstep(noise, 0.0, 1.6))
     thickness = blur(thickness.astype(np.float32), scene.uniform(0.06, 0.16) * width)
-    near = blur(thickness, width * scene.uniform(0.5, 1.0))
+    near = blur(thickness, width * scene.uniform(0.35, 0.8))
     wide = blur(thickness, width * scene.uniform(1.5, 4.0))
     contrast = scene.uniform(0.35, 1.0)
-    halo = scene.uniform(0.4, 1.1)
+    halo = scene.uniform(0.5, 1.8)
     base = scene.uniform(0.25, 0.5)
     light = base * (1 - contrast * (thickness - halo * (0.6 * near + 0.5 * wide)))
     light = np.maximum(light, np.float32(base * scene.uniform(0.02, 0.3)))
     uneven = smooth_noise(scene.rng, scene.shape, scene.uniform(10, 60))
-    light = light * (1 + np.float32(scene.uniform(0, 0.08)) * uneven)
+    light = light * (1 + np.float32(scene.uniform(0, 0.05)) * uneven)
     if scene.chance(0.3):
         dirt = specks(scene, int(scene.rng.integers(1, 8)), (0.2 * width, 0.6 * width), (0.1, 0.5))
         dirt = blur(dirt, 0.8)
@@ -159,6 +161,8 @@ def _fluorescent(scene: Scene, stamped: Stamped, rho: Field, width: float) -> Pa
     body = body * np.exp(np.float32(scene.uniform(0, 0.3)) * noise)
     light = np.where(stamped.labels > 0, level * body, 0).astype(np.float32)
     light = blur(light, scene.uniform(0.08, 0.2) * width)
-    picture = light + background(scene, light)
-    camera = fluorescence_camera(scene.rng, max(0.5, 0.12 * width))
-    return Painting(expose(scene.rng, picture[None], camera), stamped.labels, ("fluorescence",), "cells")
+    ground = background(scene, light, width)
+    camera = fluorescence_camera(scene.rng, max(0.5, 0.12 * width), 0.2, float(ground.mean()))
+    return Painting(
+        expose(scene.rng, (light + ground)[None], camera), stamped.labels, ("fluorescence",), "cells"
+    )

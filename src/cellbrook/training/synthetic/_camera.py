@@ -38,7 +38,7 @@ class Camera:
     ceiling : float
         Saturation, in camera units.
     blockiness : float
-        Step of the 8 x 8 cosine quantisation relative to `ceiling`; 0 = none.
+        Step of the 8 x 8 cosine quantisation relative to value 1; 0 = none.
     """
 
     psf_px: float = 0.7
@@ -52,15 +52,31 @@ class Camera:
     blockiness: float = 0.0
 
 
-def fluorescence_camera(rng: np.random.Generator, detail_px: float) -> Camera:
-    """Draw a camera for dark-field pictures; `detail_px` bounds the blur (a share of the object's size)."""
+def fluorescence_camera(rng: np.random.Generator, detail_px: float, faintest: float, ground: float) -> Camera:
+    """Draw a camera for dark-field pictures.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    detail_px : float
+        Bound of the blur, a share of the object's size.
+    faintest : float
+        Value of the faintest objects, above the ground; noise and digits leave them visible, since a label
+        that nobody could have drawn teaches nothing.
+    ground : float
+        Typical value of the background.
+    """
     ceiling = float(rng.choice([255.0, 255.0, 4095.0, 65535.0]))
-    full = ceiling * log_uniform(rng, 0.04 if ceiling > 255 else 0.12, 1.6)
+    full = ceiling * min(
+        1.6, max(log_uniform(rng, 0.04 if ceiling > 255 else 0.12, 1.6), 4 / faintest / ceiling)
+    )
     noisy = rng.uniform() < 0.35
+    photons = log_uniform(rng, 15, 150) if noisy else log_uniform(rng, 150, 8000)
+    read_noise = log_uniform(rng, 0.002, 0.06 if noisy else 0.02)
     return Camera(
         psf_px=min(rng.uniform(0.5, 1.6), detail_px),
-        photons=log_uniform(rng, 15, 150) if noisy else log_uniform(rng, 150, 8000),
-        read_noise=log_uniform(rng, 0.002, 0.06 if noisy else 0.02),
+        photons=max(photons, 4 / faintest, 1.5 * ground / faintest**2),
+        read_noise=min(read_noise, 0.6 * faintest),
         grain_px=float(rng.uniform(0.4, 0.9)) if rng.uniform() < 0.3 else 0.0,
         shading=float(rng.uniform(0, 0.5)),
         full_scale=full,
@@ -70,16 +86,16 @@ def fluorescence_camera(rng: np.random.Generator, detail_px: float) -> Camera:
     )
 
 
-def transmission_camera(rng: np.random.Generator, detail_px: float) -> Camera:
-    """Draw a camera for bright pictures (phase contrast, brightfield, stained sections)."""
-    ceiling = float(rng.choice([255.0, 255.0, 255.0, 4095.0, 65535.0]))
+def transmission_camera(rng: np.random.Generator, detail_px: float, colour: bool = False) -> Camera:
+    """Draw a camera for bright pictures: phase contrast, brightfield, or `colour` for stained slides."""
+    ceiling = 255.0 if colour else float(rng.choice([255.0, 255.0, 255.0, 4095.0, 65535.0]))
     return Camera(
         psf_px=min(rng.uniform(0.4, 1.3), detail_px),
-        photons=log_uniform(rng, 300, 20000),
+        photons=log_uniform(rng, 1500 if colour else 300, 20000),
         read_noise=log_uniform(rng, 0.001, 0.02),
         grain_px=float(rng.uniform(0.4, 0.8)) if rng.uniform() < 0.35 else 0.0,
         shading=float(rng.uniform(0, 0.25)),
-        full_scale=ceiling * float(rng.uniform(0.5, 1.0)),
+        full_scale=ceiling * float(rng.uniform(0.8 if colour else 0.5, 1.05)),
         offset=0.0,
         ceiling=ceiling,
         blockiness=float(rng.uniform(0.01, 0.03)) if rng.uniform() < 0.2 else 0.0,
@@ -143,6 +159,6 @@ def expose(rng: np.random.Generator, picture: Field, camera: Camera) -> NDArray[
         value = value + spread * rng.standard_normal(shape, dtype=np.float32)
         value = blur(value, camera.grain_px) * np.float32(camera.full_scale) + np.float32(camera.offset)
         if camera.blockiness:
-            value = quantise_blocks(value, camera.blockiness * camera.ceiling)
+            value = quantise_blocks(value, camera.blockiness * min(camera.full_scale, camera.ceiling))
         out[c] = np.clip(np.rint(value), 0, camera.ceiling)
     return out

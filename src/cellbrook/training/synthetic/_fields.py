@@ -143,3 +143,19 @@ def smoothstep(x: Field, low: float, high: float) -> Field:
     """Return 0 below `low`, 1 above `high` and a smooth rise between."""
     t = np.clip((x - np.float32(low)) / np.float32(high - low), 0, 1)
     return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
+
+
+def fibres(rng: np.random.Generator, shape: tuple[int, int], width: float, length: float) -> Field:
+    """Return noise (Y, X) of strands along one wavy direction, `width` px wide and `length` px long."""
+    height, breadth = shape
+    side = int(1.5 * max(height, breadth)) + 1
+    straight = smooth_noise(rng, (side, side), width, length)
+    angle = rng.uniform(-np.pi, np.pi)
+    y = np.arange(height, dtype=np.float32)[:, None] - height / 2
+    x = np.arange(breadth, dtype=np.float32)[None, :] - breadth / 2
+    wave = rng.uniform(0.05, 0.35) * length * smooth_noise(rng, shape, 1.5 * length)
+    across = y * np.cos(angle) - x * np.sin(angle) + wave + side / 2
+    along = x * np.cos(angle) + y * np.sin(angle) + side / 2
+    rows = np.clip(across, 0, side - 1).astype(np.intp)
+    columns = np.clip(along, 0, side - 1).astype(np.intp)
+    return np.asarray(straight[rows, columns], dtype=np.float32)

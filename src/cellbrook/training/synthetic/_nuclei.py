@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.training.synthetic._camera import expose, fluorescence_camera
-from cellbrook.training.synthetic._fields import blur, fractal_noise, smooth_noise, smoothstep
+from cellbrook.training.synthetic._fields import blur, fibres, fractal_noise, smooth_noise, smoothstep
 from cellbrook.training.synthetic._scene import Painting, Scene
 from cellbrook.training.synthetic._shapes import Stamped, bump, ellipses, keep_area, roughen, scatter, stamp
 
@@ -88,14 +88,16 @@ def specks(scene: Scene, n: int, size: tuple[float, float], level: tuple[float, 
     return np.concatenate([np.zeros(1, np.float32), value])[dirt.labels]
 
 
-def background(scene: Scene, light: Field) -> Field:
-    """Return the haze (Y, X) around bright objects, and the medium's own uneven glow."""
-    d = scene.diameter
+def background(scene: Scene, light: Field, reach: float) -> Field:
+    """Return the haze (Y, X) of bright objects, about `reach` px wide, and the medium's own uneven glow."""
     glow = np.zeros(scene.shape, np.float32)
     if scene.chance(0.6):
-        glow += np.float32(scene.log_uniform(0.03, 0.45)) * blur(light, d * scene.uniform(0.3, 1.2))
+        glow += np.float32(scene.log_uniform(0.03, 0.45)) * blur(light, reach * scene.uniform(0.3, 1.2))
     base = scene.log_uniform(0.002, 0.25)
-    uneven = scene.uniform(0, 0.6) * smooth_noise(scene.rng, scene.shape, scene.uniform(1.5, 6) * d + 20)
+    uneven = scene.uniform(0, 0.6) * smooth_noise(scene.rng, scene.shape, scene.uniform(1.5, 6) * reach + 20)
+    if scene.chance(0.2):  # autofluorescent strands of what lies between
+        strands = fibres(scene.rng, scene.shape, max(1.5, 0.15 * reach), 3 * reach)
+        glow += np.float32(scene.log_uniform(0.003, 0.05)) * np.maximum(strands, 0)
     return np.asarray(glow + np.float32(base) * np.exp(uneven), dtype=np.float32)
 
 
@@ -103,12 +105,12 @@ def fluo_nuclei(scene: Scene) -> Painting:
     """Paint fluorescent nuclei: dim beside bright, in and out of focus, touching, with unlabelled debris."""
     d = scene.diameter
     coverage = scene.log_uniform(0.02, 0.6)
-    n = scene.count(coverage)
+    n = max(4, scene.count(coverage))
     size = scene.vary(n, d, scene.uniform(0.05, 0.28))
-    irregular = scene.uniform(0.01, 0.04) if scene.chance(0.6) else scene.uniform(0.04, 0.12)
+    irregular = scene.uniform(0.005, 0.03) if scene.chance(0.7) else scene.uniform(0.03, 0.08)
     table = nucleus_outlines(scene, size, irregular)
     unequal = scene.uniform(0.1, 0.4) if scene.chance(0.5) else scene.uniform(0.4, 1.0)
-    level = scene.vary(n, scene.uniform(0.3, 0.7), unequal)
+    level = np.maximum(scene.vary(n, scene.uniform(0.3, 0.7), unequal), np.float32(0.05))
     table, level = _divide(scene, table, level)
     centres = scatter(scene.rng, scene.shape, n, d * scene.uniform(0.75, 1.15), scene.uniform(0, 0.9))
     # a third of the fields hold nuclei that press against each other with straight borders
@@ -124,7 +126,8 @@ def fluo_nuclei(scene: Scene) -> Painting:
         light = np.where(far, 0, light) + blur(np.where(far, light, 0).astype(np.float32), defocus)
     light = blur(light, scene.rng.choice([0.0, d * scene.uniform(0.01, 0.05)]))
 
-    picture = light + background(scene, light)
+    ground = background(scene, light, d)
+    picture = light + ground
     if scene.chance(0.4):  # debris: small, bright, nobody's nucleus
         few = scene.count(0.02)
         small, large = max(0.5, 0.03 * d), max(0.7, 0.13 * d)
@@ -133,5 +136,6 @@ def fluo_nuclei(scene: Scene) -> Painting:
     if scene.chance(0.25):  # nuclei far below the focus: light without an edge, unlabelled
         ghosts = specks(scene, int(scene.rng.integers(1, 6)), (0.4 * d, 0.8 * d), (0.03, 0.25))
         picture += blur(ghosts, 0.4 * d)
-    camera = fluorescence_camera(scene.rng, max(0.5, 0.06 * d))
+    faintest = float(np.quantile(level, 0.1))
+    camera = fluorescence_camera(scene.rng, max(0.5, 0.06 * d), faintest, float(ground.mean()))
     return Painting(expose(scene.rng, picture[None], camera), stamped.labels, ("nuclei",), "nuclei")

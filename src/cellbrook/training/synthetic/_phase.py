@@ -1,4 +1,4 @@
-"""Adherent animal cells in phase contrast."""
+"""Animal cells in phase contrast and in relief (differential interference) contrast."""
 
 from __future__ import annotations
 
@@ -6,168 +6,152 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.training.synthetic._camera import Camera, expose, fluorescence_camera, transmission_camera
-from cellbrook.training.synthetic._fields import blur, fractal_noise, smooth_noise, smoothstep, warp_index
-from cellbrook.training.synthetic._nuclei import background, nucleus_outlines, paint_nuclei, specks
-from cellbrook.training.synthetic._scene import Painting, Scene
-from cellbrook.training.synthetic._shapes import (
-    Stamped,
-    bump,
-    ellipses,
-    keep_area,
-    lattice,
-    roughen,
-    scatter,
-    stamp,
+from cellbrook.training.synthetic._camera import expose, transmission_camera
+from cellbrook.training.synthetic._cells import (
+    borders,
+    cell_layout,
+    inner_nuclei,
+    nuclear_channel,
+    per_object,
+    ragged,
+    spread_outlines,
 )
+from cellbrook.training.synthetic._fields import blur, fractal_noise, smooth_noise, smoothstep
+from cellbrook.training.synthetic._nuclei import specks
+from cellbrook.training.synthetic._scene import Painting
+from cellbrook.training.synthetic._shapes import Stamped, ellipses, roughen, stamp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from cellbrook.training.synthetic._scene import Scene
+
     Field = NDArray[np.floating[Any]]
 
 
-def cell_layout(scene: Scene, confluent: bool, coverage: float) -> tuple[NDArray[np.float32], float]:
-    """Return cell centres (N, 2) and the factor by which outlines should exceed the typical size."""
-    d = scene.diameter
-    if confluent:
-        # the Voronoi cells of a lattice of this spacing have the area of the wanted disc
-        spacing = d * float(np.sqrt(np.pi / 4 * 2 / np.sqrt(3)))
-        return lattice(scene.rng, scene.shape, spacing, scene.uniform(0.1, 0.25)), scene.uniform(1.25, 1.5)
-    n = scene.count(coverage)
-    spacing = d * scene.uniform(0.65, 1.1)
-    return scatter(scene.rng, scene.shape, n, spacing, scene.uniform(0, 0.9)), 1.0
-
-
-def spread_outlines(scene: Scene, diameter: NDArray[np.float32], longest: float, spiky: float) -> Field:
-    """Return radius tables (N, angles) of spread cells: spindles and polygons with thin processes."""
-    n = len(diameter)
-    elongation = 1 + (longest - 1) * scene.rng.beta(1.3, 2.0, n)
-    axis = scene.turn(n)
-    if scene.chance(0.4):  # cells of one field often lie along each other
-        axis = (axis[0] + 0.25 * scene.rng.standard_normal(n)).astype(np.float32)
-    round_ = ellipses(diameter / 2, elongation, axis)
-    table = roughen(scene.rng, round_, scene.uniform(0.03, 0.14), 2, 7)
-    for k in range(4):
-        at = axis + (k % 2) * np.pi + scene.rng.normal(0, 0.25 if k < 2 else 1.2, n)
-        height = np.where(scene.rng.uniform(size=n) < spiky, scene.rng.gamma(2.0, 0.45, n), 0)
-        table = bump(table, at.astype(np.float32), scene.rng.uniform(0.08, 0.3, n), height, sharp=True)
-    return keep_area(np.minimum(table, 1.8 * diameter[:, None]), round_)
-
-
-def borders(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return where a pixel's right or lower neighbour carries another label (Y, X)."""
-    out = np.zeros(labels.shape, bool)
-    out[:-1] |= labels[:-1] != labels[1:]
-    out[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    return out
-
-
-def ragged(scene: Scene, stamped: Stamped, amplitude: float) -> Stamped:
-    """Return the same objects with finely uneven outlines (coarse and fine displacement, px)."""
-    rows, columns = warp_index(scene.rng, scene.shape, scene.diameter * scene.uniform(0.25, 0.6), amplitude)
-    return Stamped(stamped.labels[rows, columns], stamped.rho[rows, columns])
-
-
-def inner_nuclei(scene: Scene, cells: Stamped, centres: NDArray[np.float32], share: float) -> Stamped:
-    """Return one nucleus in most cells, about `share` of the cell's diameter wide."""
-    n = len(centres)
-    size = scene.vary(n, share * scene.diameter, 0.12)
-    table = nucleus_outlines(scene, size, 0.03)
-    moved = centres + scene.rng.normal(0, 0.06 * scene.diameter, (n, 2)).astype(np.float32)
-    return stamp(scene.shape, moved, table, "front", owner=cells.labels)
-
-
-def phase_cells(scene: Scene) -> Painting:
-    """Paint adherent cells in phase contrast, at times with a nuclear stain as second channel."""
+def _culture(scene: Scene) -> tuple[Stamped, Stamped, NDArray[np.bool_]]:
+    """Return cells, their nuclei, and which cells are rounded up."""
     d = scene.diameter
     confluent = scene.chance(0.25)
-    centres, enlarge = cell_layout(scene, confluent, scene.log_uniform(0.05, 0.8))
+    centres, enlarge = cell_layout(scene, confluent, scene.log_uniform(0.06, 0.8))
     n = len(centres)
     longest = 1.6 if confluent else scene.log_uniform(1.3, 5.0)
     spiky = 0.1 if confluent else float(scene.rng.choice([0.05, scene.uniform(0.2, 0.8)]))
     table = spread_outlines(scene, scene.vary(n, d * enlarge, scene.uniform(0.08, 0.3)), longest, spiky)
     round_share = scene.rng.choice([0.0, 0.04, scene.uniform(0.1, 1.0)], p=[0.3, 0.5, 0.2])
     rounded = scene.rng.uniform(size=n) < round_share
-    discs = ellipses(scene.vary(n, 0.34 * d, 0.12), scene.vary(n, 1.1, 0.06), scene.turn(n))
-    balls = roughen(scene.rng, discs, 0.03)
-    table = np.where(rounded[:, None], balls, table)
-    cells = stamp(scene.shape, centres, table, "nearest")
-    cells = ragged(scene, cells, d * scene.uniform(0.005, 0.04))
-    share = scene.uniform(0.3, 0.5)
-    nuclei = inner_nuclei(scene, cells, centres, share)
+    # spread cells that round up shrink; a field of round cells (suspension) has the typical size
+    radius = scene.vary(n, (0.5 if round_share > 0.5 else 0.36) * d, 0.12)
+    discs = roughen(scene.rng, ellipses(radius, scene.vary(n, 1.1, 0.06), scene.turn(n)), 0.02)
+    cells = stamp(scene.shape, centres, np.where(rounded[:, None], discs, table), "nearest")
+    cells = ragged(scene, cells, d * scene.uniform(0.004, 0.025))
+    return cells, inner_nuclei(scene, cells, centres, scene.uniform(0.3, 0.5)), rounded
 
-    light = _transmitted(scene, cells, nuclei, rounded)
-    camera = transmission_camera(scene.rng, max(0.6, 0.03 * d))
-    image = expose(scene.rng, light[None], camera)
+
+def _matter(scene: Scene, cells: Stamped, nuclei: Stamped, n: int) -> tuple[Field, Field]:
+    """Return optical thickness (Y, X), about 1 in a cell's middle, and its fine texture (Y, X)."""
+    d = scene.diameter
+    inside = cells.labels > 0
+    rho = np.minimum(cells.rho, 1)
+    dome = np.sqrt(np.maximum(1 - rho * rho, 0))
+    lamella = np.float32(scene.uniform(0.2, 0.9))
+    body = lamella + (1 - lamella) * dome ** scene.uniform(1.0, 3.0)
+    body = body * per_object(scene.vary(n, 1.0, scene.uniform(0.05, 0.3)), cells.labels)
+
+    fine = max(1.2, d * scene.uniform(0.02, 0.045))
+    central = smoothstep(1 - rho, 0.0, scene.uniform(0.2, 0.6))
+    texture = np.float32(scene.uniform(0.03, 0.2)) * fractal_noise(
+        scene.rng, scene.shape, d * scene.uniform(0.06, 0.2), 2
+    )
+    bright = smoothstep(smooth_noise(scene.rng, scene.shape, fine), scene.uniform(0.6, 1.2), 2.2)
+    texture += np.float32(scene.uniform(0.0, 1.2)) * bright * central
+    dark = smoothstep(smooth_noise(scene.rng, scene.shape, fine * 1.4), scene.uniform(0.9, 1.4), 2.2)
+    texture -= np.float32(scene.uniform(0.0, 0.7)) * dark * central
+    # the nucleus: quieter, with its own thickness, an envelope, and dense nucleoli
+    core = nuclei.labels > 0
+    texture = np.where(core, np.float32(scene.uniform(0.15, 0.8)) * texture, texture)
+    envelope = smoothstep(nuclei.rho, 0.75, 0.97) * core
+    nucleoli = smoothstep(smooth_noise(scene.rng, scene.shape, d * scene.uniform(0.05, 0.09)), 1.0, 1.5)
+    texture = texture + np.float32(scene.uniform(-0.1, 0.5)) * envelope
+    texture = texture + np.float32(scene.uniform(0.0, 1.0)) * nucleoli * (core & (nuclei.rho < 0.8))
+    height = 0.5 + 0.5 * np.sqrt(np.maximum(1 - nuclei.rho**2, 0))
+    body = body + np.float32(scene.uniform(-0.2, 0.5)) * np.where(core, height, 0)
+    return np.where(inside, body, 0).astype(np.float32), np.where(inside, texture, 0).astype(np.float32)
+
+
+def _dish(scene: Scene, light: Field, contrast: float) -> Field:
+    """Return `light` with what lies on a culture dish: flecks, uneven ground."""
+    d = scene.diameter
+    if scene.chance(0.5):
+        n = int(scene.rng.integers(1, 2 + min(150, scene.count(0.6))))
+        dirt = specks(scene, n, (max(0.6, 0.015 * d), max(0.9, 0.06 * d)), (0.05, 0.7))
+        dirt = blur(dirt, 0.6)
+        dirt = dirt - np.float32(0.9) * blur(dirt, max(1.0, 0.06 * d))
+        light = light + np.float32(contrast * scene.uniform(-1, 1)) * dirt
+    uneven = smooth_noise(scene.rng, scene.shape, d * scene.uniform(0.5, 3) + 8)
+    light = light + np.float32(contrast * scene.uniform(0, 0.08)) * uneven
+    return np.asarray(np.maximum(np.float32(0.45) + light, np.float32(0.02)), dtype=np.float32)
+
+
+def phase_cells(scene: Scene) -> Painting:
+    """Paint animal cells in phase contrast, at times with a nuclear stain as second channel."""
+    d = scene.diameter
+    cells, nuclei, rounded = _culture(scene)
+    n = len(rounded)
+    inside = cells.labels > 0
+    body, texture = _matter(scene, cells, nuclei, n)
+    edge = max(0.7, d * scene.uniform(0.012, 0.03))
+    body = blur(body, edge)
+    near = d * scene.log_uniform(0.03, 0.12)
+    # thickness less its blurred self is what a phase ring does; the difference at the edge is the halo
+    halo = scene.uniform(0.5, 1.0)
+    relief = body - np.float32(halo) * (
+        0.55 * blur(body, near) + 0.45 * blur(body, near * scene.uniform(3, 6))
+    )
+    sign = np.float32(scene.rng.choice([-1.0, -1.0, 1.0]))
+    contrast = scene.log_uniform(0.12, 0.6)
+    mask = inside.astype(np.float32)
+    glow = np.where(inside, 0, blur(mask, near) + 0.5 * blur(mask, 2.5 * near))
+    seam = blur((borders(cells.labels) & inside).astype(np.float32), edge)
+    light = sign * relief + np.float32(scene.uniform(0.2, 1.0)) * sign * blur(texture, 0.5)
+    light += np.float32(scene.choose_sign(0.75) * scene.uniform(0.0, 0.9)) * glow.astype(np.float32)
+    light += np.float32(scene.choose_sign(0.7) * scene.uniform(0.1, 1.2)) * seam
+    # rounded cells are thick, hence bright whatever the sign, inside a dark ring
+    ball = per_object(rounded.astype(np.float32), cells.labels) * inside
+    dome = np.sqrt(np.maximum(1 - np.minimum(cells.rho, 1) ** 2, 0))
+    shine = (ball * dome * scene.uniform(0.3, 2.5) * (1 + 0.5 * texture)).astype(np.float32)
+    light = np.where(ball > 0, 0.3 * light, light) + shine - np.float32(0.9) * blur(shine, 0.08 * d)
+
+    camera = transmission_camera(scene.rng, max(0.6, 0.025 * d))
+    image = expose(scene.rng, _dish(scene, np.float32(contrast) * light, contrast)[None], camera)
     names: tuple[str, ...] = ("phase",)
     if scene.chance(0.4):
-        image = np.concatenate([image, _nuclear_channel(scene, nuclei, n, camera)])
+        image = np.concatenate([image, nuclear_channel(scene, nuclei, n, camera.ceiling)])
         names = ("phase", "nuclei")
     return Painting(image, cells.labels, names, "cells")
 
 
-def _nuclear_channel(scene: Scene, nuclei: Stamped, n: int, like: Camera) -> Field:
-    level = np.concatenate([np.zeros(1, np.float32), scene.vary(n, 0.5, scene.uniform(0.1, 0.5))])
-    stain = paint_nuclei(scene, nuclei, level)
-    stain = blur(stain, scene.diameter * scene.uniform(0.005, 0.03))
-    camera = fluorescence_camera(scene.rng, max(0.5, 0.03 * scene.diameter))
-    taken = expose(scene.rng, (stain + background(scene, stain))[None], camera)
-    # one file, one number format
-    return np.asarray(np.rint(taken * (like.ceiling / camera.ceiling)), dtype=np.float32)
-
-
-def _transmitted(scene: Scene, cells: Stamped, nuclei: Stamped, rounded: NDArray[np.bool_]) -> Field:
-    """Return the light (Y, X) that passes: thickness less its blurred self, which is what makes the halo."""
+def dic(scene: Scene) -> Painting:
+    """Paint animal cells in relief contrast: the slope of their thickness along one direction."""
     d = scene.diameter
+    cells, nuclei, rounded = _culture(scene)
     inside = cells.labels > 0
-    rho = np.minimum(cells.rho, 1)
-    ball = np.concatenate([[False], rounded])[cells.labels]
-    dome = np.sqrt(np.maximum(1 - rho * rho, 0))
-    lamella = np.float32(scene.uniform(0.1, 0.6))
-    body = lamella + (1 - lamella) * dome ** scene.uniform(1.0, 3.0)
-    body *= np.concatenate([np.zeros(1, np.float32), scene.vary(len(rounded), 1.0, 0.18)])[cells.labels]
-    body = np.where(inside, body, 0).astype(np.float32)
-
-    fine = max(1.2, d * scene.uniform(0.025, 0.05))
-    grains = smoothstep(smooth_noise(scene.rng, scene.shape, fine), scene.uniform(0.6, 1.2), 2.4)
-    dark_grains = smoothstep(smooth_noise(scene.rng, scene.shape, fine * 1.4), scene.uniform(0.9, 1.4), 2.4)
-    mottled = fractal_noise(scene.rng, scene.shape, d * scene.uniform(0.08, 0.2), 2)
-    in_nucleus = nuclei.labels > 0
-    near_centre = smoothstep(1 - rho, 0.0, scene.uniform(0.2, 0.6))
-    body_texture = np.float32(scene.uniform(0.0, 0.9)) * grains * near_centre
-    body_texture -= np.float32(scene.uniform(0.0, 0.5)) * dark_grains * near_centre
-    body_texture += np.float32(scene.uniform(0.02, 0.16)) * mottled
-    texture = np.where(inside, body_texture, 0)
-    quiet = scene.uniform(0.2, 1.0)
-    texture = np.where(in_nucleus, quiet * texture, texture)
-    # the nucleus: its own thickness, an envelope, one or two dense nucleoli
-    nucleus = np.where(in_nucleus, 0.5 + 0.5 * np.sqrt(np.maximum(1 - nuclei.rho**2, 0)), 0)
-    envelope = np.where(in_nucleus, smoothstep(nuclei.rho, 0.7, 0.95), 0)
-    nucleoli = smoothstep(smooth_noise(scene.rng, scene.shape, d * scene.uniform(0.06, 0.1)), 1.1, 1.7)
-    nucleoli = np.where(in_nucleus & (nuclei.rho < 0.8), nucleoli, 0)
-    body += np.float32(scene.uniform(-0.15, 0.4)) * nucleus.astype(np.float32)
-    texture = texture + scene.uniform(-0.1, 0.35) * envelope + scene.uniform(0, 0.7) * nucleoli
-    # rounded cells are thick, hence bright, whatever the sign of the contrast
-    shine = np.where(ball & inside, dome * scene.uniform(0.5, 2.0), 0).astype(np.float32)
-
-    edge = max(0.8, d * scene.uniform(0.015, 0.04))
-    body = blur(body, edge)
-    halo_px = d * scene.log_uniform(0.05, 0.25)
-    halo = scene.uniform(0.5, 1.0)
-    relief = body - np.float32(halo) * (0.6 * blur(body, halo_px) + 0.4 * blur(body, 3 * halo_px))
-    seam = blur((borders(cells.labels) & inside).astype(np.float32), edge)
-    sign = scene.rng.choice([-1.0, -1.0, 1.0])
-    contrast = scene.log_uniform(0.12, 0.8)
-    light = sign * contrast * relief
-    light += np.float32(contrast * scene.uniform(0.2, 1.0)) * blur(texture.astype(np.float32), 0.5) * sign
-    light += np.float32(contrast * scene.uniform(-0.6, 0.9)) * seam
-    light += shine - np.float32(0.9) * blur(shine, 0.12 * d)
-    if scene.chance(0.5):  # grains and flecks on the dish
-        n = int(scene.rng.integers(1, 2 + min(150, scene.count(0.6))))
-        dirt = specks(scene, n, (max(0.6, 0.015 * d), max(0.9, 0.07 * d)), (0.03, 0.5))
-        dirt = blur(dirt, 0.6)
-        light += np.float32(scene.uniform(-1, 1)) * (dirt - np.float32(0.9) * blur(dirt, max(1.0, 0.06 * d)))
-    uneven = smooth_noise(scene.rng, scene.shape, d * scene.uniform(0.3, 2))
-    light += np.float32(scene.uniform(0, 0.03)) * uneven
-    return np.asarray(np.maximum(np.float32(0.45) + light, np.float32(0.02)), dtype=np.float32)
+    body, texture = _matter(scene, cells, nuclei, len(rounded))
+    ball = per_object(rounded.astype(np.float32), cells.labels) * inside
+    dome = np.sqrt(np.maximum(1 - np.minimum(cells.rho, 1) ** 2, 0))
+    body = body + (scene.uniform(0.5, 2.0) * ball * dome).astype(np.float32)
+    thick = blur(body, max(0.8, d * scene.uniform(0.015, 0.05)))
+    thick = thick + np.float32(scene.uniform(0.05, 0.35)) * blur(texture, max(0.6, 0.012 * d))
+    if scene.chance(0.4):
+        n = int(scene.rng.integers(1, 2 + min(100, scene.count(0.4))))
+        thick += blur(specks(scene, n, (max(0.6, 0.015 * d), max(0.9, 0.06 * d)), (0.05, 0.5)), 0.7)
+    angle = scene.uniform(-np.pi, np.pi)
+    slope_y, slope_x = np.gradient(thick)
+    # slopes scale with 1/d: the same cell at twice the size rises half as steeply
+    relief = (np.sin(angle) * slope_y + np.cos(angle) * slope_x) * np.float32(0.08 * d + 0.4)
+    contrast = scene.log_uniform(0.15, 1.2)
+    light = np.tanh(np.float32(contrast) * relief) * 0.45
+    light += np.float32(scene.uniform(-0.06, 0.06)) * thick
+    camera = transmission_camera(scene.rng, max(0.6, 0.025 * d))
+    image = expose(scene.rng, _dish(scene, light.astype(np.float32), 0.2 * contrast)[None], camera)
+    return Painting(image, cells.labels, ("dic",), "cells")

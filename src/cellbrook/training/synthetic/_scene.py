@@ -41,6 +41,10 @@ class Scene:
         """Return a uniform number."""
         return float(self.rng.uniform(low, high))
 
+    def choose_sign(self, probability: float) -> float:
+        """Return 1 with `probability`, otherwise -1."""
+        return 1.0 if self.chance(probability) else -1.0
+
     def log_uniform(self, low: float, high: float) -> float:
         """Return a log-uniform number."""
         return log_uniform(self.rng, low, high)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.training.synthetic._camera import expose, transmission_camera
-from cellbrook.training.synthetic._fields import blur, fractal_noise, smooth_noise, smoothstep
+from cellbrook.training.synthetic._fields import blur, fibres, fractal_noise, smooth_noise, smoothstep
 from cellbrook.training.synthetic._nuclei import nucleus_outlines
 from cellbrook.training.synthetic._scene import Painting, Scene
 from cellbrook.training.synthetic._shapes import scatter, stamp
@@ -19,24 +19,8 @@ if TYPE_CHECKING:
 
 RGB = ("red", "green", "blue")
 # Optical densities of the two dyes in red, green and blue, relative to each other.
-HEMATOXYLIN = (0.65, 0.70, 0.29)
-EOSIN = (0.10, 0.95, 0.25)
-
-
-def fibres(scene: Scene, width: float, length: float) -> Field:
-    """Return noise (Y, X) drawn out along a wavy direction: collagen, neuropil, muscle."""
-    height, breadth = scene.shape
-    side = int(1.5 * max(height, breadth))
-    straight = smooth_noise(scene.rng, (side, side), width, length)
-    angle = scene.uniform(-np.pi, np.pi)
-    y = np.arange(height, dtype=np.float32)[:, None] - height / 2
-    x = np.arange(breadth, dtype=np.float32)[None, :] - breadth / 2
-    wave = scene.uniform(0.1, 0.5) * length * smooth_noise(scene.rng, scene.shape, length)
-    v = y * np.cos(angle) - x * np.sin(angle) + wave + side / 2
-    u = x * np.cos(angle) + y * np.sin(angle) + side / 2
-    rows = np.clip(v, 0, side - 1).astype(np.intp)
-    columns = np.clip(u, 0, side - 1).astype(np.intp)
-    return np.asarray(straight[rows, columns], dtype=np.float32)
+HEMATOXYLIN = (0.55, 0.76, 0.31)
+EOSIN = (0.20, 0.90, 0.33)
 
 
 def dye(scene: Scene, typical: tuple[float, float, float], spread: float) -> NDArray[np.float32]:
@@ -54,9 +38,9 @@ def transmit(density: list[tuple[Field, NDArray[np.float32]]], glass: NDArray[np
 def he_tissue(scene: Scene) -> Painting:
     """Paint nuclei in a section stained with hematoxylin and eosin, or with a purple dye alone."""
     d = scene.diameter
-    n = scene.count(scene.log_uniform(0.04, 0.6))
+    n = max(4, scene.count(scene.log_uniform(0.04, 0.6)))
     size = scene.vary(n, d, scene.uniform(0.1, 0.3))
-    table = nucleus_outlines(scene, size, scene.uniform(0.03, 0.1))
+    table = nucleus_outlines(scene, size, scene.uniform(0.01, 0.07))
     centres = scatter(scene.rng, scene.shape, n, d * scene.uniform(0.7, 1.1), scene.uniform(0, 0.7))
     stamped = stamp(scene.shape, centres, table, "front")
     inside = stamped.labels > 0
@@ -65,8 +49,14 @@ def he_tissue(scene: Scene) -> Painting:
     # --- ground: eosin fibres, gaps, basophilic cytoplasm
     purple_only = scene.chance(0.25)
     ground = fractal_noise(scene.rng, scene.shape, d * scene.uniform(0.5, 2.5), 4, scene.uniform(0.5, 0.8))
-    strands = fibres(scene, max(1.5, d * scene.uniform(0.06, 0.2)), d * scene.uniform(0.8, 3))
-    ground = ground + scene.uniform(0, 1.2) * strands
+    strands = fibres(
+        scene.rng, scene.shape, max(1.5, d * scene.uniform(0.08, 0.3)), d * scene.uniform(0.6, 2)
+    )
+    ground = (
+        ground
+        + scene.uniform(0, 0.9) * strands
+        + 0.4 * fractal_noise(scene.rng, scene.shape, 0.15 * d + 2, 2)
+    )
     amount = scene.uniform(0.03, 0.2) if purple_only else scene.log_uniform(0.15, 0.8)
     eosin = amount * np.exp(scene.uniform(0.12, 0.45) * ground)
     gaps = smooth_noise(scene.rng, scene.shape, d * scene.uniform(0.4, 1.5))
@@ -77,7 +67,7 @@ def he_tissue(scene: Scene) -> Painting:
         around = smoothstep(blur(inside.astype(np.float32), 0.12 * d), 0.05, 0.5)
         eosin *= 1 - scene.uniform(0.2, 0.8) * around
     base = scene.log_uniform(0.02, 0.4) * (0.5 if purple_only else 1)
-    basophil = base * np.exp(0.5 * fractal_noise(scene.rng, scene.shape, d * scene.uniform(0.6, 2), 3))
+    basophil: Field = base * np.exp(0.5 * fractal_noise(scene.rng, scene.shape, d * scene.uniform(0.6, 2), 3))
 
     # --- nuclei: from pale and hollow to nearly black
     dark = scene.vary(n, scene.uniform(0.7, 1.5), scene.uniform(0.15, 0.5))
@@ -112,5 +102,5 @@ def he_tissue(scene: Scene) -> Painting:
     glass = np.clip(1 - np.abs(scene.rng.normal(0, 0.05, 3)), 0.7, 1).astype(np.float32)
     hematoxylin = (basophil + chromatin).astype(np.float32) * strength
     light = transmit([(hematoxylin, blue_dye), (eosin * strength, pink_dye)], glass)
-    camera = transmission_camera(scene.rng, max(0.5, 0.05 * d))
+    camera = transmission_camera(scene.rng, max(0.5, 0.04 * d), colour=True)
     return Painting(expose(scene.rng, light, camera), stamped.labels, RGB, "nuclei")

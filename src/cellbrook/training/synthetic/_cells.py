@@ -1,0 +1,98 @@
+"""Shapes and inner parts that several families of whole cells share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.training.synthetic._camera import expose, fluorescence_camera
+from cellbrook.training.synthetic._fields import blur, warp_index
+from cellbrook.training.synthetic._nuclei import background, nucleus_outlines, paint_nuclei
+from cellbrook.training.synthetic._shapes import (
+    Stamped,
+    bump,
+    ellipses,
+    keep_area,
+    lattice,
+    roughen,
+    scatter,
+    stamp,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cellbrook.training.synthetic._scene import Scene
+
+    Field = NDArray[np.floating[Any]]
+
+
+def cell_layout(scene: Scene, confluent: bool, coverage: float) -> tuple[Field, float]:
+    """Return cell centres (N, 2) and the factor by which outlines should exceed the typical size."""
+    d = scene.diameter
+    if confluent:
+        # the Voronoi cells of a lattice of this spacing have the area of the wanted disc
+        spacing = d * float(np.sqrt(np.pi / 4 * 2 / np.sqrt(3)))
+        return lattice(scene.rng, scene.shape, spacing, scene.uniform(0.1, 0.25)), scene.uniform(1.3, 1.6)
+    n = max(4, scene.count(coverage))
+    spacing = d * scene.uniform(0.65, 1.1)
+    return scatter(scene.rng, scene.shape, n, spacing, scene.uniform(0, 0.9)), 1.0
+
+
+def spread_outlines(scene: Scene, diameter: Field, longest: float, spiky: float) -> Field:
+    """Return radius tables (N, angles) of spread cells: spindles and polygons with thin processes.
+
+    `longest` is the greatest elongation, `spiky` the chance of each of four processes.
+    """
+    n = len(diameter)
+    elongation = 1 + (longest - 1) * scene.rng.beta(1.3, 2.0, n)
+    axis = scene.turn(n)
+    if scene.chance(0.4):  # cells of one field often lie along each other
+        axis = (axis[0] + 0.25 * scene.rng.standard_normal(n)).astype(np.float32)
+    round_ = ellipses(diameter / 2, elongation, axis)
+    table = roughen(scene.rng, round_, scene.uniform(0.03, 0.14), 2, 7)
+    for k in range(4):
+        at = axis + (k % 2) * np.pi + scene.rng.normal(0, 0.25 if k < 2 else 1.2, n)
+        height = np.where(scene.rng.uniform(size=n) < spiky, scene.rng.gamma(2.0, 0.45, n), 0)
+        table = bump(table, at.astype(np.float32), scene.rng.uniform(0.08, 0.3, n), height, sharp=True)
+    return keep_area(np.minimum(table, 1.8 * diameter[:, None]), round_)
+
+
+def borders(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return where a pixel's right or lower neighbour carries another label (Y, X)."""
+    out = np.zeros(labels.shape, bool)
+    out[:-1] |= labels[:-1] != labels[1:]
+    out[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    return out
+
+
+def ragged(scene: Scene, stamped: Stamped, amplitude: float) -> Stamped:
+    """Return the same objects with unevenly displaced outlines, by about `amplitude` px."""
+    rows, columns = warp_index(scene.rng, scene.shape, scene.diameter * scene.uniform(0.25, 0.6), amplitude)
+    return Stamped(stamped.labels[rows, columns], stamped.rho[rows, columns])
+
+
+def inner_nuclei(scene: Scene, cells: Stamped, centres: Field, share: float) -> Stamped:
+    """Return one nucleus in most cells, about `share` of the cell's diameter wide."""
+    n = len(centres)
+    table = nucleus_outlines(scene, scene.vary(n, share * scene.diameter, 0.12), 0.02)
+    moved = centres + scene.rng.normal(0, 0.06 * scene.diameter, (n, 2)).astype(np.float32)
+    return stamp(scene.shape, moved, table, "front", owner=cells.labels)
+
+
+def per_object(values: Field, labels: NDArray[np.int32], outside: float = 0.0) -> Field:
+    """Return each pixel's object's value (Y, X), float32; `values` starts with label 1."""
+    table = np.concatenate([[outside], values]).astype(np.float32)
+    return table[labels]
+
+
+def nuclear_channel(scene: Scene, nuclei: Stamped, n: int, ceiling: float) -> Field:
+    """Return a nuclear stain (1, Y, X) in the number format of the other channel, whose ceiling is given."""
+    level = scene.vary(n, 0.5, scene.uniform(0.1, 0.5))
+    stain = paint_nuclei(scene, nuclei, np.concatenate([[0], level]).astype(np.float32))
+    stain = blur(stain, scene.diameter * scene.uniform(0.005, 0.03))
+    ground = background(scene, stain, 0.6 * scene.diameter)
+    camera = fluorescence_camera(scene.rng, max(0.5, 0.03 * scene.diameter), 0.2, float(ground.max()))
+    taken = expose(scene.rng, (stain + ground)[None], camera)
+    return np.asarray(np.rint(taken * (ceiling / camera.ceiling)), dtype=np.float32)
