@@ -40,9 +40,9 @@ def as_planes(image: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     if image.shape == shape:
         image = image[..., None, :, :]
     elif image.ndim != len(shape) + 1 or image.shape[:-3] + image.shape[-2:] != shape:
-        wanted = (*shape[:-2], "C", *shape[-2:])
+        wanted = ", ".join(map(str, (*shape[:-2], "C", *shape[-2:])))
         raise ImageError(
-            f"image must have shape ({', '.join(map(str, wanted))}) to fit labels of shape {shape}, got {image.shape}"
+            f"image must have shape ({wanted}) to fit labels of shape {shape}, got {image.shape}"
         )
     planes = image.reshape(-1, *image.shape[-3:])
     if planes.dtype == np.bool_:

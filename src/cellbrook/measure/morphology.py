@@ -1,19 +1,23 @@
-"""Size, place and shape of objects from counts that the kernel takes in one pass over their bounding boxes."""
+"""Size, place and shape of objects, from counts that the kernel takes in their bounding boxes."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellbrook._kernels import _native
 from cellbrook.errors import UsageError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 # Columns of the kernel's table of boxes.
 _AREA, _Z0, _Y0, _X0, _Z1, _Y1, _X1 = range(7)
-# Columns of the kernel's table of shapes: sums relative to the box's corner, crossings, pixels of the convex hull.
-_SUM_Z, _SUM_Y, _SUM_X, _SUM_YY, _SUM_XX, _SUM_XY, _CROSS_X, _CROSS_Y, _CROSS_DOWN_RIGHT, _CROSS_DOWN_LEFT, _HULL = range(11)
+# Columns of the kernel's table of shapes: sums relative to the box's corner, crossings, pixels of the convex
+# hull.
+_SUM_Z, _SUM_Y, _SUM_X, _SUM_YY, _SUM_XX, _SUM_XY = range(6)
+_CROSS_X, _CROSS_Y, _CROSS_DOWN_RIGHT, _CROSS_DOWN_LEFT, _HULL = range(6, 11)
 _SHAPE_FIELDS = 12
 
 
@@ -67,24 +71,27 @@ class Geometry:
             raise UsageError(f"volume=True needs labels with a Z axis, got axes {self.axes}")
         if not volume and several.any():
             raise UsageError(
-                f"object {int(self.label[several][0])} lies in several planes; renumber the planes to share one "
-                "numbering, or measure as a volume (volume=True)"
+                f"object {int(self.label[several][0])} lies in several planes; renumber the planes to share "
+                "one numbering, or measure as a volume (volume=True)"
             )
         if volume and self.axes == "TZYX":
             depth = self.leading[1]
             crossing = self.rows[:, _Z0] // depth != (self.rows[:, _Z1] - 1) // depth
             if crossing.any():
                 raise UsageError(
-                    f"object {int(self.label[crossing][0])} lies in several time points; renumber them to share one numbering"
+                    f"object {int(self.label[crossing][0])} lies in several time points; "
+                    "renumber them to share one numbering"
                 )
         return volume
 
     def plane_indices(self) -> dict[str, NDArray[np.int64]]:
-        """Return the leading axes along which an object has one place: T, and Z unless it is measured along it."""
+        """Return where objects lie along T, and along Z unless they are measured along it."""
         if not self.leading:
             return {}
         places = dict(zip(self.axes, np.unravel_index(self.rows[:, _Z0], self.leading), strict=False))
-        return {a.lower(): np.asarray(v, np.int64) for a, v in places.items() if not (self.volume and a == "Z")}
+        return {
+            a.lower(): np.asarray(v, np.int64) for a, v in places.items() if not (self.volume and a == "Z")
+        }
 
     def z_start(self) -> NDArray[np.int64]:
         """Return the plane of the joined planes at which each object's own z-stack begins."""
@@ -176,11 +183,12 @@ def _shape(geometry: Geometry, size_um: tuple[float, ...] | None) -> dict[str, N
 
 
 def _crofton(shapes: NDArray[np.float64], size_y: float, size_x: float) -> NDArray[np.float64]:
-    """Return the perimeter: how often lines of four directions enter the object, times their spacing and angle.
+    """Return the perimeter: how often lines of four directions enter it, times their spacing and angle.
 
     References
     ----------
-    .. [1] Legland, Kieu, Devaux, Image Anal Stereol 26, 83-92 (2007). For square pixels this is their estimate; for
+    .. [1] Legland, Kieu, Devaux, Image Anal Stereol 26, 83-92 (2007). For square pixels this is their
+    estimate; for
        oblong ones the directions are those of the oblong grid, each standing for the angles nearest to it.
     """
     diagonal = np.hypot(size_y, size_x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,15 +10,13 @@ import numpy as np
 from cellbrook.core.objects import ObjectTable
 from cellbrook.core.threads import resolve_threads
 from cellbrook.errors import ImageError, UsageError
-from cellbrook.measure.intensity import as_planes, intensity_columns
+from cellbrook.measure.intensity import STATISTICS, as_planes, intensity_columns
 from cellbrook.measure.morphology import Geometry, morphology_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-logger = logging.getLogger(__name__)
 
 # Labels are numbered densely in practice. Beyond this many unused rows a table by label would waste memory.
 _SPARSE_ROWS = 1 << 20
@@ -46,16 +44,16 @@ def measure(
     channel_names : sequence of str
         A name for each channel of `image`; "0", "1", ... where none is given.
     pixel_size_um : float, sequence of float or None
-        Micrometres a pixel: one for all, or one for each spatial axis of `labels` (pixels may be oblong). None: no
-        columns in micrometres.
+        Micrometres a pixel: one for all, or one for each spatial axis of `labels` (pixels may be oblong).
+        None: no columns in micrometres.
     objects : ObjectTable or None
-        A table of the same objects (any order), whose columns and ``discarded`` are kept. None: a new table, rows by
-        label.
+        A table of the same objects (any order), whose columns and ``discarded`` are kept. None: a new table,
+        rows by label.
     axes : str or None
         Axes of `labels`, such as "TYX". None: "YX", "ZYX" or "TZYX" by their number.
     volume : bool or None
-        True: Z, Y, X are measured together, in voxels. False: every plane by itself. None: a volume if `axes` has a Z
-        and some object lies in more than one plane.
+        True: Z, Y, X are measured together, in voxels. False: every plane by itself. None: a volume if `axes`
+        has a Z and some object lies in more than one plane.
     threads : int or None
         Processor threads. None: all that this process may use. The result does not depend on it.
 
@@ -64,18 +62,19 @@ def measure(
     ObjectTable
         ``label``; ``t``, ``z`` (the plane, where there are several); then
 
-        * in planes: ``area_px``, ``area_um2``, ``diameter_px`` and ``diameter_um`` (of the disc of equal area),
-          ``perimeter_px``, ``perimeter_um`` (Crofton's formula, four directions), ``major_axis_*`` and
-          ``minor_axis_*`` (of the ellipse of equal second moments), ``orientation_deg`` (major axis to the x axis,
-          counter-clockwise as one looks at the picture, 0 to 180), ``eccentricity``,
-          ``solidity`` (area / pixels whose centre lies in the convex hull of its pixel centres), ``circularity``
-          (4 pi area / perimeter squared; small objects exceed 1);
-        * in volumes: ``volume_px``, ``volume_um3``, ``diameter_px``, ``diameter_um`` (of the sphere of equal volume);
+        * in planes: ``area_px``, ``area_um2``, ``diameter_px`` and ``diameter_um`` (of the disc of equal
+          area), ``perimeter_px``, ``perimeter_um`` (Crofton's formula, four directions), ``major_axis_*`` and
+          ``minor_axis_*`` (of the ellipse of equal second moments), ``orientation_deg`` (major axis to the x
+          axis, counter-clockwise as one looks at the picture, 0 to 180), ``eccentricity``,
+          ``solidity`` (area / pixels whose centre lies in the convex hull of its pixel centres),
+          ``circularity`` (4 pi area / perimeter squared; small objects exceed 1);
+        * in volumes: ``volume_px``, ``volume_um3``, ``diameter_px``, ``diameter_um`` (of the sphere of equal
+          volume);
         * ``centroid_y``, ``centroid_x`` (``centroid_z``; pixels, the first pixel's centre is 0) and ``*_um``;
         * ``bbox_y0, bbox_x0, bbox_y1, bbox_x1`` (``bbox_z0, bbox_z1``), half-open;
         * ``touches_border``;
-        * for each channel ``mean_NAME``, ``std_NAME``, ``min_NAME``, ``max_NAME``, ``median_NAME``, ``sum_NAME``
-          (std with the divisor n; NaN where no pixel is finite).
+        * for each channel ``mean_NAME``, ``std_NAME``, ``min_NAME``, ``max_NAME``, ``median_NAME``,
+          ``sum_NAME`` (std with the divisor n; NaN where no pixel is finite).
 
         Where pixels are oblong, shape is that of the real object, not of its picture.
 
@@ -142,7 +141,7 @@ def _label_axes(axes: str | None, ndim: int) -> str:
         return {2: "YX", 3: "ZYX", 4: "TZYX"}[ndim]
     axes = axes.upper()
     if len(axes) != ndim or axes not in ("YX", "ZYX", "TYX", "TZYX"):
-        raise UsageError(f"axes of labels must be YX, ZYX, TYX or TZYX to fit {ndim} dimensions, got {axes!r}")
+        raise UsageError(f"axes of {ndim}-dimensional labels must be YX, ZYX, TYX or TZYX, got {axes!r}")
     return axes
 
 
@@ -153,15 +152,15 @@ def _pixel_size(
     if pixel_size_um is None:
         return None
     spatial = [a for a in axes if a in "ZYX"]
-    sizes = (
-        [float(pixel_size_um)] * len(spatial)
-        if np.isscalar(pixel_size_um)
-        else [float(s) for s in pixel_size_um]  # type: ignore[union-attr]
-    )
+    if isinstance(pixel_size_um, Iterable):
+        sizes = [float(s) for s in pixel_size_um]
+    else:
+        sizes = [float(pixel_size_um)] * len(spatial)
     if len(sizes) == 2 and len(spatial) == 3 and not volume:  # planes need no z
         return sizes[0], sizes[1]
     if len(sizes) != len(spatial):
-        raise UsageError(f"pixel_size_um must have {len(spatial)} values for axes {''.join(spatial)}, got {sizes}")
+        wanted = "".join(spatial)
+        raise UsageError(f"pixel_size_um must have {len(wanted)} values, for {wanted}, got {sizes}")
     if not all(np.isfinite(s) and s > 0 for s in sizes):
         raise UsageError(f"pixel_size_um must be positive, got {sizes}")
     return tuple(sizes if volume else sizes[-2:])
@@ -180,6 +179,6 @@ def _joined(columns: dict[str, NDArray[Any]], objects: ObjectTable | None) -> Ob
     merged = {name: values[rows] for name, values in columns.items()}
     # What the segmentation knows and pixels do not tell (score, flow error ...) follows the geometry.
     known = {name: objects[name] for name in objects if name not in merged}
-    intensity = [name for name in merged if name.split("_")[0] in ("mean", "std", "min", "max", "median", "sum")]
+    intensity = [name for name in merged if name.split("_")[0] in STATISTICS]
     ordered = {name: merged[name] for name in merged if name not in intensity}
     return ObjectTable({**ordered, **known, **{n: merged[n] for n in intensity}}, objects.discarded)

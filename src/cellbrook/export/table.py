@@ -1,0 +1,221 @@
+"""Object tables as CSV: one file an image, and one row or many an image over a folder."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.errors import ImageError
+from cellbrook.export._atomic import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellbrook.core.objects import ObjectTable
+
+# Digits that no microscope's pixel exceeds, and that keep a table readable.
+_SIGNIFICANT = 7
+
+
+def objects_csv(path: Path, objects: ObjectTable) -> Path:
+    """Write an object table.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced whole if it exists.
+    objects : ObjectTable
+        One row an object. Discarded candidates are not written.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
+    columns = {name: format_column(objects[name]) for name in objects}
+    _write(path, list(columns), zip(*columns.values(), strict=True))
+    return path
+
+
+def read_csv(path: Path) -> dict[str, NDArray[Any]]:
+    """Read a table that Cellbrook wrote.
+
+    Parameters
+    ----------
+    path : Path
+        A CSV file with a header.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n,)
+        int64, float64 (empty is NaN), bool or str, whichever holds all values of a column.
+
+    Raises
+    ------
+    ImageError
+        If it is no such table, such as one that was cut off.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ImageError(f"cannot read the table {path}: {error}") from error
+    if not rows or any(len(row) != len(rows[0]) for row in rows):
+        raise ImageError(f"{path} is no whole table: its rows differ in length; delete it")
+    return {name: _parse([row[k] for row in rows[1:]]) for k, name in enumerate(rows[0])}
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """What a folder's tables say of one image.
+
+    Parameters
+    ----------
+    image : str
+        The image, as the user finds it again: a path relative to the input folder.
+    summary : mapping of str to value
+        One value a column of ``summary.csv``, such as `summarise` gives.
+    objects : mapping of str to ndarray of shape (n,), or None
+        Columns of the object table for ``all_objects.csv``; an `ObjectTable` does, as does what `read_csv`
+        gives.
+    """
+
+    image: str
+    summary: Mapping[str, Any]
+    objects: ObjectTable | Mapping[str, NDArray[Any]] | None = None
+
+
+def summarise(objects: ObjectTable) -> dict[str, Any]:
+    """Return one row for ``summary.csv``: counts, and the median and mean of sizes and intensities.
+
+    Parameters
+    ----------
+    objects : ObjectTable
+        The measured objects of one image.
+
+    Returns
+    -------
+    dict of str to value
+        ``objects``, ``discarded`` and ``discarded_<reason>``, ``touching_border``, then ``median_*`` and
+        ``mean_*``.
+    """
+    row: dict[str, Any] = {"objects": len(objects)}
+    if objects.discarded is not None:
+        row["discarded"] = len(objects.discarded)
+        row |= {f"discarded_{reason}": count for reason, count in objects.discard_counts().items()}
+    if "touches_border" in objects:
+        row["touching_border"] = int(np.count_nonzero(objects["touches_border"]))
+    sizes = ("area_px", "area_um2", "volume_px", "volume_um3", "diameter_px", "diameter_um")
+    shapes = ("eccentricity", "solidity", "circularity", "score")
+    for name in (*sizes, *shapes, *(n for n in objects if n.startswith("mean_"))):
+        if name in objects:
+            values = np.asarray(objects[name], np.float64)
+            values = values[np.isfinite(values)]
+            row[f"median_{name}"] = float(np.median(values)) if values.size else float("nan")
+            row[f"mean_{name}"] = float(values.mean()) if values.size else float("nan")
+    return row
+
+
+def summary_csv(path: Path, rows: Iterable[TableRow]) -> Path:
+    """Write ``summary.csv``: one row an image, the image first.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced whole if it exists.
+    rows : iterable of TableRow
+        In the order they are written. Columns that an image lacks stay empty.
+    """
+    rows = list(rows)
+    names = _union(list(row.summary) for row in rows)
+    cells = ([row.image, *(_text(row.summary.get(name)) for name in names)] for row in rows)
+    _write(path, ["image", *names], cells)
+    return path
+
+
+def all_objects_csv(path: Path, rows: Iterable[TableRow]) -> Path:
+    """Write ``all_objects.csv``: one row an object of every image, the image first.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced whole if it exists.
+    rows : iterable of TableRow
+        Those without objects are left out. Columns that an image lacks stay empty.
+    """
+    tables = [(row.image, row.objects) for row in rows if row.objects is not None]
+    names = _union(list(table) for _, table in tables)
+
+    def lines() -> Iterable[Sequence[str]]:
+        for image, table in tables:
+            count = len(table["label"])
+            columns = [format_column(table[n]) if n in table else [""] * count for n in names]
+            yield from ([image, *cells] for cells in zip(*columns, strict=True))
+
+    _write(path, ["image", *names], lines())
+    return path
+
+
+def format_column(values: NDArray[Any]) -> list[str]:
+    """Return values as text: whole numbers in full, others with seven digits, NaN as nothing.
+
+    Examples
+    --------
+    >>> format_column(np.array([1.5, 1 / 3, np.nan, 1e6])), format_column(np.array([123456789]))
+    (['1.5', '0.3333333', '', '1000000'], ['123456789'])
+    """
+    values = np.asarray(values)
+    if values.dtype.kind == "f":
+        return [_number(v) for v in values.tolist()]
+    return [str(v) for v in values.tolist()]
+
+
+def _number(value: float) -> str:
+    if value != value:
+        return ""
+    if value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.{_SIGNIFICANT}g}"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float | np.floating):
+        return _number(float(value))
+    return str(value)
+
+
+def _parse(cells: list[str]) -> NDArray[Any]:
+    filled = [c for c in cells if c != ""]
+    if filled and all(c in ("True", "False") for c in cells):
+        return np.array([c == "True" for c in cells])
+    for kind in (np.int64, np.float64):
+        try:
+            if kind is np.int64:
+                return np.array([int(c) for c in cells], np.int64)
+            return np.array([float(c) if c else np.nan for c in cells])
+        except ValueError:
+            continue
+    return np.array(cells)
+
+
+def _union(names: Iterable[list[str]]) -> list[str]:
+    """Return all names, each once, in the order of first sight."""
+    return list(dict.fromkeys(name for group in names for name in group))
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    with atomic(path) as target:
+        target.write_bytes(text.getvalue().encode("utf-8"))
