@@ -35,6 +35,7 @@ def one_tile(plan: TilePlan) -> TilePlan:
 # --- planning -------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(plans(2000))
 def test_tiles_cover_the_image_with_the_overlap_asked_for(drawn: tuple[TilePlan, dict]) -> None:
     plan, options = drawn
@@ -104,6 +105,7 @@ def test_sizes_that_do_not_fit_together(shape: tuple[int, int], options: dict[st
 # --- blending -------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(plans())
 def test_weights_add_up_to_one_and_stay_full_at_the_borders(drawn: tuple[TilePlan, dict]) -> None:
     plan, options = drawn

@@ -22,7 +22,7 @@ __all__ = ["normalize", "percentile_ranges"]
 _LIMIT = 1e6
 # A block whose range is below this fraction of the image's own is empty: stretching it would show noise as
 # cells.
-_FLAT_BLOCK = 0.05
+_FLAT_BLOCK = 0.1
 _STRIP_PIXELS = 1 << 16
 _KIND = {"u": 0, "b": 0, "i": 1, "f": 2}
 
@@ -186,12 +186,17 @@ def _filtered(channel: NDArray[Any], params: NormalizeParams, threads: int) -> N
 
 
 def _channel_range(channel: NDArray[Any], params: NormalizeParams, threads: int) -> tuple[float, float]:
-    below, above = params.percentile_low, 100 - params.percentile_high
-    for part in (1.0, 0.1, 0.01, 0.0):
-        fractions = np.array([below * part / 100, 1 - above * part / 100])
-        low, high = _percentiles(channel, fractions, threads)
-        if high - low > _rounding(channel.dtype, low, high):
-            return low, high
+    wider = np.array([[1.0], [0.1], [0.01], [0.0]])
+    outside = wider * np.array([params.percentile_low, 100 - params.percentile_high]) / 100
+    fractions = outside * [1, -1] + [0, 1]
+    for pairs in (
+        fractions[:1],
+        fractions[1:],
+    ):  # the wider ones together, as a pass over the image costs most
+        found = _percentiles(channel, pairs.ravel(), threads)
+        for low, high in zip(found[::2], found[1::2], strict=True):
+            if high - low > _rounding(channel.dtype, low, high):
+                return low, high
     return low, low
 
 

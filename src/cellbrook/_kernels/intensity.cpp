@@ -81,16 +81,28 @@ static int64_t select(const U* data, int64_t size, const double* fractions, int6
         for (auto& counter : counters) counter.assign(groups * bins, 0);
         parallel_for(size, 1 << 18, threads, [&](int64_t begin, int64_t end, int thread) {
             uint32_t* count = counters[thread].data();
-            if (pass == 0) {
-                for (int64_t i = begin; i < end; ++i) ++count[to_key<kind>(data[i]) >> shift];
-                return;
-            }
-            for (int64_t i = begin; i < end; ++i) {
-                const U key = to_key<kind>(data[i]);
+            auto tally = [&](U bits, uint32_t times) {
+                const U key = to_key<kind>(bits);
+                if (pass == 0) {
+                    count[key >> shift] += times;
+                    return;
+                }
                 const U head = U(uint64_t(key) >> (shift + digit_bits));
                 for (int64_t g = 0; g < groups; ++g)
-                    if (head == prefixes[g]) ++count[g * bins + ((key >> shift) & (bins - 1))];
+                    if (head == prefixes[g]) count[g * bins + ((key >> shift) & (bins - 1))] += times;
+            };
+            // Flat background would add to one counter again and again, each addition waiting for the one before.
+            constexpr int64_t block = 8;
+            int64_t i = begin;
+            for (; i + block <= end; i += block) {
+                U different = 0;
+                for (int64_t j = 1; j < block; ++j) different |= data[i] ^ data[i + j];
+                if (!different)
+                    tally(data[i], block);
+                else
+                    for (int64_t j = 0; j < block; ++j) tally(data[i + j], 1);
             }
+            for (; i < end; ++i) tally(data[i], 1);
         });
         std::vector<int64_t> total(groups * bins, 0);
         for (const auto& counter : counters)
