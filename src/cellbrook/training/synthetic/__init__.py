@@ -18,6 +18,7 @@ import numpy as np
 
 from cellbrook.errors import UsageError
 from cellbrook.training.synthetic._bacteria import phase_bacteria
+from cellbrook.training.synthetic._blood import blood_smear
 from cellbrook.training.synthetic._cyto import cyto_fluo, membrane
 from cellbrook.training.synthetic._fields import log_uniform
 from cellbrook.training.synthetic._nuclei import fluo_nuclei
@@ -25,6 +26,7 @@ from cellbrook.training.synthetic._phase import dic, phase_cells
 from cellbrook.training.synthetic._scene import Painting, Scene, Target
 from cellbrook.training.synthetic._shapes import clean_labels
 from cellbrook.training.synthetic._stained import he_tissue
+from cellbrook.training.synthetic._yeast import yeast_brightfield
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +42,8 @@ _PAINTERS: dict[str, Callable[[Scene], Painting]] = {
     "cyto_fluo": cyto_fluo,
     "membrane": membrane,
     "he_tissue": he_tissue,
+    "blood_smear": blood_smear,
+    "yeast_brightfield": yeast_brightfield,
     "dic": dic,
 }
 FAMILIES: tuple[str, ...] = tuple(_PAINTERS)

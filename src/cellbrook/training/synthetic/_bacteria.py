@@ -30,7 +30,7 @@ def _colony(
     """Add rods packed side by side, as a brick wall bent by a smooth warp, inside a ragged disc."""
     height, breadth = scene.shape
     bend = scene.uniform(1.5, 4) * aspect * width
-    strength = bend * scene.uniform(0.05, 0.3)
+    strength = bend * scene.uniform(0.03, 0.17)
     # no rod whose middle lies in the disc may be cut off by the window
     window_px = radius + aspect * width + 3 * strength
     box = (
@@ -148,7 +148,7 @@ def phase_bacteria(scene: Scene) -> Painting:
         light += scene.uniform(-0.6, 0.4) * (dirt - 0.8 * blur(dirt, width))
     if scene.chance(0.1):
         light = 2 * base - light  # negative phase: bright rods
-    camera = transmission_camera(scene.rng, max(0.5, 0.12 * width))
+    camera = transmission_camera(scene.rng, max(0.5, 0.12 * width), 0.6 * contrast * base)
     image = expose(scene.rng, np.maximum(light, 0)[None].astype(np.float32), camera)
     return Painting(image, stamped.labels, ("phase",), "cells")
 

@@ -86,19 +86,32 @@ def fluorescence_camera(rng: np.random.Generator, detail_px: float, faintest: fl
     )
 
 
-def transmission_camera(rng: np.random.Generator, detail_px: float, colour: bool = False) -> Camera:
-    """Draw a camera for bright pictures: phase contrast, brightfield, or `colour` for stained slides."""
+def transmission_camera(
+    rng: np.random.Generator, detail_px: float, contrast: float, colour: bool = False
+) -> Camera:
+    """Draw a camera for bright pictures: phase contrast, brightfield, or `colour` for stained slides.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    detail_px : float
+        Bound of the blur, a share of the object's size.
+    contrast : float
+        Values by which objects differ from the ground; noise stays below it.
+    colour : bool
+        A colour camera: 8 bits, well lit.
+    """
     ceiling = 255.0 if colour else float(rng.choice([255.0, 255.0, 255.0, 4095.0, 65535.0]))
     return Camera(
         psf_px=min(rng.uniform(0.4, 1.3), detail_px),
-        photons=log_uniform(rng, 1500 if colour else 300, 20000),
-        read_noise=log_uniform(rng, 0.001, 0.02),
+        photons=max(log_uniform(rng, 1500 if colour else 300, 20000), 3 / contrast**2),
+        read_noise=min(log_uniform(rng, 0.001, 0.02), 0.3 * contrast),
         grain_px=float(rng.uniform(0.4, 0.8)) if rng.uniform() < 0.35 else 0.0,
         shading=float(rng.uniform(0, 0.25)),
         full_scale=ceiling * float(rng.uniform(0.8 if colour else 0.5, 1.05)),
         offset=0.0,
         ceiling=ceiling,
-        blockiness=float(rng.uniform(0.01, 0.03)) if rng.uniform() < 0.2 else 0.0,
+        blockiness=float(rng.uniform(0.03, 0.1)) * min(contrast, 0.3) if rng.uniform() < 0.2 else 0.0,
     )
 
 

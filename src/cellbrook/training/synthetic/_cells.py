@@ -87,6 +87,15 @@ def per_object(values: Field, labels: NDArray[np.int32], outside: float = 0.0) -
     return table[labels]
 
 
+def shuffled(scene: Scene, field: Field, labels: NDArray[np.int32]) -> Field:
+    """Return `field` (Y, X) with another part of it in each object, so that texture ends at borders."""
+    n = int(labels.max(initial=0)) + 1
+    shift = scene.rng.integers(0, max(field.shape), (2, n))
+    rows = np.arange(field.shape[0])[:, None] + shift[0][labels]
+    columns = np.arange(field.shape[1])[None, :] + shift[1][labels]
+    return np.asarray(field[rows % field.shape[0], columns % field.shape[1]], dtype=np.float32)
+
+
 def nuclear_channel(scene: Scene, nuclei: Stamped, n: int, ceiling: float) -> Field:
     """Return a nuclear stain (1, Y, X) in the number format of the other channel, whose ceiling is given."""
     level = scene.vary(n, 0.5, scene.uniform(0.1, 0.5))

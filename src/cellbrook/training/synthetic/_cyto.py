@@ -14,6 +14,7 @@ from cellbrook.training.synthetic._cells import (
     nuclear_channel,
     per_object,
     ragged,
+    shuffled,
     spread_outlines,
 )
 from cellbrook.training.synthetic._fields import blur, fibres, fractal_noise, smooth_noise, smoothstep
@@ -56,12 +57,15 @@ def cyto_fluo(scene: Scene) -> Painting:
     nuclei = inner_nuclei(scene, cells, centres, scene.uniform(0.35, 0.6))
     rho = np.minimum(cells.rho, 1)
 
-    unequal = scene.uniform(0.05, 0.3) if scene.chance(0.5) else scene.uniform(0.3, 0.7)
+    unequal = scene.uniform(0.05, 0.3) if scene.chance(0.5) else scene.uniform(0.3, 0.4 if confluent else 0.7)
+    # where cells cover everything, something must tell neighbours apart: a dim rim, a gap or a bright outline
+    dim_rim = scene.uniform(0.4 if confluent else 0.0, 0.85)
     light = per_object(scene.vary(n, 0.5, unequal), cells.labels)
-    light = light * (1 - np.float32(scene.uniform(0.0, 0.85)) * smoothstep(rho, 0.1, 1.0))
+    light = light * (1 - np.float32(dim_rim) * smoothstep(rho, 0.1, 1.0))
     grain = fractal_noise(scene.rng, scene.shape, d * scene.uniform(0.06, 0.3), 3)
+    grain = shuffled(scene, grain, cells.labels)
     light = light * np.exp(np.float32(scene.uniform(0.03, 0.35)) * grain)
-    manner = scene.rng.choice(["even", "granules", "fibres", "vacuoles"])
+    manner = scene.rng.choice(["even", "granules", "fibres", "vacuoles"], p=[0.35, 0.25, 0.15, 0.25])
     if manner == "granules":
         spots = smooth_noise(scene.rng, scene.shape, max(1.2, d * scene.uniform(0.03, 0.07)))
         light = light * (1 + np.float32(scene.uniform(0.5, 3)) * smoothstep(spots, 0.8, 2.2))
@@ -69,6 +73,7 @@ def cyto_fluo(scene: Scene) -> Painting:
         strands = fibres(
             scene.rng, scene.shape, max(1.3, d * scene.uniform(0.03, 0.07)), d * scene.uniform(0.4, 1.2)
         )
+        strands = shuffled(scene, strands, cells.labels)
         light = light * np.exp(np.float32(scene.uniform(0.2, 0.6)) * strands)
     elif manner == "vacuoles":
         holes = smooth_noise(scene.rng, scene.shape, max(1.5, d * scene.uniform(0.06, 0.12)))
@@ -80,7 +85,7 @@ def cyto_fluo(scene: Scene) -> Painting:
     if scene.chance(0.3):  # cortex or ruffles: the outline itself is brighter
         light = light * (1 + np.float32(scene.uniform(0.3, 1.5)) * smoothstep(rho, 0.8, 1.0))
     light = np.where(cells.labels > 0, light, 0).astype(np.float32)
-    if scene.chance(0.35):  # thin dark gaps between neighbours
+    if scene.chance(0.7 if confluent else 0.25):  # thin dark gaps between neighbours
         gap = blur((borders(cells.labels) & (cells.labels > 0)).astype(np.float32), 0.5)
         light = light * (1 - np.float32(scene.uniform(0.2, 0.9)) * np.minimum(gap * 1.5, 1))
     light = blur(light, d * scene.uniform(0.005, 0.04))
@@ -96,8 +101,6 @@ def membrane(scene: Scene) -> Painting:
     spacing = d * float(np.sqrt(np.pi / 4 * 2 / np.sqrt(3)))
     centres = lattice(scene.rng, scene.shape, spacing, scene.uniform(0.08, 0.3))
     stretch = scene.log_uniform(1.0, 2.0)
-    if stretch > 1.2:  # a tissue pulled along one axis: squeeze the lattice, lengthen the cells
-        centres = centres[scene.rng.permutation(len(centres))]
     if scene.chance(0.4):
         hole = smooth_noise(scene.rng, scene.shape, d * scene.uniform(1.5, 4))
         at = np.clip(np.rint(centres), 0, np.array(scene.shape) - 1).astype(np.intp)

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 MANNERS = ("smooth", "mottled", "spots", "holes", "coarse")
 
 
-def nucleus_outlines(scene: Scene, diameter: NDArray[np.float32], irregular: float) -> Field:
+def nucleus_outlines(
+    scene: Scene, diameter: NDArray[np.float32], irregular: float, longest: float = 2.0
+) -> Field:
     """Return radius tables (N, angles) of nuclei with the given equivalent diameters in px."""
     n = len(diameter)
-    longest = scene.uniform(1.15, 2.0)
+    longest = scene.uniform(1.15, longest)
     elongation = 1 + (longest - 1) * scene.rng.beta(1.5, 2.5, n)
     round_ = ellipses(diameter / 2, elongation, scene.turn(n))
     table = roughen(scene.rng, round_, irregular)

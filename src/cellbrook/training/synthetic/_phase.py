@@ -122,7 +122,7 @@ def phase_cells(scene: Scene) -> Painting:
     shine = (ball * dome * scene.uniform(0.3, 2.5) * (1 + 0.5 * texture)).astype(np.float32)
     light = np.where(ball > 0, 0.3 * light, light) + shine - np.float32(0.9) * blur(shine, 0.08 * d)
 
-    camera = transmission_camera(scene.rng, max(0.6, 0.025 * d))
+    camera = transmission_camera(scene.rng, max(0.6, 0.025 * d), 0.5 * contrast)
     image = expose(scene.rng, _dish(scene, np.float32(contrast) * light, contrast)[None], camera)
     names: tuple[str, ...] = ("phase",)
     if scene.chance(0.4):
@@ -152,6 +152,6 @@ def dic(scene: Scene) -> Painting:
     contrast = scene.log_uniform(0.15, 1.2)
     light = np.tanh(np.float32(contrast) * relief) * 0.45
     light += np.float32(scene.uniform(-0.06, 0.06)) * thick
-    camera = transmission_camera(scene.rng, max(0.6, 0.025 * d))
+    camera = transmission_camera(scene.rng, max(0.6, 0.025 * d), 0.15 * contrast)
     image = expose(scene.rng, _dish(scene, light.astype(np.float32), 0.2 * contrast)[None], camera)
     return Painting(image, cells.labels, ("dic",), "cells")

@@ -73,7 +73,9 @@ def bump(
 
     A sharp bump falls off exponentially on both sides, so that the process tapers towards its tip.
     """
-    away = np.abs((angles()[None, :] - np.reshape(angle, (-1, 1)) + np.pi) % (2 * np.pi) - np.pi)
+    at = np.reshape((np.asarray(angle, np.float32) + np.pi) % (2 * np.pi) - np.pi, (-1, 1)).astype(np.float32)
+    away = np.abs(angles()[None, :] - at)
+    away = np.minimum(away, np.float32(2 * np.pi) - away)
     scaled = away / np.reshape(np.asarray(width, np.float32), (-1, 1))
     shape = np.exp(-scaled) if sharp else np.exp(-0.5 * scaled**2)
     grown = table * (1 + np.reshape(np.asarray(height, np.float32), (-1, 1)) * shape)
@@ -213,10 +215,10 @@ def components(labels: NDArray[np.int32]) -> NDArray[np.int32]:
             if np.array_equal(jumped, parent):
                 break
             parent = jumped
-    root = parent[run_2d]
-    _, dense = np.unique(np.where(labels > 0, root + 1, 0), return_inverse=True)
-    first = 0 if (labels == 0).any() else 1
-    return np.asarray(dense.reshape(labels.shape) + first, dtype=np.int32)
+    number = np.zeros(run[-1] + 1, np.int32)
+    roots = np.unique(parent[labels.ravel()[starts.ravel()] > 0])
+    number[roots] = np.arange(1, len(roots) + 1)
+    return np.asarray(np.where(labels > 0, number[parent][run_2d], 0), dtype=np.int32)
 
 
 def clean_labels(labels: NDArray[np.int32], min_area_px: int = MIN_AREA_PX) -> NDArray[np.uint16 | np.uint32]:

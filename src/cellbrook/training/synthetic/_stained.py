@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.training.synthetic._camera import expose, transmission_camera
+from cellbrook.training.synthetic._cells import ragged
 from cellbrook.training.synthetic._fields import blur, fibres, fractal_noise, smooth_noise, smoothstep
 from cellbrook.training.synthetic._nuclei import nucleus_outlines
 from cellbrook.training.synthetic._scene import Painting, Scene
@@ -40,15 +41,15 @@ def he_tissue(scene: Scene) -> Painting:
     d = scene.diameter
     n = max(4, scene.count(scene.log_uniform(0.04, 0.6)))
     size = scene.vary(n, d, scene.uniform(0.1, 0.3))
-    table = nucleus_outlines(scene, size, scene.uniform(0.01, 0.07))
+    table = nucleus_outlines(scene, size, scene.uniform(0.01, 0.07), 3.2)
     centres = scatter(scene.rng, scene.shape, n, d * scene.uniform(0.7, 1.1), scene.uniform(0, 0.7))
-    stamped = stamp(scene.shape, centres, table, "front")
+    stamped = ragged(scene, stamp(scene.shape, centres, table, "front"), d * scene.uniform(0.005, 0.035))
     inside = stamped.labels > 0
     rho = stamped.rho
 
     # --- ground: eosin fibres, gaps, basophilic cytoplasm
     purple_only = scene.chance(0.25)
-    ground = fractal_noise(scene.rng, scene.shape, d * scene.uniform(0.5, 2.5), 4, scene.uniform(0.5, 0.8))
+    ground = fractal_noise(scene.rng, scene.shape, d * scene.uniform(0.3, 1.5), 4, scene.uniform(0.6, 0.9))
     strands = fibres(
         scene.rng, scene.shape, max(1.5, d * scene.uniform(0.08, 0.3)), d * scene.uniform(0.6, 2)
     )
@@ -58,7 +59,7 @@ def he_tissue(scene: Scene) -> Painting:
         + 0.4 * fractal_noise(scene.rng, scene.shape, 0.15 * d + 2, 2)
     )
     amount = scene.uniform(0.03, 0.2) if purple_only else scene.log_uniform(0.15, 0.8)
-    eosin = amount * np.exp(scene.uniform(0.12, 0.45) * ground)
+    eosin = amount * np.exp(scene.uniform(0.15, 0.5) * ground)
     gaps = smooth_noise(scene.rng, scene.shape, d * scene.uniform(0.4, 1.5))
     if scene.chance(0.6):
         low = scene.uniform(0.7, 1.8)
@@ -66,21 +67,23 @@ def he_tissue(scene: Scene) -> Painting:
     if scene.chance(0.4):  # clear space around nuclei
         around = smoothstep(blur(inside.astype(np.float32), 0.12 * d), 0.05, 0.5)
         eosin *= 1 - scene.uniform(0.2, 0.8) * around
-    base = scene.log_uniform(0.02, 0.4) * (0.5 if purple_only else 1)
-    basophil: Field = base * np.exp(0.5 * fractal_noise(scene.rng, scene.shape, d * scene.uniform(0.6, 2), 3))
+    base = scene.log_uniform(0.03, 0.5) * (0.5 if purple_only else 1)
+    basophil: Field = base * np.exp(
+        0.6 * fractal_noise(scene.rng, scene.shape, d * scene.uniform(0.3, 1.5), 4)
+    )
 
     # --- nuclei: from pale and hollow to nearly black
     dark = scene.vary(n, scene.uniform(0.7, 1.5), scene.uniform(0.15, 0.5))
-    hollow = scene.rng.beta(0.6, 0.6 + 2 * scene.rng.uniform(), n).astype(np.float32)
+    hollow = scene.rng.beta(0.6, scene.uniform(0.7, 4), n).astype(np.float32)
     hollow_of = np.concatenate([np.zeros(1, np.float32), hollow])[stamped.labels]
     fine = max(1.3, d * scene.uniform(0.06, 0.14))
     grain = smooth_noise(scene.rng, scene.shape, fine)
     clumps = smoothstep(smooth_noise(scene.rng, scene.shape, max(1.5, 0.1 * d)), 1.0, 1.8)
     rim = smoothstep(rho, 0.6, 0.92)
     inner = 1 - hollow_of * np.float32(0.75) * (1 - rim) + hollow_of * np.float32(0.7) * clumps
-    inner *= np.exp(np.float32(scene.uniform(0.05, 0.3)) * grain * (0.3 + hollow_of))
-    chromatin = np.concatenate([np.zeros(1, np.float32), dark])[stamped.labels] * inner
-    chromatin = np.where(inside, chromatin, 0).astype(np.float32)
+    inner *= np.exp(np.float32(scene.uniform(0.1, 0.35)) * grain * (0.5 + hollow_of))
+    own = np.concatenate([np.zeros(1, np.float32), dark])[stamped.labels]
+    chromatin: Field = np.where(inside, own * inner, 0).astype(np.float32)
     soft = scene.rng.uniform(size=n + 1) < scene.uniform(0, 0.3)
     far = soft[stamped.labels] & inside
     chromatin = np.where(far, 0, chromatin) + blur(np.where(far, chromatin, 0).astype(np.float32), 0.07 * d)
@@ -96,11 +99,11 @@ def he_tissue(scene: Scene) -> Painting:
         basophil = basophil + scene.uniform(0.1, 0.4) * shade
     eosin = np.where(inside, eosin * scene.uniform(0.2, 0.9), eosin).astype(np.float32)
 
-    blue_dye = dye(scene, HEMATOXYLIN, 0.12)
+    blue_dye = dye(scene, HEMATOXYLIN, 0.1)
     pink_dye = blue_dye if purple_only else dye(scene, EOSIN, 0.15)
     strength = np.float32(scene.uniform(0.8, 1.7))
     glass = np.clip(1 - np.abs(scene.rng.normal(0, 0.05, 3)), 0.7, 1).astype(np.float32)
     hematoxylin = (basophil + chromatin).astype(np.float32) * strength
     light = transmit([(hematoxylin, blue_dye), (eosin * strength, pink_dye)], glass)
-    camera = transmission_camera(scene.rng, max(0.5, 0.04 * d), colour=True)
+    camera = transmission_camera(scene.rng, max(0.5, 0.04 * d), 0.3, colour=True)
     return Painting(expose(scene.rng, light, camera), stamped.labels, RGB, "nuclei")
