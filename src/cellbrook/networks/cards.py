@@ -15,7 +15,6 @@ import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -192,12 +191,12 @@ def shipped_cards() -> tuple[ModelCard, ...]:
 
 def known_cards() -> tuple[ModelCard, ...]:
     """Return the cards of official models that this package knows but does not carry."""
-    return read_cards(Path(str(resources.files("cellbrook.networks"))) / "KNOWN.toml")
+    return read_cards(Path(__file__).with_name("KNOWN.toml"))
 
 
 def weights_dir() -> Path:
     """Return the folder of the shipped weights."""
-    return Path(str(resources.files("cellbrook"))) / "weights"
+    return Path(__file__).parents[1] / "weights"
 
 
 def read_cards(path: Path) -> tuple[ModelCard, ...]:
