@@ -1,0 +1,108 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellbrook.errors import CellbrookError, OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MARK = ".partial-"
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path to write to, which takes the place of `path` when the block ends well.
+
+    The temporary file lies in the same folder, is hidden, has the same suffix and is removed if the block raises or
+    is interrupted. Missing folders are made. A folder (OME-Zarr) is replaced as a whole in the same way.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file that is to be.
+
+    Yields
+    ------
+    Path
+        What to write to.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to, or the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic(Path(folder, "run.json")) as temporary:
+    ...         _ = temporary.write_text("{}")
+    ...     [p.name for p in Path(folder).iterdir()]
+    ['run.json']
+    """
+    path = Path(path)
+    # cut short, so that a name of the length that a file system allows still has room for the mark
+    temporary = path.with_name(f".{path.stem[:60]}{_MARK}{secrets.token_hex(4)}{path.suffix}")
+    try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _replace(temporary, path)
+        except CellbrookError:
+            raise
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {_reason(error)}") from error
+    except BaseException:  # an interrupt too must leave nothing behind
+        _remove(temporary)
+        raise
+
+
+def is_temporary(path: Path) -> bool:
+    """Return True for the name of an unfinished file, such as one that a killed run left behind."""
+    return path.name.startswith(".") and _MARK in path.name
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    if temporary.is_dir() and path.is_dir():
+        # a folder cannot take the place of one with content: move the old aside first
+        old = temporary.with_name(f"{temporary.name}.old")
+        path.rename(old)
+        try:
+            temporary.rename(path)
+        except BaseException:
+            old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        os.replace(temporary, path)
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "no permission to write in this folder; give another with --out"
+    if error.errno == errno.ENOSPC:
+        return "the disk is full"
+    if error.errno == errno.ENAMETOOLONG:
+        return "its name is too long"
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return "a file lies where a folder is needed"
+    if error.errno in (errno.EISDIR, errno.ENOTEMPTY):
+        return "a folder of that name is in the way"
+    return error.strerror or str(error)
