@@ -11,6 +11,7 @@ void register_blend(nb::module_& m);
 void register_intensity(nb::module_& m);
 void register_resample(nb::module_& m);
 void register_paint(nb::module_& m);
+void register_trace(nb::module_& m);
 
 NB_MODULE(_native, m) {
     m.doc() = "Compiled kernels of Cellbrook. Called through cellbrook.dynamics, metrics and export.";
@@ -22,4 +23,5 @@ NB_MODULE(_native, m) {
     register_intensity(m);
     register_resample(m);
     register_paint(m);
+    register_trace(m);
 }
