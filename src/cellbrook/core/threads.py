@@ -7,21 +7,77 @@ import logging
 import math
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cellbrook.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class CoreLimits:
+    """What bounds the threads of this process.
+
+    Parameters
+    ----------
+    host : int
+        Cores of the machine.
+    affinity : int or None
+        Cores in the process's affinity mask, where the system has one.
+    quota : float or None
+        The cgroup's share of processor time, in cores (containers, Slurm, systemd).
+    environment : mapping of str to int
+        What SLURM_CPUS_PER_TASK and OMP_NUM_THREADS say, where they are set.
+    """
+
+    host: int
+    affinity: int | None
+    quota: float | None
+    environment: Mapping[str, int]
+
+    @property
+    def allowed(self) -> int:
+        """The tightest of them, at least 1; a part of a core counts as one."""
+        bounds = [self.host, *self.environment.values()]
+        bounds += [self.affinity] if self.affinity else []
+        bounds += [math.ceil(self.quota)] if self.quota else []
+        return max(1, min(bounds))
+
+    @property
+    def reason(self) -> str:
+        """Which of them it is, for people."""
+        if self.allowed == self.host:
+            return "all cores of the machine"
+        if self.quota and math.ceil(self.quota) <= self.allowed:
+            return f"cgroup quota of {self.quota:g} cores"
+        for name, value in self.environment.items():
+            if value == self.allowed:
+                return f"{name}={value}"
+        return f"affinity mask of {self.affinity} cores"
+
+
+def core_limits() -> CoreLimits:
+    """Return everything that bounds the threads of this process."""
+    environment = {}
+    for name in ("SLURM_CPUS_PER_TASK", "OMP_NUM_THREADS"):
+        first = os.environ.get(name, "").split(",")[0].strip()  # OpenMP's may be a list, by nesting level
+        if first.isdigit() and int(first) > 0:
+            environment[name] = int(first)
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return CoreLimits(os.cpu_count() or 1, affinity, _cgroup_quota(), environment)
+
+
 def available_cores() -> int:
-    """Return the cores this process may use: its affinity mask, narrowed by the cgroup's CPU quota.
+    """Return the cores this process may use: affinity mask, cgroup quota and environment honoured.
 
     On a shared server or in a container this is what was granted, not what the host has.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, min(cores, math.ceil(quota)) if quota else cores)
+    return core_limits().allowed
 
 
 def resolve_threads(threads: int | None) -> int:
@@ -132,8 +188,7 @@ def _cgroup_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
                     break
         elif "cpu" in controllers.split(","):
             for base in (root / "cpu", root / "cpu,cpuacct"):
-                # A container may see its own group as the root while this path is the host's: look at every
-                # level.
+                # In a container this path can be the host's, of which only the upper end is mounted.
                 folder = base / path.lstrip("/")
                 for level in (folder, *folder.parents):
                     quotas += _read_quota(level / "cpu.cfs_quota_us", level / "cpu.cfs_period_us")

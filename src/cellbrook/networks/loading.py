@@ -77,6 +77,9 @@ def load(name_or_path: str | os.PathLike[str] | ResolvedModel, *, device: str = 
         state = _fit_official(
             state, read_layout(f"cellbrook.networks.{family}"), model.card.spec.object_diameter_px, torch
         )
+    else:  # our own files leave out the counters of batches seen in training, which predicting never reads
+        counters = [name for name in network.state_dict() if name.endswith(".num_batches_tracked")]
+        state = {**{name: torch.zeros((), dtype=torch.int64) for name in counters}, **state}
     load_strictly(network, state, where)
     network.spec = spec if family in ("cp3", "cpsam") else model.card.spec
     network.requires_grad_(True).eval()
