@@ -46,6 +46,8 @@ def _colony(
     shape = (y.shape[0], y.shape[1])
     u = u + np.float32(strength) * smooth_noise(scene.rng, shape, bend)
     v = v + np.float32(strength) * smooth_noise(scene.rng, shape, bend)
+    # neighbours are never quite level
+    v = v + np.float32(width * scene.uniform(0.08, 0.22)) * smooth_noise(scene.rng, shape, 2.5 * width)
 
     pitch = width * scene.uniform(1.0, 1.25)
     reach = 1.5 * window_px
@@ -70,8 +72,13 @@ def _colony(
     ragged = radius * (0.75 + 0.25 * np.cos(3 * np.arctan2(middle_v, middle_u) + angle))
     member = np.hypot(middle_u, middle_v) < ragged * 0.85
     member &= scene.rng.uniform(size=flat.size) > scene.rng.choice([0.0, 0.08, 0.3])
+    # bacteria of one layer do not cross: a rod that lies on earlier ones is left out
+    body = rho < 1
+    size = np.bincount(index[body], minlength=flat.size)
+    covered = np.bincount(index[body & (stamped.labels[box] > 0)], minlength=flat.size)
+    member &= covered <= 0.06 * size
     window = stamped.rho[box]
-    take = (rho < 1) & member[index] & (rho < window)
+    take = body & member[index] & (rho < window)
     first = int(stamped.labels.max()) + 1
     np.copyto(window, rho, where=take)
     np.copyto(stamped.labels[box], (first + index).astype(np.int32), where=take)

@@ -68,7 +68,9 @@ def cyto_fluo(scene: Scene) -> Painting:
     manner = scene.rng.choice(["even", "granules", "fibres", "vacuoles"], p=[0.35, 0.25, 0.15, 0.25])
     if manner == "granules":
         spots = smooth_noise(scene.rng, scene.shape, max(1.2, d * scene.uniform(0.03, 0.07)))
-        light = light * (1 + np.float32(scene.uniform(0.5, 3)) * smoothstep(spots, 0.8, 2.2))
+        light = light * (
+            1 + np.float32(scene.uniform(0.4, 1.2 if confluent else 3)) * smoothstep(spots, 0.8, 2.2)
+        )
     elif manner == "fibres":
         strands = fibres(
             scene.rng, scene.shape, max(1.3, d * scene.uniform(0.03, 0.07)), d * scene.uniform(0.4, 1.2)
@@ -85,9 +87,10 @@ def cyto_fluo(scene: Scene) -> Painting:
     if scene.chance(0.3):  # cortex or ruffles: the outline itself is brighter
         light = light * (1 + np.float32(scene.uniform(0.3, 1.5)) * smoothstep(rho, 0.8, 1.0))
     light = np.where(cells.labels > 0, light, 0).astype(np.float32)
-    if scene.chance(0.7 if confluent else 0.25):  # thin dark gaps between neighbours
-        gap = blur((borders(cells.labels) & (cells.labels > 0)).astype(np.float32), 0.5)
-        light = light * (1 - np.float32(scene.uniform(0.2, 0.9)) * np.minimum(gap * 1.5, 1))
+    if scene.chance(0.8 if confluent else 0.25):  # thin dark gaps between neighbours
+        gap = blur((borders(cells.labels) & (cells.labels > 0)).astype(np.float32), 0.5 + 0.015 * d)
+        deep = np.float32(scene.uniform(0.5 if confluent else 0.2, 0.95))
+        light = light * (1 - deep * np.minimum(gap * (1.5 + 0.04 * d), 1))
     light = blur(light, d * scene.uniform(0.005, 0.04))
     if scene.chance(0.3):
         dirt = specks(scene, int(scene.rng.integers(1, 12)), (0.5, max(0.8, 0.06 * d)), (0.1, 1.2))

@@ -26,7 +26,10 @@ def nucleus_outlines(
     n = len(diameter)
     longest = scene.uniform(1.15, longest)
     elongation = 1 + (longest - 1) * scene.rng.beta(1.5, 2.5, n)
-    round_ = ellipses(diameter / 2, elongation, scene.turn(n))
+    axis = scene.turn(n)
+    if n and scene.chance(0.25):  # in many tissues and stretched cultures nuclei lie along each other
+        axis = (axis[0] + scene.rng.normal(0, 0.35, n)).astype(np.float32)
+    round_ = ellipses(diameter / 2, elongation, axis)
     table = roughen(scene.rng, round_, irregular)
     dented = scene.rng.uniform(size=n) < scene.uniform(0, 0.15)
     depth = np.where(dented, -scene.rng.uniform(0.1, 0.35, n), 0)
@@ -69,9 +72,9 @@ def _divide(scene: Scene, table: Field, brightness: Field) -> tuple[Field, Field
     """Turn a few nuclei into bright, narrow plates (metaphase) or small bright balls (dying cells)."""
     n = len(table)
     kind = scene.rng.uniform(size=n)
-    plates, balls = kind < scene.uniform(0, 0.06), kind > 1 - scene.uniform(0, 0.08)
+    plates, balls = kind < scene.uniform(0, 0.04), kind > 1 - scene.uniform(0, 0.08)
     radius = np.sqrt((table**2).mean(axis=1))
-    bars = roughen(scene.rng, ellipses(radius * 0.62, scene.vary(n, 2.6, 0.2), scene.turn(n)), 0.06)
+    bars = roughen(scene.rng, ellipses(radius * 0.62, scene.vary(n, 2.1, 0.15), scene.turn(n)), 0.06)
     table = np.where(plates[:, None], bars, table)
     table = np.where(balls[:, None], ellipses(radius * 0.55, scene.vary(n, 1.2, 0.1), scene.turn(n)), table)
     brightness = brightness * np.where(plates | balls, scene.vary(n, 2.2, 0.3), 1)
@@ -106,7 +109,7 @@ def background(scene: Scene, light: Field, reach: float) -> Field:
 def fluo_nuclei(scene: Scene) -> Painting:
     """Paint fluorescent nuclei: dim beside bright, in and out of focus, touching, with unlabelled debris."""
     d = scene.diameter
-    coverage = scene.log_uniform(0.02, 0.6)
+    coverage = scene.log_uniform(0.035, 0.65)
     n = max(4, scene.count(coverage))
     size = scene.vary(n, d, scene.uniform(0.05, 0.28))
     irregular = scene.uniform(0.005, 0.03) if scene.chance(0.7) else scene.uniform(0.03, 0.08)

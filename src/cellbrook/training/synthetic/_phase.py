@@ -102,12 +102,14 @@ def phase_cells(scene: Scene) -> Painting:
     body, texture = _matter(scene, cells, nuclei, n)
     edge = max(0.7, d * scene.uniform(0.012, 0.03))
     body = blur(body, edge)
-    near = d * scene.log_uniform(0.03, 0.12)
-    # thickness less its blurred self is what a phase ring does; the difference at the edge is the halo
-    halo = scene.uniform(0.5, 1.0)
-    relief = body - np.float32(halo) * (
-        0.55 * blur(body, near) + 0.45 * blur(body, near * scene.uniform(3, 6))
-    )
+    # thickness less its blurred self is what a phase ring does; the difference at the edge is the halo.
+    # A narrow blur leaves outlines alone: bodies as grey as the ground, told apart by texture and seams.
+    flat = scene.chance(0.35)
+    near = d * (scene.log_uniform(0.015, 0.05) if flat else scene.log_uniform(0.03, 0.12))
+    share = scene.uniform(0.8, 1.0) if flat else scene.uniform(0.45, 0.65)
+    far = blur(body, near * scene.uniform(3, 6))
+    relief = body - np.float32(scene.uniform(0.6, 1.0)) * (share * blur(body, near) + (1 - share) * far)
+    texture = texture * np.float32(scene.uniform(1.0, 2.0) if flat else 1.0)
     sign = np.float32(scene.rng.choice([-1.0, -1.0, 1.0]))
     contrast = scene.log_uniform(0.12, 0.6)
     mask = inside.astype(np.float32)
@@ -115,14 +117,14 @@ def phase_cells(scene: Scene) -> Painting:
     seam = blur((borders(cells.labels) & inside).astype(np.float32), edge)
     light = sign * relief + np.float32(scene.uniform(0.2, 1.0)) * sign * blur(texture, 0.5)
     light += np.float32(scene.choose_sign(0.75) * scene.uniform(0.0, 0.9)) * glow.astype(np.float32)
-    light += np.float32(scene.choose_sign(0.7) * scene.uniform(0.1, 1.2)) * seam
+    light += np.float32(scene.choose_sign(0.7) * scene.uniform(0.5 if flat else 0.1, 1.2)) * seam
     # rounded cells are thick, hence bright whatever the sign, inside a dark ring
     ball = per_object(rounded.astype(np.float32), cells.labels) * inside
     dome = np.sqrt(np.maximum(1 - np.minimum(cells.rho, 1) ** 2, 0))
     shine = (ball * dome * scene.uniform(0.3, 2.5) * (1 + 0.5 * texture)).astype(np.float32)
     light = np.where(ball > 0, 0.3 * light, light) + shine - np.float32(0.9) * blur(shine, 0.08 * d)
 
-    camera = transmission_camera(scene.rng, max(0.6, 0.025 * d), 0.5 * contrast)
+    camera = transmission_camera(scene.rng, max(0.6, 0.025 * d), (0.2 if flat else 0.5) * contrast)
     image = expose(scene.rng, _dish(scene, np.float32(contrast) * light, contrast)[None], camera)
     names: tuple[str, ...] = ("phase",)
     if scene.chance(0.4):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 RGB = ("red", "green", "blue")
 # Optical densities of the two dyes in red, green and blue, relative to each other.
 HEMATOXYLIN = (0.55, 0.76, 0.31)
+VIOLET = (0.45, 0.88, 0.12)  # thionin-like dyes, used alone
 EOSIN = (0.20, 0.90, 0.33)
 
 
@@ -41,7 +42,7 @@ def he_tissue(scene: Scene) -> Painting:
     d = scene.diameter
     n = max(4, scene.count(scene.log_uniform(0.04, 0.6)))
     size = scene.vary(n, d, scene.uniform(0.1, 0.3))
-    table = nucleus_outlines(scene, size, scene.uniform(0.01, 0.07), 3.2)
+    table = nucleus_outlines(scene, size, scene.uniform(0.01, 0.09), 3.2)
     centres = scatter(scene.rng, scene.shape, n, d * scene.uniform(0.7, 1.1), scene.uniform(0, 0.7))
     stamped = ragged(scene, stamp(scene.shape, centres, table, "front"), d * scene.uniform(0.005, 0.035))
     inside = stamped.labels > 0
@@ -97,9 +98,11 @@ def he_tissue(scene: Scene) -> Painting:
         )
         shade = blur((ghosts.labels > 0).astype(np.float32), 0.2 * d)
         basophil = basophil + scene.uniform(0.1, 0.4) * shade
-    eosin = np.where(inside, eosin * scene.uniform(0.2, 0.9), eosin).astype(np.float32)
+    # eosin recedes inside, but not up to the outline: a gap there would draw a bright ring that slides lack
+    eosin = (eosin * (1 - scene.uniform(0.0, 0.7) * smoothstep(1 - rho, 0.1, 0.35))).astype(np.float32)
 
-    blue_dye = dye(scene, HEMATOXYLIN, 0.1)
+    violet = purple_only and scene.chance(0.5)
+    blue_dye = dye(scene, VIOLET if violet else HEMATOXYLIN, 0.1)
     pink_dye = blue_dye if purple_only else dye(scene, EOSIN, 0.15)
     strength = np.float32(scene.uniform(0.8, 1.7))
     glass = np.clip(1 - np.abs(scene.rng.normal(0, 0.05, 3)), 0.7, 1).astype(np.float32)

@@ -32,6 +32,11 @@ def _budding(scene: Scene) -> tuple[Stamped, Field, int]:
     toward = scene.turn(len(budding))
     reach = (radius[budding] + bud) * 0.97
     at = centres[budding] + np.stack([np.sin(toward), np.cos(toward)], axis=1) * reach[:, None]
+    # a bud grows into free space, not into a neighbour
+    apart = np.hypot(*(at[:, None] - centres[None]).transpose(2, 0, 1))
+    apart[np.arange(len(budding)), budding] = np.inf
+    free = (apart > radius[None] + 0.8 * bud[:, None]).all(axis=1)
+    at, bud, toward = at[free], bud[free], toward[free]
     radius = np.concatenate([radius, bud])
     centres = np.concatenate([centres, at])
     stretch = scene.vary(len(radius), scene.uniform(1.05, 1.3), 0.06)
@@ -85,5 +90,5 @@ def yeast_brightfield(scene: Scene) -> Painting:
     light = light + np.float32(scene.uniform(0, 0.06)) * uneven
     base = scene.uniform(0.25, 0.55)
     picture = np.maximum(base * (1 + contrast * light), 0.01).astype(np.float32)
-    camera = transmission_camera(scene.rng, max(0.5, 0.03 * d), 0.7 * contrast * base)
+    camera = transmission_camera(scene.rng, max(0.5, 0.03 * d), 0.4 * contrast * base)
     return Painting(expose(scene.rng, picture[None], camera), cells.labels, ("brightfield",), "cells")
