@@ -1,6 +1,7 @@
 """What the dimensions of an image are: the one place where that is decided.
 
-Axes are letters: T time, C channel, Z plane, Y row, X column, S colour samples (red, green, blue, perhaps alpha).
+Axes are letters: T time, C channel, Z plane, Y row, X column, S colour samples (red, green, blue, perhaps
+alpha).
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def resolve_axes(
 ) -> ResolvedAxes:
     """Decide what the dimensions of an array are.
 
-    The user's word counts most, then the metadata's. Without either, only what cannot be otherwise is concluded: two
-    dimensions are rows and columns, and (Y, X, 3 or 4) of 8 or 16-bit integers is a colour picture. Everything else
-    is an error that lists what it could be.
+    The user's word counts most, then the metadata's. Without either, only what cannot be otherwise is
+    concluded: two dimensions are rows and columns, and (Y, X, 3 or 4) of 8 or 16-bit integers is a colour
+    picture. Everything else is an error that lists what it could be.
 
     Parameters
     ----------
@@ -87,7 +88,8 @@ def resolve_axes(
     >>> resolve_axes((3, 512, 640), name="cells.npy")
     Traceback (most recent call last):
     ...
-    cellbrook.errors.AmbiguousAxesError: cells.npy has shape (3, 512, 640) and does not say what its axes are: \
+    cellbrook.errors.AmbiguousAxesError: cells.npy has shape (3, 512, 640) and does not say what its axes are:
+    \
 CYX, ZYX or TYX? give --axes CYX (axes="CYX" in Python)
     """
     shape = tuple(int(n) for n in shape)

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # From one id to the next, hue and lightness advance by these fractions of their range. Found by random search
-# for the largest difference (CIEDE2000) between ids up to 8 apart, as seen with normal and with red-green-blind
-# eyes.
+# for the largest difference (CIEDE2000) between ids up to 8 apart, as seen with normal and with
+# red-green-blind eyes.
 _HUE_STEP = 0.5834532754872636
 _LIGHTNESS_STEP = 0.9087757975926071
-# Lightness carries the difference for those who cannot tell red from green; below 0.5 a colour drowns in a dark
-# image.
+# Lightness carries the difference for those who cannot tell red from green; below 0.5 a colour drowns in a
+# dark image.
 _LIGHTNESS = (0.50, 0.93)
 
 
@@ -23,8 +23,8 @@ def label_colors(n: int, seed: int = 0) -> NDArray[np.uint8]:
     """Return a colour for every label.
 
     Colours of ids that are close to each other differ strongly, in lightness as well as in hue, so that
-    neighbouring objects can be told apart with impaired colour vision too. The colour of an id does not depend
-    on `n`.
+    neighbouring objects can be told apart with impaired colour vision too. The colour of an id does not
+    depend on `n`.
 
     Parameters
     ----------
@@ -74,7 +74,13 @@ def _oklch_to_srgb(lightness: NDArray[np.float64], hue: NDArray[np.float64]) -> 
 def _oklab_to_linear(
     lightness: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return linear sRGB, shape (n, 3), of OKLab colours (Ottosson 2020, https://bottosson.github.io/posts/oklab)."""
+    """Return linear sRGB, shape (n, 3), of OKLab colours.
+
+    References
+    ----------
+    .. [1] Ottosson, "A perceptual color space for image processing",
+       https://bottosson.github.io/posts/oklab
+    """
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
     medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
     short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3

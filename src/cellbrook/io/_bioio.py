@@ -68,7 +68,8 @@ def adapt(image: Any, scene: str | None, name: str) -> StoredImage:
     Parameters
     ----------
     image : BioImage
-        Has ``scenes``, ``set_scene``, ``dims.order``, ``dask_data``, ``physical_pixel_sizes``, ``channel_names``.
+        Has ``scenes``, ``set_scene``, ``dims.order``, ``dask_data``, ``physical_pixel_sizes``,
+        ``channel_names``.
     scene : str or None
         Number or name.
     name : str

@@ -35,7 +35,7 @@ def open_zarr(path: Path, scene: str | None = None) -> StoredImage:
     if not names:
         raise ImageError(f"{path}: a Zarr folder without OME-Zarr images in it (no 'multiscales')")
     number = pick_scene(scene, names, str(path))
-    group = node if names[number] == "" or (names == ["0"] and _ome(node).get("multiscales")) else node[names[number]]
+    group = node if _ome(node).get("multiscales") else node[names[number]]
     return _open_multiscale(group, path)
 
 

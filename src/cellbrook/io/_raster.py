@@ -125,7 +125,7 @@ def _jpeg_header(data: bytes, path: Path) -> tuple[tuple[int, ...], int]:
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(body) >= 6:
             precision, height, width, samples = struct.unpack(">BHHB", body[:6])
             if precision != 8:
-                raise ImageError(f"{path}: JPEG of {precision} bits a sample is not supported, save it as TIFF")
+                raise ImageError(f"{path}: a JPEG of {precision} bits a sample, save it as TIFF")
             if height and width:
                 return ((height, width) if samples == 1 else (height, width, samples)), orientation
             break

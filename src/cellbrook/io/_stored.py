@@ -162,8 +162,8 @@ def _normalise(part: int | slice, length: int, axis: str, name: str) -> int | sl
 def reading(name: str) -> Iterator[None]:
     """Turn whatever a decoder raises into one line of ours.
 
-    Decoders of damaged files raise nearly anything (struct.error, zlib.error, KeyError, IndexError, codec classes of
-    their own), so every `Exception` is meant here. KeyboardInterrupt passes.
+    Decoders of damaged files raise nearly anything (struct.error, zlib.error, KeyError, IndexError, codec
+    classes of their own), so every `Exception` is meant here. KeyboardInterrupt passes.
     """
     try:
         yield
@@ -177,7 +177,9 @@ def reading(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: not enough memory to read it") from error
     except Exception as error:
         detail = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"{name}: cannot be read, it is damaged or not what it seems ({detail[:200]})") from error
+        raise ImageError(
+            f"{name}: cannot be read, it is damaged or not what it seems ({detail[:200]})"
+        ) from error
 
 
 def free_memory() -> int | None:

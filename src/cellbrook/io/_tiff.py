@@ -11,7 +11,7 @@ import numpy as np
 
 from cellbrook.errors import ImageError, UsageError
 from cellbrook.io._stored import StoredImage
-from cellbrook.io._tiff_check import check_directories
+from cellbrook.io._tiff_check import check_directories, truncated
 from cellbrook.io.pixel_size import credible_resolution, to_micrometres
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ def _check_complete(series: Any, path: Path) -> None:
     file_size = path.stat().st_size
     if series.dataoffset is not None:
         if series.dataoffset + series.nbytes > file_size:
-            raise ImageError(f"{path}: truncated, its pixels end at byte {series.dataoffset + series.nbytes} and the "
-                             f"file at {file_size}")  # fmt: skip
+            raise truncated(path, series.dataoffset + series.nbytes, file_size)
         return
     for page in (series.keyframe, series.pages[len(series.pages) - 1]):
         _check_page(page, file_size, path)
@@ -107,12 +106,16 @@ def _check_complete(series: Any, path: Path) -> None:
 
 def _check_page(page: Any, file_size: int, path: Path) -> None:
     if page is None:
-        raise ImageError(f"{path}: a plane is missing (in a set of several files, one of them)")
+        raise _missing(path)
     if page.parent.filehandle.path != str(path):  # a further file of an OME-TIFF set
         file_size = Path(page.parent.filehandle.path).stat().st_size
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
         if offset + count > file_size:
-            raise ImageError(f"{path}: truncated, its pixels end at byte {offset + count} and the file at {file_size}")
+            raise truncated(path, offset + count, file_size)
+
+
+def _missing(path: Path) -> ImageError:
+    return ImageError(f"{path}: a plane is missing: is a file of the set that it belongs to not there?")
 
 
 class _TiffLevel:
@@ -122,8 +125,7 @@ class _TiffLevel:
         self._path = path
         self._series = series
         self.shape: tuple[int, ...] = tuple(series.shape)
-        self.dtype: np.dtype[Any] = np.dtype(tif.byteorder + series.dtype.char) if series.dtype.kind in "uifc" else (
-            np.dtype(series.dtype))  # fmt: skip
+        self.dtype: np.dtype[Any] = np.dtype(series.dtype).newbyteorder(tif.byteorder)
         self._offset: int | None = series.dataoffset
         page_shape = tuple(series.keyframe.shape)
         inner = len(page_shape)
@@ -162,7 +164,7 @@ class _TiffLevel:
     def _read_page(self, number: int, key: tuple[int | slice, ...]) -> NDArray[Any]:
         page = self._series.pages[number]
         if page is None:
-            raise ImageError(f"{self._path}: plane {number} is missing (in a set of several files, one of them)")
+            raise _missing(self._path)
         file = page.parent.filehandle
         was_closed = file.closed
         if was_closed:
@@ -182,7 +184,9 @@ class _TiffLevel:
 
 def _region(page: Any, key: tuple[int | slice, ...]) -> NDArray[Any] | None:
     """Decode only the tiles or strips that a region touches; None where the whole page is as cheap."""
-    if page.imagedepth != 1 or (page.samplesperpixel > 1 and page.planarconfig != 1) or page.ndim not in (2, 3):
+    if page.imagedepth != 1 or page.ndim not in (2, 3):
+        return None
+    if page.samplesperpixel > 1 and page.planarconfig != 1:
         return None
     rows, columns = key[0], key[1]
     height, width = page.imagelength, page.imagewidth

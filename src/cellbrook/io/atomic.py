@@ -22,8 +22,9 @@ _MARK = ".partial-"
 def atomic(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write to, which takes the place of `path` when the block ends well.
 
-    The temporary file lies in the same folder, is hidden, has the same suffix and is removed if the block raises or
-    is interrupted. Missing folders are made. A folder (OME-Zarr) is replaced as a whole in the same way.
+    The temporary file lies in the same folder, is hidden, has the same suffix and is removed if the block
+    raises or is interrupted. Missing folders are made. A folder (OME-Zarr) is replaced as a whole in the same
+    way.
 
     Parameters
     ----------

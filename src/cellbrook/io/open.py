@@ -90,7 +90,8 @@ def open_image(
         A file (TIFF, OME-TIFF, ImageJ TIFF, PNG, JPEG, BMP, .npy; czi, lif, nd2 with the ``bioio`` extra), an
         OME-Zarr folder, or an array of any type from bool to float64.
     axes : str or None
-        What the dimensions are, a letter each out of T, C, Z, Y, X (and S for RGB samples). None: from the metadata.
+        What the dimensions are, a letter each out of T, C, Z, Y, X (and S for RGB samples). None: from the
+        metadata.
     pixel_size : float or None
         Side of a pixel in micrometres. None: from the metadata.
     scene : str, int or None
@@ -111,6 +112,7 @@ def open_image(
 
     Examples
     --------
+    >>> import numpy as np
     >>> image = open_image(np.zeros((2, 64, 48), np.uint16), axes="CYX")
     >>> image.axes, image.read({"C": 1, "Y": slice(0, 8)}).shape
     ('CYX', (8, 48))
@@ -162,7 +164,7 @@ def _format_of(path: Path) -> _Format:
             if is_zarr(path):
                 return _ZARR
             if suffix == ".zarr":
-                raise ImageError(f"{path}: a folder without Zarr metadata (zarr.json or .zgroup): not an OME-Zarr image")
+                raise ImageError(f"{path}: not an OME-Zarr image: neither zarr.json nor .zgroup is in it")
             raise ImageError(f"{path}: a folder, not an image")
         if path.is_symlink() and not path.exists():
             raise ImageError(f"{path}: a link to a file that does not exist")
@@ -179,7 +181,7 @@ def _format_of(path: Path) -> _Format:
         if head.startswith(magic):
             return found
     if given is not None:
-        raise ImageError(f"{path}: not a {suffix[1:].upper()} file, though it is called so (damaged, or something else)")
+        raise ImageError(f"{path}: not a {suffix[1:].upper()} file, though it is called so: is it damaged?")
     raise ImageError(
         f"{path}: not an image that Cellbrook knows: expected TIFF, PNG, JPEG, BMP, .npy, OME-Zarr "
         f"or a microscope's format ({', '.join(sorted(s[1:] for s in VENDOR_FORMATS))})"
@@ -207,7 +209,9 @@ def _settle(stored: StoredImage, name: str, user_axes: str | None, pixel_size: f
         if weak in axes and strong in axes and lengths[weak] == 1:
             axes = axes.replace(weak, DROPPED)
     if "C" in axes and "S" in axes:
-        raise ImageError(f"{name}: {lengths['C']} channels of {lengths['S']} colour samples each: split the channels first")
+        raise ImageError(
+            f"{name}: {lengths['C']} channels of {lengths['S']} colour samples each: split them first"
+        )
     letter = "S" if "S" in axes else "C"
     count = lengths[letter] if letter in axes else 1
     alpha = _alpha(stored, axes, count)

@@ -1,6 +1,7 @@
 """PNG, encoded fast: one row filter for the whole picture and libdeflate.
 
-The usual encoders try five filters a row and deflate with zlib: 3 to 5 times slower, for a few per cent of size.
+The usual encoders try five filters a row and deflate with zlib: 3 to 5 times slower, for a few per cent of
+size.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def encode_png(image: NDArray[Any], *, pixel_size_um: float | None = None) -> by
         image = image.astype(np.uint8) * np.uint8(255)
     samples = image.shape[2] if image.ndim == 3 else 1
     if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or samples not in _COLOUR_TYPES:
-        raise UsageError(f"a PNG holds (Y, X) or (Y, X, 1 to 4) of uint8 or uint16, got {image.shape} {image.dtype}")
+        raise UsageError(
+            f"a PNG holds (Y, X) or (Y, X, 1 to 4) of uint8 or uint16, got {image.shape} {image.dtype}"
+        )
     height, width = image.shape[:2]
     if not height or not width:
         raise UsageError(f"a PNG needs at least one pixel, got shape {image.shape}")

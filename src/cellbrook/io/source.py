@@ -21,8 +21,8 @@ class Source(Protocol):
     name : str
         Where it comes from, for messages; a path or "array".
     axes : str
-        A letter each dimension out of T, C, Z, Y, X, always in that order. RGB samples are channels (C). Dimensions
-        of length 1 that a file declares are left out; those that the user named are kept.
+        A letter each dimension out of T, C, Z, Y, X, always in that order. RGB samples are channels (C).
+        Dimensions of length 1 that a file declares are left out; those that the user named are kept.
     shape : tuple of int
         Length along each axis.
     dtype : numpy.dtype
@@ -61,8 +61,8 @@ class Source(Protocol):
     def read(self, selection: Selection | None = None, level: int = 0) -> NDArray[Any]:
         """Return the pixels of a selection, an index or slice for each axis named; indexed axes are dropped.
 
-        Axes of the result are in the order of `axes`, its byte order is native. The result may be a view of the
-        caller's own array and must not be written to. Safe to call from several threads.
+        Axes of the result are in the order of `axes`, its byte order is native. The result may be a view of
+        the caller's own array and must not be written to. Safe to call from several threads.
 
         Parameters
         ----------
@@ -85,6 +85,7 @@ def describe(source: Source) -> str:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from cellbrook.io import open_image
     >>> describe(open_image(np.zeros((2, 64, 48), np.uint16), axes="CYX", pixel_size=0.325))
     'array: CYX 2x64x48 uint16, 0.325 um/px'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,25 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["PixelSize", "atomic", "encode_png", "write_float_stack", "write_labels", "write_labels_zarr", "write_png"]
+__all__ = [
+    "PixelSize",
+    "atomic",
+    "encode_png",
+    "write_float_stack",
+    "write_labels",
+    "write_labels_zarr",
+    "write_png",
+]
 
 PixelSize = Mapping[str, float] | Sequence[float] | None
 """Micrometres a pixel: by axis, or in the order of the spatial axes (Z, Y, X) that there are."""
 
+RESULT_MARK = "cellbrook-result"
+"""Attribute of OME-Zarr folders that are results, so that a later run over their folder passes them by."""
+
 _IMAGEJ_ORDER = "TZCYX"
-_CLASSIC_LIMIT = 2**32 - 2**25  # bytes that a TIFF file with 32-bit offsets holds, with room for its directories
+# bytes that a TIFF file with 32-bit offsets holds, with room for its directories
+_CLASSIC_LIMIT = 2**32 - 2**25
 
 
 def write_labels(
@@ -32,9 +45,10 @@ def write_labels(
 ) -> None:
     """Write a label image as TIFF that gives back exactly the same labels.
 
-    Up to 65,535 it is a uint16 ImageJ TIFF, with a colour table and a display range so that ImageJ and Fiji show
-    objects in colours at once. (Their tables have 256 entries: above 255 objects, ids that follow each other share
-    one, and the first few are dark. The colour PNG shows every object.) Above, it is a uint32 OME-TIFF.
+    Up to 65,535 it is a uint16 ImageJ TIFF, with a colour table and a display range so that ImageJ and Fiji
+    show objects in colours at once. (Their tables have 256 entries: above 255 objects, ids that follow each
+    other share one, and the first few are dark. The colour PNG shows every object.) Above, it is a uint32
+    OME-TIFF.
 
     Parameters
     ----------
@@ -59,7 +73,8 @@ def write_labels(
     size = _by_axis(pixel_size_um, axes)
     largest = int(labels.max(initial=0))
     if largest <= 65535 and labels.size * 2 < _CLASSIC_LIMIT:
-        # in 16-bit pictures ImageJ looks a value up at 256 * value / (max + 1): up to 255, each label has its own
+        # in 16-bit pictures ImageJ looks a value up at 256 * value / (max + 1): up to 255, each label has its
+        # own
         table = label_colors(255).T.astype(np.uint16) * np.uint16(257)
         color_map = (320, 3, 768, tuple(table.ravel().tolist()), True)
         shown = {"min": 0.0, "max": float(max(largest, 255))}
@@ -112,7 +127,7 @@ def write_float_stack(
     finite = array[np.isfinite(array)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     metadata: dict[str, Any] = {"min": low, "max": high if high > low else low + 1.0}
-    planes = int(np.prod([n for a, n in zip(axes, array.shape, strict=True) if a not in "YX"], dtype=np.int64))
+    planes = math.prod(n for a, n in zip(axes, array.shape, strict=True) if a not in "YX")
     if names and planes == len(names):
         metadata["Labels"] = list(names)
     _write_imagej(path, array, axes, size, metadata, [], compress=False)
@@ -176,8 +191,8 @@ def write_labels_zarr(
     pixel_size_um : mapping, sequence or None
         Micrometres a pixel.
     image : ndarray or None
-        The picture that belongs to it. With it the folder is an image with the labels under ``labels/cells``; without,
-        the folder itself holds the labels.
+        The picture that belongs to it. With it the folder is an image with the labels under ``labels/cells``;
+        without, the folder itself holds the labels.
     image_axes : str or None
         Axes of `image`. None: those of `labels`, with C in front of the spatial ones if there is one more.
     """
@@ -188,11 +203,13 @@ def write_labels_zarr(
     size = _by_axis(pixel_size_um, axes)
     with atomic(path) as temporary:
         root = zarr.open_group(temporary, mode="w", zarr_format=3)
+        root.attrs[RESULT_MARK] = "labels"
         if image is None:
             _write_levels(root, labels, axes, size, {"image-label": {}})
             return
         if image_axes is None:
-            image_axes = axes if image.ndim == labels.ndim else axes.replace("T", "TC") if "T" in axes else f"C{axes}"
+            with_channels = axes.replace("T", "TC") if "T" in axes else f"C{axes}"
+            image_axes = axes if image.ndim == labels.ndim else with_channels
         _write_levels(root, np.asarray(image), _check_axes(image_axes, image), size, {})
         group = root.create_group("labels")
         group.attrs["ome"] = {"version": "0.5", "labels": ["cells"]}
@@ -200,7 +217,9 @@ def write_labels_zarr(
         _write_levels(group.create_group("cells"), labels, axes, size, source)
 
 
-def _write_levels(group: Any, array: NDArray[Any], axes: str, size: dict[str, float], extra: dict[str, Any]) -> None:
+def _write_levels(
+    group: Any, array: NDArray[Any], axes: str, size: dict[str, float], extra: dict[str, Any]
+) -> None:
     from zarr.codecs import GzipCodec
 
     order = [a for a in CANONICAL if a in axes]
@@ -232,7 +251,11 @@ def _write_levels(group: Any, array: NDArray[Any], axes: str, size: dict[str, fl
         if max(level.shape[-2:]) <= 512:
             break
         factor *= 2
-    group.attrs["ome"] = {"version": "0.5", "multiscales": [{"axes": declared, "datasets": datasets}], **extra}
+    group.attrs["ome"] = {
+        "version": "0.5",
+        "multiscales": [{"axes": declared, "datasets": datasets}],
+        **extra,
+    }
 
 
 def as_labels(labels: NDArray[Any], name: str = "labels") -> NDArray[np.uint32]:
@@ -248,7 +271,7 @@ def as_labels(labels: NDArray[Any], name: str = "labels") -> NDArray[np.uint32]:
         return labels
     if labels.dtype.kind == "f":
         if not np.array_equal(labels, np.trunc(labels)):  # false for NaN, which is what is wanted
-            raise UsageError(f"{name}: labels must be whole numbers, got fractions (is it an image or a probability?)")
+            raise UsageError(f"{name}: labels must be whole numbers, got fractions: is it a picture?")
     elif labels.dtype.kind not in "bui":
         raise UsageError(f"{name}: labels must be whole numbers, got {labels.dtype}")
     if labels.size and labels.dtype.kind in "if" and labels.min() < 0:
@@ -260,8 +283,8 @@ def as_labels(labels: NDArray[Any], name: str = "labels") -> NDArray[np.uint32]:
 
 def _check_axes(axes: str, array: NDArray[Any]) -> str:
     axes = axes.upper()
-    bad = len(axes) != array.ndim or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes) <= set(CANONICAL)
-    if bad:
+    known = {"Y", "X"} <= set(axes) <= set(CANONICAL)
+    if not known or len(axes) != array.ndim or len(set(axes)) != len(axes):
         raise UsageError(f"axes {axes!r} do not fit an array of shape {array.shape}")
     return axes
 

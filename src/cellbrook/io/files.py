@@ -1,0 +1,333 @@
+"""Which files a run reads and which it writes."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cellbrook.errors import ImageError, OutputError, UsageError
+from cellbrook.io._omezarr import is_zarr
+from cellbrook.io.atomic import is_temporary
+from cellbrook.io.open import known_suffixes
+from cellbrook.io.writers import RESULT_MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+OUTPUT_ENDINGS: Mapping[str, str] = {
+    "labels": "_labels.tif",
+    "overlay": "_overlay.png",
+    "objects": "_objects.csv",
+    "run": "_run.json",
+    "color": "_color.png",
+    "rois": "_rois.zip",
+    "geojson": ".geojson",
+    "coco": "_coco.json",
+    "seg": "_seg.npy",
+    "flows": "_flows.tif",
+    "cellprob": "_cellprob.tif",
+    "zarr": ".ome.zarr",
+}
+"""What follows an image's stem in the names of its results, by kind."""
+
+# What looks like a result, ours or another program's, and is not read as an image when a folder is given.
+_RESULT = re.compile(
+    r"_(masks?|labels?|overlay|colou?r|flows|cellprob|outlines|output|seg)(_cp)?(\.ome)?\.[^.]+$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """An image to work on.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or OME-Zarr folder.
+    relative_folder : Path
+        Where it lies below the folder that was given (with that folder's name in front where several were
+        given); "." for a file given by itself. ``--out`` repeats it.
+    stem : str
+        Name without suffix, the beginning of the names of its results.
+    """
+
+    path: Path
+    relative_folder: Path
+    stem: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImages:
+    """What `find_images` found.
+
+    Parameters
+    ----------
+    images : list of FoundImage
+        In natural order.
+    skipped : list of (Path, str)
+        What lies in the folders and is not worked on, each with the reason.
+    """
+
+    images: list[FoundImage]
+    skipped: list[tuple[Path, str]]
+
+    def summary(self) -> str:
+        """Return one line for the user, such as "12 images; skipped 24 (looks like a result)"."""
+        counts: dict[str, int] = {}
+        for _, reason in self.skipped:
+            counts[reason] = counts.get(reason, 0) + 1
+        found = f"{len(self.images)} image{'s' if len(self.images) != 1 else ''}"
+        return "; ".join([found, *(f"skipped {n} ({reason})" for reason, n in counts.items())])
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a sort key by which "img2" comes before "img10".
+
+    Examples
+    --------
+    >>> sorted(["img10.tif", "img2.tif", "Img1.tif"], key=natural_key)
+    ['Img1.tif', 'img2.tif', 'img10.tif']
+    """
+    parts = re.split(r"(\d+)", text.casefold())
+    return tuple((0, int(p), "") if i % 2 else (1, 0, p) for i, p in enumerate(parts) if p)
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of an image without its suffix; ".ome.tif" and ".ome.zarr" count as one.
+
+    Examples
+    --------
+    >>> stem_of(Path("a/cells.ome.tif")), stem_of(Path("cells 1.2.png"))
+    ('cells', 'cells 1.2')
+    """
+    stem = path.stem
+    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
+
+
+def find_images(
+    inputs: Sequence[str | Path] | str | Path, out: str | Path | None = None, *, recursive: bool = True
+) -> FoundImages:
+    """Find the images that files, folders and patterns stand for.
+
+    A file given by its name is always taken. From folders come files of known kinds, except hidden ones,
+    those in `out`, and those that look like results (``*_labels.tif``, ``*_masks.png``, ``*_seg.npy`` ...).
+    An OME-Zarr folder is one image.
+
+    Parameters
+    ----------
+    inputs : sequence of str or Path
+        Files, folders, or patterns such as "plate/*.tif" and "data/**/*.png".
+    out : str, Path or None
+        Where results go; not searched when it lies in an input folder.
+    recursive : bool
+        Look into the folders of folders.
+
+    Returns
+    -------
+    FoundImages
+
+    Raises
+    ------
+    ImageError
+        If an input does not exist, or nothing is found; says what was looked for.
+    """
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    if not given:
+        raise UsageError("no input is given: name an image, a folder or a pattern")
+    images: list[FoundImage] = []
+    skipped: list[tuple[Path, str]] = []
+    seen: set[str] = set()
+    out_path = Path(out).resolve() if out is not None else None
+    if any(Path(e).resolve() == out_path for e in given):
+        out_path = None  # results beside the images: told apart by their names
+
+    folders = [Path(e) for e in given if Path(e).is_dir() and not is_zarr(Path(e))]
+
+    def take(path: Path, folder: Path) -> None:
+        identity = os.path.normcase(path.absolute())
+        if identity not in seen:
+            seen.add(identity)
+            images.append(FoundImage(path, folder, stem_of(path)))
+
+    for entry in given:
+        path = Path(entry)
+        if path.is_dir() and not is_zarr(path):
+            # several folders would mirror into each other, so each keeps its name then
+            top = Path(path.resolve().name) if len(folders) > 1 else Path()
+            for found, reason in _walk(path, out_path, recursive, set()):
+                if reason is None:
+                    take(found, top / found.parent.relative_to(path))
+                else:
+                    skipped.append((found, reason))
+        elif os.path.lexists(path):
+            take(path, Path())
+        elif glob.has_magic(str(entry)):
+            _take_pattern(str(entry), take, skipped)
+        else:
+            raise ImageError(f"{entry}: no such file or folder")
+    if not images:
+        looked = ", ".join(str(e) for e in given)
+        reasons = FoundImages(images, skipped).summary().partition("; ")[2]
+        raise ImageError(
+            f"no image in {looked}: looked for TIFF, PNG, JPEG, BMP, .npy, OME-Zarr and microscopes' formats"
+            + (f"; {reasons}" if reasons else "")
+        )
+    return FoundImages(images, skipped)
+
+
+def _take_pattern(pattern: str, take: Callable[[Path, Path], None], skipped: list[tuple[Path, str]]) -> None:
+    # the part before the first wildcard is the folder that results repeat
+    fixed: list[str] = []
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    base = Path(*fixed)
+    matches = sorted(glob.glob(pattern, recursive=True), key=natural_key)
+    for match in matches:
+        path = Path(match)
+        if path.is_dir() and not is_zarr(path):
+            continue
+        if any(is_zarr(p) for p in path.parents if p != base and base in (p, *p.parents)):
+            continue  # a chunk inside an OME-Zarr image
+        reason = _reason_to_skip(path)
+        if reason is None:
+            take(path, path.parent.relative_to(base))
+        else:
+            skipped.append((path, reason))
+
+
+def _walk(
+    folder: Path, out: Path | None, recursive: bool, visited: set[Path]
+) -> Iterator[tuple[Path, str | None]]:
+    real = folder.resolve()
+    if real in visited or real == out:  # links can lead back; results are not inputs
+        return
+    visited.add(real)
+    try:
+        entries = sorted(folder.iterdir(), key=lambda p: natural_key(p.name))
+    except OSError as error:
+        yield folder, f"cannot be listed: {error.strerror}"
+        return
+    for path in entries:
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if is_zarr(path):
+                yield path, _reason_to_skip(path)
+            elif recursive:
+                yield from _walk(path, out, recursive, visited)
+            continue
+        yield path, _reason_to_skip(path)
+
+
+def _reason_to_skip(path: Path) -> str | None:
+    name = path.name.lower()
+    if is_temporary(path) or name.startswith("."):
+        return "hidden"
+    if _RESULT.search(name) or name.endswith(tuple(e for e in OUTPUT_ENDINGS.values() if e.startswith("_"))):
+        return "looks like a result"
+    if path.is_dir():  # an OME-Zarr folder
+        return "looks like a result" if _holds_labels(path) else None
+    return None if path.suffix.lower() in known_suffixes() else "not an image"
+
+
+def _holds_labels(folder: Path) -> bool:
+    """Return True for an OME-Zarr folder that holds labels rather than a picture, or that Cellbrook wrote."""
+    for marker in ("zarr.json", ".zattrs"):
+        try:
+            text = (folder / marker).read_text(encoding="utf-8")
+            if '"image-label"' in text or f'"{RESULT_MARK}"' in text:
+                return True
+        except (OSError, UnicodeDecodeError):
+            continue
+    return False
+
+
+def output_folder(image: FoundImage, out: str | Path | None) -> Path:
+    """Return the folder for an image's results: beside it, or in the mirrored folder below `out`."""
+    return image.path.parent if out is None else Path(out) / image.relative_folder
+
+
+def output_paths(
+    image: FoundImage, out: str | Path | None, kinds: Iterable[str], scene: int | None = None
+) -> dict[str, Path]:
+    """Return where an image's results go.
+
+    Parameters
+    ----------
+    image : FoundImage
+        The image.
+    out : str, Path or None
+        Folder for results; None is beside the image.
+    kinds : iterable of str
+        Keys of `OUTPUT_ENDINGS`.
+    scene : int or None
+        Number of the scene, of a file with several.
+
+    Returns
+    -------
+    dict of str to Path
+        By kind.
+
+    Raises
+    ------
+    UsageError
+        If a kind is unknown.
+    """
+    folder = output_folder(image, out)
+    stem = image.stem if scene is None else f"{image.stem}_s{scene}"
+    paths: dict[str, Path] = {}
+    for kind in kinds:
+        if kind not in OUTPUT_ENDINGS:
+            raise UsageError(f"there is no result {kind!r}; there are {', '.join(OUTPUT_ENDINGS)}")
+        paths[kind] = folder / f"{stem}{OUTPUT_ENDINGS[kind]}"
+    return paths
+
+
+def check_collisions(
+    images: Sequence[FoundImage], out: str | Path | None, kinds: Iterable[str] = ("labels",)
+) -> None:
+    """Make sure that no result would overwrite another's, or an input.
+
+    Parameters
+    ----------
+    images : sequence of FoundImage
+        The inputs.
+    out : str, Path or None
+        As in `output_paths`.
+    kinds : iterable of str
+        What is to be written.
+
+    Raises
+    ------
+    OutputError
+        Names the two inputs, or the input that would be overwritten.
+    """
+    kinds = list(kinds)
+    writers: dict[str, Path] = {}
+    inputs = {_identity(image.path): image.path for image in images}
+    for image in images:
+        for path in output_paths(image, out, kinds).values():
+            identity = _identity(path)
+            if identity in inputs:
+                raise OutputError(
+                    f"{inputs[identity]}: a result would overwrite this input: give another --out"
+                )
+            if writers.setdefault(identity, image.path) != image.path:
+                raise OutputError(
+                    f"{writers[identity]} and {image.path} would both write {path}: rename one, or run them "
+                    "into two folders with --out"
+                )
+
+
+def _identity(path: Path) -> str:
+    """Return what two names of one file share, on systems that ignore case also those that differ in it."""
+    name = str(path.resolve())
+    return name.casefold() if sys.platform in ("win32", "darwin") else name
