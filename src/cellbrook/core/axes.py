@@ -85,12 +85,10 @@ def resolve_axes(
     'YX'
     >>> resolve_axes((3, 512, 640), user_axes="cyx").axes
     'CYX'
-    >>> resolve_axes((3, 512, 640), name="cells.npy")
+    >>> resolve_axes((3, 512, 640), name="cells.npy")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    cellbrook.errors.AmbiguousAxesError: cells.npy has shape (3, 512, 640) and does not say what its axes are:
-    \
-CYX, ZYX or TYX? give --axes CYX (axes="CYX" in Python)
+    cellbrook.errors.AmbiguousAxesError: cells.npy has shape (3, 512, 640) and does not say ...
     """
     shape = tuple(int(n) for n in shape)
     if user_axes is not None:
