@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from cellbrook.networks.base import NetworkSpec
     from cellbrook.networks.checkpoint import CheckpointHeader
 
+SUPPORTED = ("compact", "cp3", "cpsam")
+"""Families whose networks can be run."""
+
 
 def recognise(header: CheckpointHeader, where: str) -> tuple[str, NetworkSpec, dict[str, Any]]:
     """Tell family, spec and the network's arguments from a checkpoint's header.

@@ -52,7 +52,8 @@ class _Down(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.proj(x) + self.conv["conv_1"](self.conv["conv_0"](x))
-        return x + self.conv["conv_3"](self.conv["conv_2"](x))
+        out: Tensor = x + self.conv["conv_3"](self.conv["conv_2"](x))
+        return out
 
 
 class _Up(nn.Module):
@@ -67,7 +68,8 @@ class _Up(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor, style_BS: Tensor) -> Tensor:
         x = self.proj(x) + self.conv["conv_1"](self.conv["conv_0"](x) + skip, style_BS)
-        return x + self.conv["conv_3"](self.conv["conv_2"](x, style_BS), style_BS)
+        out: Tensor = x + self.conv["conv_3"](self.conv["conv_2"](x, style_BS), style_BS)
+        return out
 
 
 class _Encoder(nn.Module):

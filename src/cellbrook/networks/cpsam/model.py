@@ -70,7 +70,7 @@ class _Attention(nn.Module):
 
 
 def _relative(table: Tensor, size: int) -> Tensor:
-    """Return a table's row for each pair of positions, (size, size, D); it is resampled if its length differs."""
+    """Return a table's row for each pair of positions, (size, size, D); resampled if its length differs."""
     wanted = 2 * size - 1
     if table.shape[0] != wanted:
         table = F.interpolate(table.T[None], size=wanted, mode="linear")[0].T
@@ -99,7 +99,8 @@ class _Block(nn.Module):
 
     def forward(self, x_BHWD: Tensor) -> Tensor:
         x_BHWD = x_BHWD + self.attn(self.norm1(x_BHWD))
-        return x_BHWD + self.mlp(self.norm2(x_BHWD))
+        out: Tensor = x_BHWD + self.mlp(self.norm2(x_BHWD))
+        return out
 
 
 class _ChannelNorm(nn.Module):
@@ -198,7 +199,7 @@ class CpsamNet(nn.Module):
             raise ModelError(f"expected a length of rel_pos for each of {depth} blocks, got {len(lengths)}")
         self.encoder = _Encoder(channels, patch, grid, dim, head_dim, mlp, neck, lengths)
         self.out = nn.Conv2d(neck, nout * patch**2, 1)
-        # Never trained: it lays the values of a token out as its pixels. Checkpoints hold it, so it is loaded.
+        # Never trained: it lays the values of a token out as its pixels. Checkpoints hold it.
         self.register_buffer("W2", torch.eye(nout * patch**2).reshape(nout * patch**2, nout, patch, patch))
         self.register_buffer("diam_mean", torch.full((1,), 30.0))
         self.register_buffer("diam_labels", torch.full((1,), 30.0))
