@@ -4,7 +4,7 @@
 
 Prints one row a set: AP at IoU 0.5, 0.75 and 0.9, F1, panoptic quality and count error as means over images
 with 95 % bootstrap intervals; for a set of single-cell crops (wbc_dataset1) also in which share of the images
-the cell is found. The baseline takes options, as in otsu,polarity=dark,channel=1,root=1 (see otsu.py).
+the cell is found. The baseline takes options, as in otsu,polarity=dark,channel=1,root=0 (see otsu.py).
 With --out, labels and results.json are kept there; --resume then takes up labels that are there already.
 """
 

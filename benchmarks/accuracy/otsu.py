@@ -23,7 +23,7 @@ def segment(
     sigma: float = 1.0,
     spread: float = 0.7,
     clip: float = 99.9,
-    root: bool = False,
+    root: bool = True,
     min_area: int = 30,
 ) -> np.ndarray:
     """Return labels of shape (Y, X), uint32.

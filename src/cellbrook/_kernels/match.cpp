@@ -10,6 +10,10 @@
 #include <stdexcept>
 #include <utility>
 
+#ifdef _MSC_VER
+#include <intrin.h>
+#endif
+
 #include "parallel.hpp"
 
 namespace nb = nanobind;
@@ -29,65 +33,88 @@ static nb::ndarray<nb::numpy, T> to_numpy(std::vector<T>&& values) {
 // Counts by key; open addressing. Key 0 (background on background) is never stored and marks a free slot.
 class PairCounts {
 public:
-    PairCounts() : keys_(1024, 0), counts_(1024, 0) {}
+    PairCounts() : slots_(1024) {}
 
     void add(uint64_t key, int64_t count) {
-        size_t slot = find(key);
-        if (!keys_[slot]) {
-            if (2 * ++used_ > keys_.size()) {
+        Slot* slot = find(key);
+        if (!slot->key) {
+            if (2 * ++used_ > slots_.size()) {
                 grow();
                 slot = find(key);
             }
-            keys_[slot] = key;
+            slot->key = key;
         }
-        counts_[slot] += count;
+        slot->count += count;
     }
 
     template <class Body>
     void each(Body&& body) const {
-        for (size_t slot = 0; slot < keys_.size(); ++slot)
-            if (keys_[slot]) body(keys_[slot], counts_[slot]);
+        for (const Slot& slot : slots_)
+            if (slot.key) body(slot.key, slot.count);
     }
 
-    size_t size() const { return used_; }
-
 private:
-    size_t find(uint64_t key) const {
-        const size_t mask = keys_.size() - 1;
-        uint64_t h = key * 0x9E3779B97F4A7C15ull;
-        size_t slot = (h ^ (h >> 32)) & mask;
-        while (keys_[slot] && keys_[slot] != key) slot = (slot + 1) & mask;
-        return slot;
+    struct Slot {  // side by side, so that an access costs one cache line
+        uint64_t key = 0;
+        int64_t count = 0;
+    };
+
+    Slot* find(uint64_t key) {
+        const size_t mask = slots_.size() - 1;
+        const uint64_t h = key * 0x9E3779B97F4A7C15ull;
+        size_t place = (h ^ (h >> 32)) & mask;
+        while (slots_[place].key && slots_[place].key != key) place = (place + 1) & mask;
+        return &slots_[place];
     }
 
     void grow() {
-        std::vector<uint64_t> keys(2 * keys_.size(), 0);
-        std::vector<int64_t> counts(keys.size(), 0);
-        keys.swap(keys_);
-        counts.swap(counts_);
-        for (size_t old = 0; old < keys.size(); ++old)
-            if (keys[old]) {
-                const size_t slot = find(keys[old]);
-                keys_[slot] = keys[old];
-                counts_[slot] = counts[old];
-            }
+        std::vector<Slot> old(2 * slots_.size());
+        old.swap(slots_);
+        for (const Slot& slot : old)
+            if (slot.key) *find(slot.key) = slot;
     }
 
-    std::vector<uint64_t> keys_;
-    std::vector<int64_t> counts_;
+    std::vector<Slot> slots_;
     size_t used_ = 0;
 };
 
+static int lowest_bit(uint64_t bits) {
+#ifdef _MSC_VER
+    unsigned long place;
+    _BitScanForward64(&place, bits);
+    return int(place);
+#else
+    return __builtin_ctzll(bits);
+#endif
+}
+
+// Adds the runs of equal pairs in [begin, end). Runs are short (some ten pixels), so a loop that ends at each of them
+// waits mostly for mispredicted branches: changes are first found for 64 pixels at once, as bits, and then walked.
 template <class A, class B>
 static void count_runs(const A* a, const B* b, int64_t begin, int64_t end, PairCounts& counts) {
-    for (int64_t i = begin; i < end;) {
-        const A first = a[i];
-        const B second = b[i];
-        const int64_t start = i++;
-        while (i < end && a[i] == first && b[i] == second) ++i;
-        const uint64_t key = uint64_t(first) << 32 | uint64_t(second);
-        if (key) counts.add(key, i - start);
+    int64_t start = begin;
+    auto close = [&](int64_t stop) {  // the run [start, stop)
+        const uint64_t key = uint64_t(a[start]) << 32 | uint64_t(b[start]);
+        if (key) counts.add(key, stop - start);
+        start = stop;
+    };
+    int64_t i = begin + 1;
+    for (; i + 64 <= end; i += 64) {
+        uint8_t changed[64];
+        for (int k = 0; k < 64; ++k)
+            changed[k] = uint8_t((a[i + k] != a[i + k - 1]) | (b[i + k] != b[i + k - 1]));
+        uint64_t bits = 0;
+        for (int byte = 0; byte < 8; ++byte) {
+            uint64_t eight = 0;
+            for (int k = 0; k < 8; ++k) eight |= uint64_t(changed[8 * byte + k]) << (8 * k);
+            // gathers the lowest bits of eight bytes, the first byte's as the lowest
+            bits |= ((eight * 0x0102040810204080ull) >> 56) << (8 * byte);
+        }
+        for (; bits; bits &= bits - 1) close(i + lowest_bit(bits));
     }
+    for (; i < end; ++i)
+        if (a[i] != a[i - 1] || b[i] != b[i - 1]) close(i);
+    close(end);
 }
 
 // Places of sorted ids: a plain array where ids are about dense, else binary search.
