@@ -8,8 +8,16 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from cellbrook.core.params import InputParams, MaskParams, ModelParams, NormalizeParams, TileParams
+
 Flat = Parameter(name="*")
 """Put on a parameter dataclass of `cellbrook.core.params`: each of its fields becomes a flag of its own."""
+
+ModelFlags = Annotated[ModelParams, Parameter(name="*", group="Network")]
+InputFlags = Annotated[InputParams, Parameter(name="*", group="Image")]
+NormalizeFlags = Annotated[NormalizeParams, Parameter(name="*", group="Intensities")]
+TileFlags = Annotated[TileParams, Parameter(name="*", group="Tiles")]
+MaskFlags = Annotated[MaskParams, Parameter(name="*", group="Cells")]
 
 Json = Annotated[
     bool, Parameter(name="--json", negative="", help="Print one JSON document on standard output.")

@@ -7,6 +7,7 @@ subcommand is a function of its own module that takes annotated parameters, prin
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -34,20 +35,31 @@ COMMANDS: dict[str, tuple[str, str]] = {
 _ROOT_FLAGS = ("-h", "--help", "--version")
 
 
-def build_app() -> App:
-    """Return the application with all its subcommands, none of them imported yet."""
-    from cyclopts import App
+def build_app(chosen: str | None = None) -> App:
+    """Return the application; of its subcommands only the chosen one is imported, the others are listed."""
+    from cyclopts import App, Parameter
 
     app = App(
         name="cellbrook",
         help="Find the cells in microscopy images: an image in, one labelled region a cell out.",
         version=_version,
-        help_format="plaintext",
+        # Markdown joins a docstring's lines into paragraphs, but its renderer takes a while to import.
+        help_format="plaintext" if chosen is None else "markdown",
+        default_parameter=Parameter(negative_iterable=()),  # no --empty-save
         help_epilogue="Exit codes: 0 done, 1 something failed, 2 usage. CELLBROOK_DEBUG=1 adds tracebacks.",
     )
     for position, (name, (path, line)) in enumerate(COMMANDS.items()):
-        app.command(path, name=name, help=line, sort_key=position)
+        if name == chosen:
+            module, _, attribute = path.partition(":")
+            command = getattr(importlib.import_module(module), attribute)
+            app.command(command, name=None if isinstance(command, App) else name)
+        else:
+            app.command(_listed_only, name=name, help=line, sort_key=position)
     return app
+
+
+def _listed_only() -> None:
+    """Stand for a command that is not the chosen one."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,11 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     _console.configure_logging()
-    if arguments:
-        _check_first(arguments[0])
+    chosen = arguments[0] if arguments else None
+    if chosen is not None:
+        _check_first(chosen)
     from cyclopts import CycloptsError
 
-    app = build_app()
+    app = build_app(chosen)
     try:
         result: Any = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:

@@ -41,17 +41,22 @@ def library_version(engine: str) -> str | None:
 
 @cache
 def accelerator_hint() -> str | None:
-    """Return "cuda" or "mps" if the system looks as if torch could use one, else None.
+    """Return "cuda" or "mps" if the system looks as if the installed torch could use one, else None."""
+    hint = driver_hint()
+    if hint == "cuda" and (library_version("torch") or "").endswith("+cpu"):
+        return None  # built for the processor only
+    return hint
 
-    CUDA: the kernel driver's folder (Linux), the driver's library (Windows), WSL's device, or ``nvidia-smi``
-    on the path, unless CUDA_VISIBLE_DEVICES hides every card; and a torch that was not built for the
-    processor only. MPS: macOS on Apple silicon.
+
+def driver_hint() -> str | None:
+    """Return "cuda" or "mps" if the system looks as if it had a GPU that torch knows, else None.
+
+    CUDA: the driver's files (Linux, Windows), WSL's device, or ``nvidia-smi`` on the path, unless
+    CUDA_VISIBLE_DEVICES hides every card. MPS: macOS on Apple silicon.
     """
     if sys.platform == "darwin":
         return "mps" if platform.machine() == "arm64" else None
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return None
-    if (library_version("torch") or "").endswith("+cpu"):
         return None
     if sys.platform == "win32":
         system = Path(os.environ.get("SYSTEMROOT", r"C:\Windows"), "System32")
