@@ -47,11 +47,11 @@ std::pair<NumpyArray<uint32_t>, NumpyArray<int32_t>> find_candidates(const Image
 }
 
 // Figures of labels 1 ... count: one row a label with area, border pixels, cellprob (mean), then along each axis
-// low, high (half-open), then the centroid.
+// low, high (half-open), then the centroid, then the first pixel in raster order.
 template <int D>
 NumpyArray<double> region_figures(const Image<const uint32_t>& labels, int64_t count,
                                   std::optional<Image<const float>> cellprob, int threads) {
-    constexpr size_t kColumns = 3 + 3 * D;
+    constexpr size_t kColumns = 4 + 3 * D;
     const Grid<D> grid = grid_of<D>(labels);
     std::vector<double> rows(size_t(count) * kColumns);
     {
@@ -67,17 +67,18 @@ NumpyArray<double> region_figures(const Image<const uint32_t>& labels, int64_t c
                 *out++ = region.area ? region.box.high[a] : 0;
             }
             for (int a = 0; a < D; ++a) *out++ = region.coordinate_sum[a] / double(region.area);
+            *out++ = region.area ? double(region.first) : -1;
         }
     }
     return to_numpy(std::move(rows), {size_t(count), kColumns});
 }
 
 template <int D>
-int64_t fill_label_holes(const Image<uint32_t>& labels, int64_t count, int threads) {
+int64_t fill_label_holes(const Image<uint32_t>& labels, int64_t count, bool everything, int threads) {
     const Grid<D> grid = grid_of<D>(labels);
     nb::gil_scoped_release release;
     const auto regions = measure_regions(grid, static_cast<const uint32_t*>(labels.data()), count, nullptr, threads);
-    return fill_holes(grid, labels.data(), regions);
+    return fill_holes(grid, labels.data(), regions, everything ? Holes::everything : Holes::background);
 }
 
 // Replaces each label by new_labels[label].
@@ -99,7 +100,7 @@ void register_dimension(nb::module_& m, const std::string& suffix) {
     m.def(("region_figures" + suffix).c_str(), &region_figures<D>, nb::arg("labels"), nb::arg("count"),
           nb::arg("cellprob").none(), nb::arg("threads"));
     m.def(("fill_label_holes" + suffix).c_str(), &fill_label_holes<D>, nb::arg("labels"), nb::arg("count"),
-          nb::arg("threads"));
+          nb::arg("everything"), nb::arg("threads"));
 }
 
 }  // namespace

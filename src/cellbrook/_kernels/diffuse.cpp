@@ -17,13 +17,6 @@ namespace {
 constexpr float kColdFloat = 1e-35f;
 constexpr double kColdDouble = 1e-290;
 
-// Long enough for the heat to cross the object and come near its final shape.
-template <int D>
-int64_t diffusion_steps(const Grid<D>& g) {
-    if constexpr (D == 2) return 2 * (g.n[0] + g.n[1] + 2);
-    else return 6 * (g.n[0] + g.n[1] + g.n[2] + 3);
-}
-
 // One step over rows [y0, y1) of one strip of `W` columns: the mean over 3 x 3 pixels.
 template <int W, class Real>
 inline void spread_strip(const Real* now, Real* next, const Real* share, int64_t row, int64_t y0, int64_t y1) {
@@ -95,7 +88,7 @@ int64_t ObjectFlows<D>::Heat<Real>::at(const std::array<int64_t, D>& c) const {
 
 template <int D>
 template <class Real>
-auto ObjectFlows<D>::diffuse(const Box<D>& part, int32_t piece) -> Heat<Real> {
+auto ObjectFlows<D>::diffuse(const Box<D>& part, int32_t piece, Centre rule, int64_t steps) -> Heat<Real> {
     constexpr int V = Heat<Real>::kVector;
     const Grid<D> grid = part.grid();
     const int64_t width = (grid.width() + V - 1) / V * V;
@@ -119,8 +112,11 @@ auto ObjectFlows<D>::diffuse(const Box<D>& part, int32_t piece) -> Heat<Real> {
                 ++area;
             }
     });
-    for (int a = 0; a < D; ++a) mean[a] /= double(area);
-    std::array<int64_t, D> centre{};
+    for (int a = 0; a < D; ++a) {
+        mean[a] /= double(area);
+        if (rule == Centre::nearest_to_rounded) mean[a] = std::nearbyint(mean[a]);
+    }
+    auto& centre = centre_;
     double nearest = INFINITY;
     for_rows(local_, part, [&](int64_t from, int64_t to) {
         auto c = grid.coordinates(to);
@@ -136,7 +132,7 @@ auto ObjectFlows<D>::diffuse(const Box<D>& part, int32_t piece) -> Heat<Real> {
     });
 
     const FlushDenormals flush;
-    const int64_t source = heat.at(centre), steps = diffusion_steps(grid);
+    const int64_t source = heat.at(centre);
     for (int64_t step = 0; step < steps; ++step) {
         heat.now[source] += 1;
         // heat has not come further than this yet
@@ -158,6 +154,8 @@ auto ObjectFlows<D>::diffuse(const Box<D>& part, int32_t piece) -> Heat<Real> {
                 }
         }
         std::swap(heat.now, heat.next);
+        // in balance: no further step would change a bit
+        if (step % 32 == 31 && !std::memcmp(heat.now, heat.next, size_t(cells) * sizeof(Real))) break;
     }
     return heat;
 }
@@ -287,56 +285,90 @@ std::vector<Box<D>> ObjectFlows<D>::split_pieces() {
 }
 
 template <int D>
-void ObjectFlows<D>::solve(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box) {
+void ObjectFlows<D>::start(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box) {
     local_ = box.grid();
     size_ = local_.size();
     piece_.resize(size_);
-    flow_.assign(size_t(D * size_), 0.f);
     for_rows(grid, box, [&](int64_t from, int64_t to) {
         for (int64_t x = 0; x < local_.width(); ++x) piece_[to + x] = labels[from + x] == label;
     });
-    Box<D> whole;
+}
+
+template <int D>
+Box<D> ObjectFlows<D>::whole() const {
+    Box<D> box;
     for (int a = 0; a < D; ++a) {
-        whole.low[a] = 0;
-        whole.high[a] = int32_t(local_.n[a]);
+        box.low[a] = 0;
+        box.high[a] = int32_t(local_.n[a]);
     }
-    const auto heat = diffuse<float>(whole, 1);
-    if (coldest(heat, whole, 1) >= kColdFloat) {
-        write_gradient(heat, whole, 1);
+    return box;
+}
+
+// Long enough for the heat to cross the object and come near its final shape.
+template <int D>
+int64_t ObjectFlows<D>::default_steps(const Grid<D>& box) {
+    int64_t extents = D;
+    for (int a = 0; a < D; ++a) extents += box.n[a];
+    return (D == 2 ? 2 : 6) * extents;
+}
+
+template <int D>
+void ObjectFlows<D>::solve(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box) {
+    start(grid, labels, label, box);
+    flow_.assign(size_t(D * size_), 0.f);
+    const auto heat = diffuse<float>(whole(), 1, Centre::nearest, default_steps(local_));
+    if (coldest(heat, whole(), 1) >= kColdFloat) {
+        write_gradient(heat, whole(), 1);
         return;
     }
     const auto parts = split_pieces();
     for (int32_t piece = 1; piece <= int32_t(parts.size()); ++piece) {
         const Box<D>& part = parts[piece - 1];
-        const auto fine = diffuse<double>(part, piece);
+        const auto fine = diffuse<double>(part, piece, Centre::nearest, default_steps(part.grid()));
         write_gradient(fine, part, piece);
         if (coldest(fine, part, piece) < kColdDouble) walk_to_heat(fine, kColdDouble, part, piece);
     }
+}
+
+template <int D>
+bool ObjectFlows<D>::solve_heat(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box,
+                                Centre rule, int64_t steps, float* image) {
+    start(grid, labels, label, box);
+    const auto coarse = diffuse<float>(whole(), 1, rule, steps);
+    bool fine_needed = false;
+    if (coldest(coarse, whole(), 1) < kColdFloat) {
+        const std::vector<int32_t> object = piece_;
+        int64_t centre = 0;
+        for (int a = 0; a < D; ++a) centre = centre * local_.n[a] + centre_[a];
+        split_pieces();
+        const int32_t warm = piece_[centre];
+        fine_needed = coldest(coarse, whole(), warm) < kColdFloat;
+        piece_ = object;
+    }
+    auto copy = [&](const auto& heat, auto&& write) {
+        for_rows(grid, box, [&](int64_t to, int64_t from) {
+            auto c = local_.coordinates(from);
+            const auto* h = heat.now + heat.at(c);
+            for (int64_t x = 0; x < local_.width(); ++x)
+                if (piece_[from + x]) write(to + x, from + x, h[x]);
+        });
+    };
+    if (!fine_needed) {
+        copy(coarse, [&](int64_t to, int64_t, float value) { image[to] = value; });
+        return false;
+    }
+    fine_heat_.assign(size_, 0.);
+    copy(diffuse<double>(whole(), 1, rule, steps), [&](int64_t to, int64_t from, double value) {
+        image[to] = float(value);
+        fine_heat_[from] = value;
+    });
+    return true;
 }
 
 template class ObjectFlows<2>;
 template class ObjectFlows<3>;
 
 namespace {
-
-template <int D>
-std::vector<Box<D>> find_boxes(const Grid<D>& grid, const uint32_t* labels) {
-    std::vector<Box<D>> boxes;
-    const int64_t width = grid.width();
-    for (int64_t row = 0; row < grid.rows(); ++row) {
-        const auto c = grid.coordinates(row * width);
-        const uint32_t* line = labels + row * width;
-        for (int64_t x = 0; x < width;) {
-            const uint32_t label = line[x];
-            const int64_t start = x;
-            while (x < width && line[x] == label) ++x;
-            if (!label) continue;
-            if (label >= boxes.size()) boxes.resize(label + 1);
-            boxes[label].include_run(c, start, x);
-        }
-    }
-    return boxes;
-}
 
 template <int D>
 void flows_from_labels(const Image<const uint32_t>& labels, const Image<float>& flows, int threads) {

@@ -8,6 +8,9 @@
 
 namespace cellbrook {
 
+// Where heat enters: the pixel nearest to the centroid, or to the centroid rounded to whole pixels (half to even).
+enum class Centre { nearest, nearest_to_rounded };
+
 // Solves one object after the other in scratch memory of its own: one for each thread.
 //
 // Each object is alone in its padded bounding box, so the cost follows the objects and not the image, and objects
@@ -23,6 +26,14 @@ public:
     const float* flow(int axis) const { return flow_.data() + axis * size_; }
     bool inside(int64_t i) const { return piece_[i] != 0; }
 
+    // The peer's heat of an object after `steps` steps, written into `image`; other pieces than the one with the
+    // centre stay cold. Returns true if float is too coarse for it: then heat(i) is the heat at offset i of the box.
+    bool solve_heat(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box, Centre rule,
+                    int64_t steps, float* image);
+    const std::vector<double>& heat() const { return fine_heat_; }
+
+    static int64_t default_steps(const Grid<D>& box);
+
 private:
     // Heat of one piece in its padded box. Rows are padded to whole vectors.
     template <class Real>
@@ -33,8 +44,10 @@ private:
         int64_t at(const std::array<int64_t, D>& c) const;
     };
 
+    void start(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box);
+    Box<D> whole() const;
     template <class Real>
-    Heat<Real> diffuse(const Box<D>& part, int32_t piece);
+    Heat<Real> diffuse(const Box<D>& part, int32_t piece, Centre rule, int64_t steps);
     template <class Real>
     Real coldest(const Heat<Real>& heat, const Box<D>& part, int32_t piece) const;
     template <class Real>
@@ -48,6 +61,8 @@ private:
     std::vector<int32_t> piece_;  // of each pixel of the box: 0 outside the object
     std::vector<float> flow_;     // D planes of the box
     std::vector<double> memory_;  // of the heat
+    std::vector<double> fine_heat_;
+    std::array<int64_t, D> centre_{};  // of the piece solved last
 };
 
 }  // namespace cellbrook

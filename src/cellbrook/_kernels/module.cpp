@@ -5,6 +5,8 @@ namespace nb = nanobind;
 
 void register_candidates(nb::module_& m);
 void register_diffuse(nb::module_& m);
+void register_peer_flows(nb::module_& m);
+void register_dispatch(nb::module_& m);
 void register_match(nb::module_& m);
 void register_measure(nb::module_& m);
 void register_blend(nb::module_& m);
@@ -17,6 +19,8 @@ NB_MODULE(_native, m) {
     m.doc() = "Compiled kernels of Cellbrook. Called through cellbrook.dynamics, metrics and export.";
     register_candidates(m);
     register_diffuse(m);
+    register_peer_flows(m);
+    register_dispatch(m);
     register_match(m);
     register_measure(m);
     register_blend(m);

@@ -100,6 +100,7 @@ std::vector<Region<D>> measure_regions(const Grid<D>& grid, const Label* labels,
                 Region<D>& region = regions[label - 1];
                 const int64_t n = x - start;
                 region.box.include_run(c, start, x);
+                region.first = std::min(region.first, row * width + start);
                 region.area += n;
                 for (int a = 0; a < D - 1; ++a) region.coordinate_sum[a] += double(c[a]) * double(n);
                 region.coordinate_sum[D - 1] += 0.5 * double(start + x - 1) * double(n);
@@ -127,6 +128,7 @@ std::vector<Region<D>> measure_regions(const Grid<D>& grid, const Label* labels,
                 sum.box.high[a] = std::max(sum.box.high[a], r.box.high[a]);
                 sum.coordinate_sum[a] += r.coordinate_sum[a];
             }
+            sum.first = std::min(sum.first, r.first);
             sum.area += r.area;
             sum.cellprob_sum += r.cellprob_sum;
             sum.cellprob_pixels += r.cellprob_pixels;
@@ -139,7 +141,7 @@ namespace {
 
 // Is there a row of the box with background between two pixels of the region? Without one there is no hole.
 template <int D>
-bool may_have_hole(const Grid<D>& grid, const Box<D>& box, const uint32_t* labels, uint32_t label) {
+bool may_have_hole(const Grid<D>& grid, const Box<D>& box, const uint32_t* labels, uint32_t label, Holes which) {
     for (int a = 0; a < D; ++a)
         if (box.extent(a) < 3) return false;
     bool found = false;
@@ -150,13 +152,14 @@ bool may_have_hole(const Grid<D>& grid, const Box<D>& box, const uint32_t* label
         int64_t x0 = 0, x1 = w - 1;
         while (x0 < w && row[x0] != label) ++x0;
         while (x1 > x0 && row[x1] != label) --x1;
-        for (int64_t x = x0; x < x1; ++x) found |= row[x] == 0;
+        if (x0 >= w) return;
+        for (int64_t x = x0; x < x1; ++x) found |= which == Holes::everything ? row[x] != label : row[x] == 0;
     });
     return found;
 }
 
 template <int D>
-int64_t fill_region(const Grid<D>& grid, const Box<D>& box, uint32_t* labels, uint32_t label,
+int64_t fill_region(const Grid<D>& grid, const Box<D>& box, uint32_t* labels, uint32_t label, Holes which,
                     std::vector<uint8_t>& seen, std::vector<int32_t>& stack) {
     const Grid<D> local = box.grid();
     const int64_t size = local.size(), width = local.width();
@@ -190,7 +193,7 @@ int64_t fill_region(const Grid<D>& grid, const Box<D>& box, uint32_t* labels, ui
     int64_t filled = 0;
     for_rows(grid, box, [&](int64_t offset, int64_t at) {
         for (int64_t x = 0; x < width; ++x)
-            if (!seen[at + x] && labels[offset + x] == 0) {
+            if (!seen[at + x] && (which == Holes::everything || labels[offset + x] == 0)) {
                 labels[offset + x] = label;
                 ++filled;
             }
@@ -201,19 +204,40 @@ int64_t fill_region(const Grid<D>& grid, const Box<D>& box, uint32_t* labels, ui
 }  // namespace
 
 template <int D>
-int64_t fill_holes(const Grid<D>& grid, uint32_t* labels, const std::vector<Region<D>>& regions) {
+int64_t fill_holes(const Grid<D>& grid, uint32_t* labels, const std::vector<Region<D>>& regions, Holes which) {
     // Small regions first: a region inside another one's hole fills its own holes before the outer one can.
     std::vector<int64_t> order(regions.size());
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int64_t a, int64_t b) { return regions[a].box.grid().size() < regions[b].box.grid().size(); });
+    if (which == Holes::background)
+        std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+            return regions[a].box.grid().size() < regions[b].box.grid().size();
+        });
     std::vector<uint8_t> seen;
     std::vector<int32_t> stack;
     int64_t filled = 0;
     for (const int64_t k : order)
-        if (!regions[k].box.empty() && may_have_hole(grid, regions[k].box, labels, uint32_t(k + 1)))
-            filled += fill_region(grid, regions[k].box, labels, uint32_t(k + 1), seen, stack);
+        if (!regions[k].box.empty() && may_have_hole(grid, regions[k].box, labels, uint32_t(k + 1), which))
+            filled += fill_region(grid, regions[k].box, labels, uint32_t(k + 1), which, seen, stack);
     return filled;
+}
+
+template <int D>
+std::vector<Box<D>> find_boxes(const Grid<D>& grid, const uint32_t* labels) {
+    std::vector<Box<D>> boxes;
+    const int64_t width = grid.width();
+    for (int64_t row = 0; row < grid.rows(); ++row) {
+        const auto c = grid.coordinates(row * width);
+        const uint32_t* line = labels + row * width;
+        for (int64_t x = 0; x < width;) {
+            const uint32_t label = line[x];
+            const int64_t start = x;
+            while (x < width && line[x] == label) ++x;
+            if (!label) continue;
+            if (label >= boxes.size()) boxes.resize(label + 1);
+            boxes[label].include_run(c, start, x);
+        }
+    }
+    return boxes;
 }
 
 #define INSTANTIATE(D)                                                                                              \
@@ -222,7 +246,8 @@ int64_t fill_holes(const Grid<D>& grid, uint32_t* labels, const std::vector<Regi
                                                                 const float*, int);                                \
     template std::vector<Region<D>> measure_regions<D, uint32_t>(const Grid<D>&, const uint32_t*, int64_t,         \
                                                                  const float*, int);                               \
-    template int64_t fill_holes<D>(const Grid<D>&, uint32_t*, const std::vector<Region<D>>&);
+    template int64_t fill_holes<D>(const Grid<D>&, uint32_t*, const std::vector<Region<D>>&, Holes);               \
+    template std::vector<Box<D>> find_boxes<D>(const Grid<D>&, const uint32_t*);
 INSTANTIATE(2)
 INSTANTIATE(3)
 #undef INSTANTIATE

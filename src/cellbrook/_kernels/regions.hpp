@@ -11,6 +11,7 @@ namespace cellbrook {
 template <int D>
 struct Region {
     Box<D> box;
+    int64_t first = INT64_MAX;  // pixel, in raster order
     int64_t area = 0;
     std::array<double, D> coordinate_sum{};
     double cellprob_sum = 0;      // over the pixels whose cellprob is finite
@@ -28,9 +29,17 @@ template <int D, class Label>
 std::vector<Region<D>> measure_regions(const Grid<D>& grid, const Label* labels, int64_t count, const float* cellprob,
                                        int threads);
 
-// Fills the holes of each region with its label: background that its pixels shut off from the edge of its box, moving
-// through faces. Never overwrites another label; nested regions keep their own holes. Returns the pixels filled.
+// Bounding boxes by label; index 0 and labels that do not occur have empty boxes.
 template <int D>
-int64_t fill_holes(const Grid<D>& grid, uint32_t* labels, const std::vector<Region<D>>& regions);
+std::vector<Box<D>> find_boxes(const Grid<D>& grid, const uint32_t* labels);
+
+// What a hole may hold: background only, small regions filled before those around them; or (compat mode) whatever is
+// shut in, other labels included, in the order of the labels.
+enum class Holes { background, everything };
+
+// Fills the holes of each region with its label: what its pixels shut off from the edge of its box, moving through
+// faces. Returns the number of pixels filled.
+template <int D>
+int64_t fill_holes(const Grid<D>& grid, uint32_t* labels, const std::vector<Region<D>>& regions, Holes which);
 
 }  // namespace cellbrook

@@ -18,8 +18,9 @@ class Figures:
 
     Parameters
     ----------
-    rows : ndarray of shape (n, 3 + 3 * ndim), float64
-        Area, border pixels, mean cellprob; low and high (half-open) along each axis; centroid.
+    rows : ndarray of shape (n, 4 + 3 * ndim), float64
+        Area, border pixels, mean cellprob; low and high (half-open) along each axis; centroid; first pixel in
+        raster order.
     ndim : int
         2 or 3.
     flow_error : ndarray of shape (n,), float64, or None
@@ -39,6 +40,11 @@ class Figures:
     def border_pixels(self) -> NDArray[np.float64]:
         """Pixels in the first or last row, column or plane of the image."""
         return self.rows[:, 1]
+
+    @property
+    def first_pixel(self) -> NDArray[np.float64]:
+        """First pixel of each region in raster order, as an index of the flattened image."""
+        return self.rows[:, -1]
 
     def select(self, index: ArrayLike) -> Figures:
         """Return some of the regions."""
@@ -91,7 +97,7 @@ def build_table(
     figure: NDArray[np.float64] | None = None,
 ) -> ObjectTable:
     """Return the table of accepted objects with that of the discarded candidates; None stands for no rows."""
-    none = Figures(np.zeros((0, 3 + 3 * ndim)), ndim)
+    none = Figures(np.zeros((0, 4 + 3 * ndim)), ndim)
     dropped = (discarded or none).columns()
     dropped["reason"] = np.zeros(0, "U14") if reason is None else reason
     dropped["figure"] = np.zeros(0) if figure is None else figure

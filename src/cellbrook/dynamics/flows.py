@@ -9,6 +9,7 @@ from cellbrook._kernels import _native
 from cellbrook.core.params import Compat
 from cellbrook.core.threads import resolve_threads
 from cellbrook.dynamics._inputs import as_labels
+from cellbrook.errors import UsageError
 
 
 def flows_from_labels(
@@ -54,11 +55,13 @@ def flows_from_labels(
     >>> flows_from_labels(labels)[1, 1].tolist()
     [0.0, 1.0, 1.0, 0.0, -1.0, -1.0, 0.0]
     """
+    if compat not in (None, "cellpose"):
+        raise UsageError(f"compat must be None or 'cellpose', got {compat!r}")
     array, _ = as_labels(labels)
     flows = np.zeros((array.ndim, *array.shape), np.float32)
     if array.size == 0:
         return flows
     workers = resolve_threads(threads)
-    kernel = _native.flows_from_labels_2d if array.ndim == 2 else _native.flows_from_labels_3d
-    kernel(array, flows, workers)
+    name = "flows_from_labels" if compat is None else "peer_flows_from_labels"
+    getattr(_native, f"{name}_{array.ndim}d")(array, flows, workers)
     return flows

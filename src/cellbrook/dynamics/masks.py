@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from cellbrook._kernels import _native
-from cellbrook.core.objects import ObjectTable
 from cellbrook.core.params import MaskParams
 from cellbrook.core.threads import resolve_threads
+from cellbrook.dynamics._compat import labels_as_cellpose
 from cellbrook.dynamics._inputs import as_flows_and_cellprob
-from cellbrook.dynamics._table import Figures, build_table
+from cellbrook.dynamics._regions import Discards, keep_only, kernel, measure
+from cellbrook.dynamics._table import build_table
 from cellbrook.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from cellbrook.core.objects import ObjectTable
 
 logger = logging.getLogger(__name__)
 
@@ -95,65 +99,50 @@ def labels_from_flows(
     workers = resolve_threads(threads)
     if logits.size == 0:
         return np.zeros(logits.shape, np.uint32), build_table(logits.ndim, None, None)
-    return _by_strides(flow_array, logits, params, workers)
+    find = _by_strides if params.compat is None else labels_as_cellpose
+    labels, objects = find(flow_array, logits, params, workers)
+    logger.debug("%d objects, discarded: %s", len(objects), objects.discard_counts())
+    return labels, objects
 
 
 def _by_strides(
     flows: NDArray[np.float32], cellprob: NDArray[np.float32], params: MaskParams, threads: int
 ) -> tuple[NDArray[np.uint32], ObjectTable]:
     ndim = cellprob.ndim
-    labels, basin = _kernel("find_candidates", ndim)(
+    labels, basin = kernel("find_candidates", ndim)(
         flows, cellprob, params.cellprob_threshold, -1 if params.niter is None else params.niter, threads
     )
     count = len(basin)
     candidates = measure(labels, count, cellprob, threads)
 
-    reason = np.full(count, "", dtype="U14")
-    figure = np.full(count, np.nan)
-
-    def discard(which: NDArray[np.bool_], why: str, value: NDArray[Any]) -> None:
-        new = which & (reason == "")
-        reason[new] = why
-        figure[new] = value[new]
-
+    discards = Discards(count)
     area = candidates.area
     small = area < params.min_size
-    discard(small & ~_largest_of_basin(basin, area), "fragment", area)
-    discard(small, "too_small", area)
+    discards.add(small & ~_largest_of_basin(basin, area), "fragment", area)
+    discards.add(small, "too_small", area)
     if params.max_size_fraction is not None:
-        discard(area > params.max_size_fraction * labels.size, "too_large", area)
+        discards.add(area > params.max_size_fraction * labels.size, "too_large", area)
     if params.exclude_border:
-        discard(candidates.border_pixels > 0, "touches_border", candidates.border_pixels)
+        discards.add(candidates.border_pixels > 0, "touches_border", candidates.border_pixels)
     flow_error = np.full(count, np.nan)
-    _kernel("flow_errors", ndim)(labels, flows, (reason == "").astype(np.uint8), flow_error, threads)
+    kernel("flow_errors", ndim)(labels, flows, discards.left.astype(np.uint8), flow_error, threads)
     if params.flow_threshold is not None and params.flow_threshold > 0:
-        discard(flow_error > params.flow_threshold, "flow_error", flow_error)
+        discards.add(flow_error > params.flow_threshold, "flow_error", flow_error)
 
-    kept = np.flatnonzero(reason == "")
-    new_label = np.zeros(count + 1, np.uint32)
-    new_label[kept + 1] = np.arange(1, len(kept) + 1)
-    _native.map_labels(labels, new_label, threads)
-    if params.fill_holes and _kernel("fill_label_holes", ndim)(labels, len(kept), threads):
+    kept = np.flatnonzero(discards.left)
+    keep_only(labels, kept, count, threads)
+    if params.fill_holes and kernel("fill_label_holes", ndim)(labels, len(kept), False, threads):
         accepted = measure(labels, len(kept), cellprob, threads)
     else:
         accepted = candidates.select(kept)
-    dropped = np.flatnonzero(reason != "")
-    table = build_table(
+    dropped = np.flatnonzero(~discards.left)
+    return labels, build_table(
         ndim,
         accepted.with_flow_error(flow_error[kept]),
         candidates.select(dropped).with_flow_error(flow_error[dropped]),
-        reason[dropped],
-        figure[dropped],
+        discards.reason[dropped],
+        discards.figure[dropped],
     )
-    logger.debug("%d candidates: %d objects, discarded %s", count, len(table), table.discard_counts())
-    return labels, table
-
-
-def measure(
-    labels: NDArray[np.uint32], count: int, cellprob: NDArray[np.float32] | None, threads: int
-) -> Figures:
-    """Return the figures of labels 1 ... `count`."""
-    return Figures(_kernel("region_figures", labels.ndim)(labels, count, cellprob, threads), labels.ndim)
 
 
 def _largest_of_basin(basin: NDArray[np.int32], area: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -164,7 +153,3 @@ def _largest_of_basin(basin: NDArray[np.int32], area: NDArray[np.float64]) -> ND
     largest = np.zeros(len(basin), bool)
     largest[order[first]] = True
     return largest
-
-
-def _kernel(name: str, ndim: int) -> Any:
-    return getattr(_native, f"{name}_{ndim}d")

@@ -1,0 +1,16 @@
+// The peer's integration, to the bit (compat mode): where each foreground pixel is after a number of steps.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "grid.hpp"
+
+namespace cellbrook {
+
+// End pixel (truncated position) of every foreground pixel, -1 for background.
+template <int D>
+void follow_flows(const Grid<D>& grid, const float* flows, const float* cellprob, float threshold, int64_t niter,
+                  int threads, int32_t* ends);
+
+}  // namespace cellbrook
