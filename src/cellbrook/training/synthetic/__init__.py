@@ -87,7 +87,8 @@ def generate(
     family : str
         One of `FAMILIES`.
     seed : int
-        Not negative. The same family, seed, size and diameter give the same sample.
+        Not negative. The same family, seed, size and diameter give the same sample; between NumPy versions
+        or kinds of processor, rounding may move single pixels.
     size : int or tuple of int
         Side, or (Y, X), in px; at least 16.
     diameter : float, optional

@@ -123,11 +123,13 @@ def phase_bacteria(scene: Scene) -> Painting:
     if manner == "confluent":
         stamped = _colony(scene, stamped, extent / 2, float(extent.max()), width, aspect)
     elif manner == "colonies":
-        for _ in range(int(scene.rng.integers(1, 6))):
-            radius = width * aspect * scene.log_uniform(0.8, 4.0)
+        typical = width * aspect * scene.log_uniform(0.8, 4.0)
+        room = float(extent.prod()) / (np.pi * typical**2)
+        for _ in range(max(1, min(200, round(room * scene.log_uniform(0.1, 0.8))))):
+            radius = typical * scene.log_uniform(0.6, 1.6)
             stamped = _colony(scene, stamped, scene.rng.uniform(0, 1, 2) * extent, radius, width, aspect)
     if manner != "confluent":
-        few = int(scene.rng.integers(1, 3 + min(60, scene.count(0.12))))
+        few = int(scene.rng.integers(1, 3 + min(400, scene.count(0.12))))
         stamped = _loose(scene, stamped, few, width, aspect)
 
     inside = stamped.labels > 0

@@ -52,19 +52,15 @@ def spread_outlines(scene: Scene, diameter: Field, longest: float, spiky: float)
         axis = (axis[0] + 0.25 * scene.rng.standard_normal(n)).astype(np.float32)
     round_ = ellipses(diameter / 2, elongation, axis)
     table = roughen(scene.rng, round_, scene.uniform(0.03, 0.14), 2, 7)
+    long_and_thin = scene.chance(0.3)
     for k in range(4):
         at = axis + (k % 2) * np.pi + scene.rng.normal(0, 0.25 if k < 2 else 1.2, n)
-        height = np.where(scene.rng.uniform(size=n) < spiky, scene.rng.gamma(2.0, 0.45, n), 0)
-        table = bump(table, at.astype(np.float32), scene.rng.uniform(0.08, 0.3, n), height, sharp=True)
+        height = np.where(
+            scene.rng.uniform(size=n) < spiky, scene.rng.gamma(2.0, 0.8 if long_and_thin else 0.45, n), 0
+        )
+        width = scene.rng.uniform(0.06, 0.14, n) if long_and_thin else scene.rng.uniform(0.08, 0.3, n)
+        table = bump(table, at.astype(np.float32), width, height, sharp=True)
     return keep_area(np.minimum(table, 1.8 * diameter[:, None]), round_)
-
-
-def borders(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return where a pixel's right or lower neighbour carries another label (Y, X)."""
-    out = np.zeros(labels.shape, bool)
-    out[:-1] |= labels[:-1] != labels[1:]
-    out[:, :-1] |= labels[:, :-1] != labels[:, 1:]
-    return out
 
 
 def ragged(scene: Scene, stamped: Stamped, amplitude: float) -> Stamped:

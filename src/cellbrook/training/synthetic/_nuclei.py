@@ -9,7 +9,16 @@ import numpy as np
 from cellbrook.training.synthetic._camera import expose, fluorescence_camera
 from cellbrook.training.synthetic._fields import blur, fibres, fractal_noise, smooth_noise, smoothstep
 from cellbrook.training.synthetic._scene import Painting, Scene
-from cellbrook.training.synthetic._shapes import Stamped, bump, ellipses, keep_area, roughen, scatter, stamp
+from cellbrook.training.synthetic._shapes import (
+    Stamped,
+    borders,
+    bump,
+    ellipses,
+    keep_area,
+    roughen,
+    scatter,
+    stamp,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,6 +133,9 @@ def fluo_nuclei(scene: Scene) -> Painting:
 
     values = np.concatenate([np.zeros(1, np.float32), level])
     light = paint_nuclei(scene, stamped, values)
+    if pressed and scene.chance(0.6):  # nuclei thin out towards each other
+        seam = blur((borders(stamped.labels) & (stamped.labels > 0)).astype(np.float32), 0.5 + 0.02 * d)
+        light = light * (1 - np.float32(scene.uniform(0.2, 0.8)) * np.minimum(seam * (1.5 + 0.05 * d), 1))
     blurred_ones = scene.rng.uniform(size=n + 1) < scene.rng.choice([0.0, scene.uniform(0.05, 0.5)])
     far = blurred_ones[stamped.labels]
     if far.any():

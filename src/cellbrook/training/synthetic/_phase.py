@@ -8,7 +8,6 @@ import numpy as np
 
 from cellbrook.training.synthetic._camera import expose, transmission_camera
 from cellbrook.training.synthetic._cells import (
-    borders,
     cell_layout,
     inner_nuclei,
     nuclear_channel,
@@ -19,7 +18,7 @@ from cellbrook.training.synthetic._cells import (
 from cellbrook.training.synthetic._fields import blur, fractal_noise, smooth_noise, smoothstep
 from cellbrook.training.synthetic._nuclei import specks
 from cellbrook.training.synthetic._scene import Painting
-from cellbrook.training.synthetic._shapes import Stamped, ellipses, roughen, stamp
+from cellbrook.training.synthetic._shapes import Stamped, borders, ellipses, roughen, stamp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

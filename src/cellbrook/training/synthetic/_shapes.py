@@ -157,28 +157,48 @@ def scatter(
     spread = spacing * np.sqrt(n / n_clumps) * 0.45
     near = clump[pick] + rng.standard_normal((n, 2), dtype=np.float32) * np.float32(spread)
     points = np.where(in_clump[:, None], near, points)
-    return push_apart(rng, points, spacing, rounds=6 if n <= 500 else 3)
+    return push_apart(rng, points, spacing, rounds=6)
+
+
+def _near_pairs(points: Field, reach: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return index pairs, each once, that hold all pairs of points nearer than `reach` px and some others."""
+    cell = np.floor(points / reach).astype(np.int64)
+    cell -= cell.min(axis=0) - 1
+    width = int(cell[:, 1].max()) + 2
+    key = cell[:, 0] * width + cell[:, 1]
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    n = len(points)
+    first, second = [], []
+    # this cell and the one to its right, then the three below: keys of neighbouring columns are consecutive
+    for low, high in ((key, key + 1), (key + width - 1, key + width + 1)):
+        start = np.searchsorted(key, low, "left")
+        count = np.searchsorted(key, high, "right") - start
+        one = np.repeat(np.arange(n), count)
+        step = np.arange(len(one)) - np.repeat(np.cumsum(count) - count, count)
+        other = np.repeat(start, count) + step
+        once = (key[one] != key[other]) | (one < other)
+        first.append(order[one[once]])
+        second.append(order[other[once]])
+    return np.concatenate(first), np.concatenate(second)
 
 
 def push_apart(rng: np.random.Generator, points: Field, spacing: float, rounds: int) -> Field:
     """Return points moved so that few pairs are nearer than `spacing` px."""
-    points = points + rng.uniform(-0.01, 0.01, points.shape).astype(np.float32)
-    for _ in range(rounds if len(points) > 1 else 0):
-        delta_y = points[:, 0, None] - points[None, :, 0]
-        delta_x = points[:, 1, None] - points[None, :, 1]
-        square = delta_y * delta_y + delta_x * delta_x
-        first, second = np.nonzero(square < np.float32(spacing**2))
-        apart = first != second
-        first, second = first[apart], second[apart]
-        if not len(first):
+    n = len(points)
+    points = points + rng.uniform(-0.01, 0.01, points.shape)
+    for _ in range(rounds if n > 1 else 0):
+        first, second = _near_pairs(points, spacing)
+        delta = points[first] - points[second]
+        distance = np.hypot(delta[:, 0], delta[:, 1]) + 1e-3
+        close = distance < spacing
+        if not close.any():
             break
-        distance = np.sqrt(square[first, second]) + np.float32(1e-3)
-        push = (np.float32(spacing) - distance) * np.float32(0.45) / distance
-        n = len(points)
-        move_y = np.bincount(first, push * delta_y[first, second], n)
-        move_x = np.bincount(first, push * delta_x[first, second], n)
-        points = points + np.stack([move_y, move_x], axis=1).astype(np.float32)
-    return points
+        first, second, distance = first[close], second[close], distance[close]
+        push = delta[close] * (0.45 * (spacing - distance) / distance)[:, None]
+        for axis in (0, 1):
+            points[:, axis] += np.bincount(first, push[:, axis], n) - np.bincount(second, push[:, axis], n)
+    return points.astype(np.float32)
 
 
 def lattice(rng: np.random.Generator, shape: tuple[int, int], spacing: float, jitter: float) -> Field:
@@ -191,6 +211,14 @@ def lattice(rng: np.random.Generator, shape: tuple[int, int], spacing: float, ji
     points += rng.uniform(0, 1, 2) * spacing
     points += rng.standard_normal(points.shape) * (jitter * spacing)
     return points.astype(np.float32)
+
+
+def borders(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return where a pixel's right or lower neighbour carries another label (Y, X)."""
+    out = np.zeros(labels.shape, bool)
+    out[:-1] |= labels[:-1] != labels[1:]
+    out[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    return out
 
 
 def components(labels: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.training.synthetic._camera import expose, transmission_camera
-from cellbrook.training.synthetic._cells import ragged
+from cellbrook.training.synthetic._cells import per_object, ragged
 from cellbrook.training.synthetic._fields import blur, fibres, fractal_noise, smooth_noise, smoothstep
 from cellbrook.training.synthetic._nuclei import nucleus_outlines
 from cellbrook.training.synthetic._scene import Painting, Scene
-from cellbrook.training.synthetic._shapes import scatter, stamp
+from cellbrook.training.synthetic._shapes import borders, scatter, stamp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,12 +60,19 @@ def he_tissue(scene: Scene) -> Painting:
         + 0.4 * fractal_noise(scene.rng, scene.shape, 0.15 * d + 2, 2)
     )
     amount = scene.uniform(0.03, 0.2) if purple_only else scene.log_uniform(0.15, 0.8)
-    eosin = amount * np.exp(scene.uniform(0.15, 0.5) * ground)
+    eosin: Field = amount * np.exp(scene.uniform(0.15, 0.5) * ground)
     gaps = smooth_noise(scene.rng, scene.shape, d * scene.uniform(0.4, 1.5))
     if scene.chance(0.6):
         low = scene.uniform(0.7, 1.8)
         eosin *= 1 - scene.uniform(0.5, 1.0) * smoothstep(gaps, low, low + scene.uniform(0.2, 0.6))
-    if scene.chance(0.4):  # clear space around nuclei
+    if scene.chance(0.45):  # cell bodies: each its own shade, with pale or dark seams between them
+        bodies = ragged(scene, stamp(scene.shape, centres, table * np.float32(1.9), "nearest"), 0.12 * d)
+        shade = scene.vary(n, 1.0, scene.uniform(0.05, 0.35))
+        body = blur(per_object(shade, bodies.labels, 1.0), 0.04 * d + 0.5)
+        seam = blur(borders(bodies.labels).astype(np.float32), 0.03 * d + 0.5) * np.float32(0.04 * d + 1)
+        eosin = eosin * body * np.exp(np.float32(scene.uniform(-1.2, 0.5)) * np.minimum(seam, 1))
+    eosin = eosin * np.exp(np.float32(scene.uniform(0.03, 0.15)) * smooth_noise(scene.rng, scene.shape, 1.8))
+    if scene.chance(0.3):  # clear space around nuclei
         around = smoothstep(blur(inside.astype(np.float32), 0.12 * d), 0.05, 0.5)
         eosin *= 1 - scene.uniform(0.2, 0.8) * around
     base = scene.log_uniform(0.03, 0.5) * (0.5 if purple_only else 1)
