@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import ImageError
-from cellbrook.io._stored import StoredImage, check_memory, reading
+from cellbrook.io import _bmp
+from cellbrook.io._stored import StoredImage, check_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,8 +39,8 @@ def open_raster(path: Path, scene: str | None = None) -> StoredImage:
         if orientation >= 5:
             shape = (shape[1], shape[0], *shape[2:])
         return _stored(_Raster(path, shape, np.uint8, lambda d: _decode_jpeg(d, orientation)), notes)
-    raster = _decoded_bmp(path)
-    return _stored(raster, ())
+    header = _bmp.read_header(path)
+    return _stored(_Raster(path, header.shape, np.uint8, lambda d: _bmp.decode(header, d)), ())
 
 
 def _stored(raster: _Raster, notes: tuple[str, ...]) -> StoredImage:
@@ -175,18 +176,3 @@ def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     flip_rows = orientation in (3, 4, 7, 8)
     flip_columns = orientation in (2, 3, 6, 7)
     return pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
-
-
-def _decoded_bmp(path: Path) -> _Raster:
-    import imagecodecs
-
-    with path.open("rb") as file:
-        head = file.read(26)
-    if len(head) < 26:
-        raise ImageError(f"{path}: truncated, its BMP header is not complete")
-    width, height = struct.unpack("<ii", head[18:26])
-    check_memory(abs(width * height) * 4, str(path))
-    with reading(str(path)):
-        pixels: NDArray[Any] = imagecodecs.bmp_decode(path.read_bytes())
-    raster = _Raster(path, pixels.shape, pixels.dtype, imagecodecs.bmp_decode)
-    return raster
