@@ -148,7 +148,12 @@ def fluo_nuclei(scene: Scene) -> Painting:
     if scene.chance(0.4):  # debris: small, bright, nobody's nucleus
         few = scene.count(0.02)
         small, large = max(0.5, 0.03 * d), max(0.7, 0.13 * d)
-        dirt = specks(scene, int(scene.rng.integers(1, 4 + few)), (small, large), (0.1, 1.6))
+        dirt = specks(
+            scene,
+            int(scene.rng.integers(1, 4 + few)),
+            (small, large),
+            (0.1, 6.0 if scene.chance(0.25) else 1.6),
+        )
         picture += blur(dirt, scene.uniform(0.3, 1.2))
     if scene.chance(0.25):  # nuclei far below the focus: light without an edge, unlabelled
         ghosts = specks(scene, int(scene.rng.integers(1, 6)), (0.4 * d, 0.8 * d), (0.03, 0.25))

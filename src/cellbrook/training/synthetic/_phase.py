@@ -113,10 +113,12 @@ def phase_cells(scene: Scene) -> Painting:
     contrast = scene.log_uniform(0.12, 0.6)
     mask = inside.astype(np.float32)
     glow = np.where(inside, 0, blur(mask, near) + 0.5 * blur(mask, 2.5 * near))
+    # a closed sheet has no ground between cells: its seams alone tell them apart
+    least = 0.5 if flat or mask.mean() > 0.8 else 0.1
     seam = blur((borders(cells.labels) & inside).astype(np.float32), edge)
     light = sign * relief + np.float32(scene.uniform(0.2, 1.0)) * sign * blur(texture, 0.5)
     light += np.float32(scene.choose_sign(0.75) * scene.uniform(0.0, 0.9)) * glow.astype(np.float32)
-    light += np.float32(scene.choose_sign(0.7) * scene.uniform(0.5 if flat else 0.1, 1.2)) * seam
+    light += np.float32(scene.choose_sign(0.7) * scene.uniform(least, 1.2)) * seam
     # rounded cells are thick, hence bright whatever the sign, inside a dark ring
     ball = per_object(rounded.astype(np.float32), cells.labels) * inside
     dome = np.sqrt(np.maximum(1 - np.minimum(cells.rho, 1) ** 2, 0))
