@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellbrook.errors import UsageError
+from cellbrook.io.files import natural_key
 
 MARKS = ("_masks", "_labels", "_seg", "_img")
 """Endings of a stem that are not part of the id."""
@@ -63,16 +64,16 @@ def find_pairs(truth: Path, prediction: Path) -> Pairs:
     for path in (truth, prediction):
         if not path.exists():
             raise UsageError(f"no such file or folder: {path}")
-    if truth.is_file() and prediction.is_file():
+    if _is_image(truth) and _is_image(prediction):
         return Pairs(((image_id(truth.name), truth, prediction),), (), ())
     true_files = _by_id(truth, "truth")
     pred_files = _by_id(prediction, "prediction")
-    if truth.is_file() or prediction.is_file():
+    if _is_image(truth) or _is_image(prediction):
         # a single file has no folder in its id, and the folder's other files are not missing a partner
-        wanted = {image_id((truth if truth.is_file() else prediction).name)}
+        wanted = {image_id((truth if _is_image(truth) else prediction).name)}
         true_files = {_name(key): path for key, path in true_files.items() if _name(key) in wanted}
         pred_files = {_name(key): path for key, path in pred_files.items() if _name(key) in wanted}
-    both = sorted(true_files.keys() & pred_files.keys())
+    both = sorted(true_files.keys() & pred_files.keys(), key=natural_key)
     same = [true_files[key] for key in both if true_files[key].samefile(pred_files[key])]
     if same:
         raise UsageError(
@@ -80,13 +81,13 @@ def find_pairs(truth: Path, prediction: Path) -> Pairs:
         )
     return Pairs(
         tuple((key, true_files[key], pred_files[key]) for key in both),
-        tuple(true_files[key] for key in sorted(true_files.keys() - pred_files.keys())),
-        tuple(pred_files[key] for key in sorted(pred_files.keys() - true_files.keys())),
+        tuple(true_files[key] for key in sorted(true_files.keys() - pred_files.keys(), key=natural_key)),
+        tuple(pred_files[key] for key in sorted(pred_files.keys() - true_files.keys(), key=natural_key)),
     )
 
 
 def _by_id(path: Path, role: str) -> dict[str, Path]:
-    if path.is_file():
+    if _is_image(path):
         return {image_id(path.name): path}
     files = [
         Path(folder, name)
@@ -111,6 +112,10 @@ def _by_id(path: Path, role: str) -> dict[str, Path]:
     if not found:
         raise UsageError(f"no label images in {path}: expected files such as x_masks.png or x_labels.tif")
     return found
+
+
+def _is_image(path: Path) -> bool:
+    return path.is_file() or path.suffix == ".zarr"
 
 
 def _walk(path: Path) -> list[tuple[str, list[str]]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from cellbrook.cli._common import Json, print_json
-from cellbrook.cli._console import error, one_line, warn
+from cellbrook.cli._console import error, note, one_line, warn
 from cellbrook.cli._pairs import find_pairs
 from cellbrook.errors import CellbrookError
 
@@ -61,6 +61,8 @@ def evaluate(
     from cellbrook.metrics import count_image, summarise
     from cellbrook.metrics.evaluation import THRESHOLDS
 
+    levels = THRESHOLDS if thresholds is None else thresholds
+    count_image([[1]], [[1]], thresholds=levels, tolerance_px=tolerance_px)  # a wrong option fails here, once
     found = find_pairs(truth, pred)
     failures: list[dict[str, str]] = []
     counts: list[ImageCounts] = []
@@ -71,7 +73,7 @@ def evaluate(
                     _read(true_path),
                     _read(pred_path),
                     name=name,
-                    thresholds=THRESHOLDS if thresholds is None else thresholds,
+                    thresholds=levels,
                     tolerance_px=tolerance_px,
                     threads=threads,
                 )
@@ -90,7 +92,9 @@ def evaluate(
         (found.only_prediction, "prediction", "truth"),
     ):
         if files:
-            warn(f"{len(files)} {role} files without a {other}: {', '.join(map(str, files))}")
+            warn(f"{len(files)} {role} file{'s' * (len(files) > 1)} without a {other}:")
+            for file in files:
+                note(f"  {file}")
     if not found.pairs:
         error(
             f"nothing to compare in {truth} and {pred}: expected pairs such as x_masks.png and x_labels.tif"
@@ -100,10 +104,12 @@ def evaluate(
 
 
 def _read(path: Path) -> Any:
+    """Return the labels of a file, without stack axes of length 1: one plane of a stack is a plane."""
     from cellbrook.io import read_labels
 
-    labels, _ = read_labels(path)
-    return labels
+    labels, axes = read_labels(path)
+    single = [at for at, axis in enumerate(axes) if axis in "TZ" and labels.shape[at] == 1]
+    return labels.squeeze(tuple(single))
 
 
 def _document(
