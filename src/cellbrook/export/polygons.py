@@ -23,8 +23,8 @@ class Polygon:
     Parameters
     ----------
     outline : ndarray of shape (n, 2)
-        Corners as (y, x), clockwise as one looks at the picture, the first not repeated. (0, 0) is the top left corner
-        of the first pixel, whose centre is (0.5, 0.5).
+        Corners as (y, x), clockwise as one looks at the picture, the first not repeated. (0, 0) is the top
+        left corner of the first pixel, whose centre is (0.5, 0.5).
     holes : tuple of ndarray of shape (n, 2)
         Corners of each hole, counter-clockwise.
     """
@@ -62,6 +62,77 @@ class Shape:
         return tuple(ring for polygon in self.polygons for ring in polygon.rings)
 
 
+@dataclass(frozen=True, slots=True)
+class Rings:
+    """The rings of all objects in flat arrays, for writers that take them in bulk.
+
+    Parameters
+    ----------
+    corners : ndarray of shape (N, 2), int32
+        Corners of all rings as (y, x).
+    starts : ndarray of shape (R + 1,), int64
+        Ring r has the corners ``starts[r]`` to ``starts[r + 1]``.
+    label, plane, parent : ndarray of shape (R,), int64
+        Each ring's object, its plane (leading axes joined) and the outline it is a hole of (itself if it is
+        one). By label, then plane; an outline is followed by its holes.
+    leading : tuple of int
+        Length of the label image's leading axes.
+    """
+
+    corners: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    label: NDArray[np.int64]
+    plane: NDArray[np.int64]
+    parent: NDArray[np.int64]
+    leading: tuple[int, ...]
+
+    def place(self, plane: int) -> tuple[int, ...]:
+        """Return the index along each leading axis of a plane."""
+        return tuple(int(i) for i in np.unravel_index(plane, self.leading)) if self.leading else ()
+
+    def shapes(self) -> list[Shape]:
+        """Return the same as objects."""
+        start, label, plane, parent = (v.tolist() for v in (self.starts, self.label, self.plane, self.parent))
+        shapes: list[Shape] = []
+        ring, count = 0, len(label)
+        while ring < count:
+            own, place, polygons = label[ring], plane[ring], []
+            while ring < count and label[ring] == own and plane[ring] == place:
+                first = ring
+                ring += 1
+                while ring < count and parent[ring] == first:
+                    ring += 1
+                rings = [self.corners[start[k] : start[k + 1]] for k in range(first, ring)]
+                polygons.append(Polygon(rings[0], tuple(rings[1:])))
+            shapes.append(Shape(own, tuple(polygons), self.place(place)))
+        return shapes
+
+
+def trace_rings(labels: NDArray[Any], *, threads: int | None = None) -> Rings:
+    """Trace the borders of all objects along pixel edges, into flat arrays.
+
+    Parameters
+    ----------
+    labels, threads
+        As for `trace`.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim < 2 or labels.size == 0:
+        raise ImageError(f"labels must have axes ..., Y, X, got an array of shape {labels.shape}")
+    leading, names = labels.shape[:-2], None
+    if int(labels.max()) > labels.size + (1 << 20):  # a table by label would not fit the memory
+        names, inverse = np.unique(np.append(labels, 0), return_inverse=True)
+        labels = inverse[:-1].reshape(labels.shape)
+    planes = np.ascontiguousarray(labels, np.uint32).reshape(-1, *labels.shape[-2:])
+    threads = resolve_threads(threads)
+    boxes = np.zeros((int(planes.max()) + 1, 7), np.int64)
+    _native.object_boxes(planes, boxes, threads)
+    corners, starts, label, plane, parent = _native.trace_labels(planes, boxes, threads)
+    if names is not None:
+        label = names[label].astype(np.int64)
+    return Rings(corners, starts, label, plane, parent, leading)
+
+
 def trace(labels: NDArray[Any], *, threads: int | None = None) -> list[Shape]:
     """Trace the borders of all objects along pixel edges.
 
@@ -75,43 +146,20 @@ def trace(labels: NDArray[Any], *, threads: int | None = None) -> list[Shape]:
     Returns
     -------
     list of Shape
-        By label, then plane; an object that lies in several planes gives a shape for each. Corners are int32. Rings
-        are simple: none crosses or touches itself.
+        By label, then plane; an object that lies in several planes gives a shape for each. Corners are int32.
+        Rings are simple: none crosses or touches itself.
+
+    Raises
+    ------
+    ImageError
+        If `labels` has no pixels.
 
     Examples
     --------
     >>> trace(np.array([[0, 1, 1]]))[0].polygons[0].outline.tolist()
     [[0, 3], [1, 3], [1, 1], [0, 1]]
     """
-    labels = np.asarray(labels)
-    if labels.ndim < 2 or labels.size == 0:
-        raise ImageError(f"labels must have axes ..., Y, X, got an array of shape {labels.shape}")
-    names = None
-    if int(labels.max()) > labels.size + (1 << 20):  # a table by label would not fit the memory
-        names, inverse = np.unique(np.append(labels, 0), return_inverse=True)
-        labels = inverse[:-1].reshape(labels.shape)
-    planes = np.ascontiguousarray(labels, np.uint32).reshape(-1, *labels.shape[-2:])
-    threads = resolve_threads(threads)
-    boxes = np.zeros((int(planes.max()) + 1, 7), np.int64)
-    _native.object_boxes(planes, boxes, threads)
-    corners, starts, ring_labels, ring_planes, parents = _native.trace_labels(planes, boxes, threads)
-
-    shapes: list[Shape] = []
-    start, label_of, plane_of, parent = (v.tolist() for v in (starts, ring_labels, ring_planes, parents))
-    ring, count = 0, len(label_of)
-    while ring < count:
-        label, plane, polygons = label_of[ring], plane_of[ring], []
-        while ring < count and label_of[ring] == label and plane_of[ring] == plane:
-            first = ring
-            ring += 1
-            while ring < count and parent[ring] == first:
-                ring += 1
-            rings = [corners[start[k] : start[k + 1]] for k in range(first, ring)]
-            polygons.append(Polygon(rings[0], tuple(rings[1:])))
-        name = label if names is None else int(names[label])
-        place = tuple(int(i) for i in np.unravel_index(plane, labels.shape[:-2])) if labels.ndim > 2 else ()
-        shapes.append(Shape(name, tuple(polygons), place))
-    return shapes
+    return trace_rings(labels, threads=threads).shapes()
 
 
 def polygons_to_labels(shapes: Iterable[Shape], shape: tuple[int, ...]) -> NDArray[np.uint32]:
@@ -149,9 +197,7 @@ def polygons_to_labels(shapes: Iterable[Shape], shape: tuple[int, ...]) -> NDArr
     return labels
 
 
-def _rings(
-    shapes: Iterable[Shape], shape: tuple[int, ...]
-) -> Iterator[tuple[int, int, NDArray[Any]]]:
+def _rings(shapes: Iterable[Shape], shape: tuple[int, ...]) -> Iterator[tuple[int, int, NDArray[Any]]]:
     for item in shapes:
         if len(item.plane) != len(shape) - 2:
             raise ImageError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import ImageError
-from cellbrook.export._atomic import atomic
+from cellbrook.io.writers import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

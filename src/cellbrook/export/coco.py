@@ -1,0 +1,162 @@
+"""COCO annotations with run-length masks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.io.writers import atomic
+from cellbrook.measure import measure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from cellbrook.core.objects import ObjectTable
+
+
+def write_coco(
+    path: str | Path,
+    labels: NDArray[Any],
+    objects: ObjectTable | None = None,
+    *,
+    file_name: str = "",
+    threads: int | None = None,
+) -> Path:
+    """Write every object as a COCO annotation.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced whole if it exists.
+    labels : ndarray of shape (Y, X), (Z, Y, X), (T, Y, X) or (T, Z, Y, X), integer
+        0 is background. Each plane is an image of its own.
+    objects : ObjectTable or None
+        Its ``score`` and ``class`` columns, where it has them, go with the annotations.
+    file_name : str
+        The image's file name.
+    threads : int or None
+        Processor threads. None: all that this process may use.
+
+    Returns
+    -------
+    Path
+        The file: JSON with ``segmentation`` as compressed run lengths (exact, holes and pieces included),
+        ``area`` in pixels, ``bbox`` as x, y, width, height, ``iscrowd`` 0 and, beyond the standard,
+        ``label``.
+    """
+    labels = np.asarray(labels)
+    planes = labels.reshape(-1, *labels.shape[-2:])
+    height, width = planes.shape[1:]
+    rows = {} if objects is None else {int(v): k for k, v in enumerate(objects["label"].tolist())}
+    classes = [] if objects is None or "class" not in objects else [str(c) for c in objects["class"].tolist()]
+    categories = sorted(set(classes)) or ["cell"]
+    scores = objects["score"].tolist() if objects is not None and "score" in objects else None
+
+    images, annotations = [], []
+    for p, plane in enumerate(planes):
+        place = np.unravel_index(p, labels.shape[:-2]) if labels.ndim > 2 else ()
+        images.append({"id": p + 1, "file_name": file_name, "width": width, "height": height})
+        if place:
+            images[-1]["plane"] = [int(i) for i in place]
+        table = measure(plane, threads=threads)
+        boxes = np.stack([table[f"bbox_{e}"] for e in ("y0", "x0", "y1", "x1")], axis=1).tolist()
+        own, area = table["label"].tolist(), table["area_px"].tolist()
+        texts = compressed_counts([run_lengths(plane, n, box) for n, box in zip(own, boxes, strict=True)])
+        for label, pixels, (y0, x0, y1, x1), counts in zip(own, area, boxes, texts, strict=True):
+            row = rows.get(label)
+            annotation = {
+                "id": len(annotations) + 1,
+                "image_id": p + 1,
+                "category_id": 1 + (categories.index(classes[row]) if classes and row is not None else 0),
+                "segmentation": {"size": [height, width], "counts": counts},
+                "area": pixels,
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "iscrowd": 0,
+                "label": label,
+            }
+            if scores is not None and row is not None and np.isfinite(scores[row]):
+                annotation["score"] = float(f"{scores[row]:.7g}")
+            annotations.append(annotation)
+    document = {
+        "images": images,
+        "categories": [{"id": k + 1, "name": name, "supercategory": ""} for k, name in enumerate(categories)],
+        "annotations": annotations,
+    }
+    with atomic(path) as target:
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        target.write_text(text + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def run_lengths(labels: NDArray[Any], label: int, box: Sequence[int]) -> NDArray[np.int64]:
+    """Return COCO's run lengths of one object: down the columns, background first.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (Y, X), integer
+        The label image.
+    label : int
+        The object.
+    box : sequence of int
+        Its half-open bounding box: y0, x0, y1, x1.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Lengths that add up to the number of pixels.
+
+    Examples
+    --------
+    >>> run_lengths(np.array([[0, 3], [3, 3]]), 3, (0, 0, 2, 2)).tolist()
+    [1, 3]
+    """
+    y0, x0, y1, x1 = box
+    height = labels.shape[0]
+    inside = np.zeros((x1 - x0, y1 - y0 + 2), np.int8)
+    inside[:, 1:-1] = (labels[y0:y1, x0:x1] == label).T
+    steps = np.diff(inside, axis=1)
+    column, row = np.nonzero(steps)  # starts and ends in turn, column by column
+    edges = (column + x0) * height + row + y0
+    if y0 == 0 and y1 == height:  # a run may go on at the top of the next column
+        goes_on = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1
+        edges = np.delete(edges, np.concatenate([goes_on, goes_on + 1]))
+    ends = np.concatenate([[0], edges, [labels.size]] if edges[-1] < labels.size else [[0], edges])
+    return np.diff(ends)
+
+
+def compressed_counts(runs: Sequence[NDArray[np.int64]]) -> list[str]:
+    """Return run lengths as COCO's text: five bits a character, from the third on as difference to the one
+    before last.
+
+    Parameters
+    ----------
+    runs : sequence of ndarray of shape (n,), int64
+        Run lengths of each object.
+    """
+    if not runs:
+        return []
+    deltas = []
+    for lengths in runs:
+        delta = lengths.copy()
+        delta[3:] -= lengths[1:-2]
+        deltas.append(delta)
+    rest = np.concatenate(deltas)
+    characters = np.zeros((len(rest), 14), np.uint8)  # 64 bits need 13
+    open_ = np.ones(len(rest), bool)
+    for k in range(characters.shape[1]):
+        bits = rest & 31
+        rest = rest >> 5
+        more = np.where(bits & 16, rest != -1, rest != 0)
+        characters[:, k] = np.where(open_, bits + 32 * more + 48, 0)
+        open_ &= more
+        if not open_.any():
+            break
+    used = characters != 0
+    text = characters[used].tobytes().decode("ascii")
+    ends = np.cumsum(used.sum(axis=1))[np.cumsum([len(lengths) for lengths in runs]) - 1].tolist()
+    return [text[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]

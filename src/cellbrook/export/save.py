@@ -1,0 +1,212 @@
+"""Which files a result is written as, and their names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellbrook.errors import UsageError
+from cellbrook.io.files import OUTPUT_ENDINGS
+from cellbrook.io.writers import atomic, write_float_stack, write_labels, write_labels_zarr, write_png
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from cellbrook.core.result import SegmentationData
+
+KINDS = tuple(OUTPUT_ENDINGS)
+"""Everything that can be written, from "labels" to "zarr"."""
+
+DEFAULT_KINDS = ("labels", "overlay", "objects", "run")
+"""What is written if nothing else is asked for."""
+
+
+def check_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
+    """Return kinds, each once, in their order.
+
+    Parameters
+    ----------
+    kinds : iterable of str
+        Of `KINDS`.
+
+    Raises
+    ------
+    UsageError
+        If one is unknown; lists those there are.
+    """
+    kinds = tuple(dict.fromkeys(kinds))
+    unknown = [k for k in kinds if k not in OUTPUT_ENDINGS]
+    if unknown:
+        raise UsageError(f"cannot save {', '.join(map(repr, unknown))}: choose from {', '.join(KINDS)}")
+    return kinds
+
+
+def save(
+    data: SegmentationData,
+    out_dir: str | Path,
+    kinds: Iterable[str] = DEFAULT_KINDS,
+    *,
+    stem: str | None = None,
+    threads: int | None = None,
+) -> dict[str, Path]:
+    """Write a result as files, each whole or not at all; existing ones are replaced.
+
+    Parameters
+    ----------
+    data : SegmentationData
+        The result.
+    out_dir : str or Path
+        Made if it does not exist.
+    kinds : iterable of str
+        Of `KINDS`.
+    stem : str or None
+        Beginning of the files' names. None: ``data.name``.
+    threads : int or None
+        Processor threads. None: all that this process may use.
+
+    Returns
+    -------
+    dict of str to Path
+        The files by kind, in the order of `kinds`.
+
+    Raises
+    ------
+    UsageError
+        If a kind is unknown, or needs a network output that `data` does not have.
+    OutputError
+        If a file cannot be written.
+    """
+    kinds = check_kinds(kinds)
+    if data.output is None and (missing := [k for k in kinds if k in ("flows", "cellprob")]):
+        raise UsageError(
+            f"cannot save {' and '.join(missing)}: labels alone do not have them, only a segmentation that kept its "
+            "network output"
+        )
+    stem = data.name if stem is None else stem
+    paths = {kind: Path(out_dir) / f"{stem}{OUTPUT_ENDINGS[kind]}" for kind in kinds}
+    for kind, path in paths.items():
+        _WRITERS[kind](data, path, threads)
+    return paths
+
+
+def _labels(data: SegmentationData, path: Path, threads: int | None) -> None:
+    write_labels(path, data.labels, axes=data.axes, pixel_size_um=data.pixel_size_um)
+
+
+def _overlay(data: SegmentationData, path: Path, threads: int | None) -> None:
+    from cellbrook.export.pictures import overlay_rgb
+
+    rgb = overlay_rgb(data.image, data.labels, channel_names=data.channel_names, threads=threads)
+    write_png(path, rgb, pixel_size_um=_pixel_x(data))
+
+
+def _color(data: SegmentationData, path: Path, threads: int | None) -> None:
+    from cellbrook.export.pictures import color_rgb
+
+    write_png(path, color_rgb(data.labels, threads=threads), pixel_size_um=_pixel_x(data))
+
+
+def _objects(data: SegmentationData, path: Path, threads: int | None) -> None:
+    from cellbrook.export.table import objects_csv
+
+    objects_csv(path, data.objects)
+
+
+def _run(data: SegmentationData, path: Path, threads: int | None) -> None:
+    with atomic(path) as target:
+        text = json.dumps(data.provenance, indent=1, ensure_ascii=False, default=_plain)
+        target.write_text(text + "\n", encoding="utf-8")
+
+
+def _rois(data: SegmentationData, path: Path, threads: int | None) -> None:
+    from cellbrook.export.roi_zip import write_roi_zip
+
+    several = data.image.ndim > data.labels.ndim and data.image.shape[-3] > 1 and not _is_rgb(data)
+    write_roi_zip(path, data.labels, axes=data.axes, hyperstack=several, threads=threads)
+
+
+def _geojson(data: SegmentationData, path: Path, threads: int | None) -> None:
+    from cellbrook.export.geojson import write_geojson
+
+    write_geojson(path, data.labels, data.objects, axes=data.axes, name=data.name, threads=threads)
+
+
+def _coco(data: SegmentationData, path: Path, threads: int | None) -> None:
+    from cellbrook.export.coco import write_coco
+
+    source = _image_path(data)
+    file_name = Path(source).name if source else data.name
+    write_coco(path, data.labels, data.objects, file_name=file_name, threads=threads)
+
+
+def _seg(data: SegmentationData, path: Path, threads: int | None) -> None:
+    from cellbrook.export.seg_npy import write_seg_npy
+
+    parameters = data.provenance.get("parameters", {})
+    output = data.output
+    write_seg_npy(
+        path,
+        data.labels,
+        output,
+        image=data.image,
+        image_path=_image_path(data),
+        diameter_px=output.diameter_px if output is not None else None,
+        flow_threshold=parameters.get("flow_threshold") or 0.0,
+        cellprob_threshold=parameters.get("cellprob_threshold", 0.0),
+        threads=threads,
+    )
+
+
+def _flows(data: SegmentationData, path: Path, threads: int | None) -> None:
+    assert data.output is not None
+    flows = data.output.flows
+    whole = flows.shape[1:] == data.labels.shape  # else planes by themselves: (..., 2, Y, X)
+    axes = f"C{data.axes}" if whole else f"{data.axes[:-2]}C{data.axes[-2:]}"
+    names = ("dz", "dy", "dx")[-flows.shape[axes.index("C")] :]
+    write_float_stack(path, flows, axes=axes, pixel_size_um=data.pixel_size_um, names=names)
+
+
+def _cellprob(data: SegmentationData, path: Path, threads: int | None) -> None:
+    assert data.output is not None
+    write_float_stack(path, data.output.cellprob, axes=data.axes, pixel_size_um=data.pixel_size_um)
+
+
+def _zarr(data: SegmentationData, path: Path, threads: int | None) -> None:
+    axes = data.axes if data.image.ndim == data.labels.ndim else f"{data.axes[:-2]}C{data.axes[-2:]}"
+    write_labels_zarr(path, data.labels, data.axes, data.pixel_size_um, image=data.image, image_axes=axes)
+
+
+_WRITERS: dict[str, Callable[[SegmentationData, Path, int | None], None]] = {
+    "labels": _labels,
+    "overlay": _overlay,
+    "objects": _objects,
+    "run": _run,
+    "color": _color,
+    "rois": _rois,
+    "geojson": _geojson,
+    "coco": _coco,
+    "seg": _seg,
+    "flows": _flows,
+    "cellprob": _cellprob,
+    "zarr": _zarr,
+}
+
+
+def _pixel_x(data: SegmentationData) -> float | None:
+    return data.pixel_size_um[-1] if data.pixel_size_um else None
+
+
+def _is_rgb(data: SegmentationData) -> bool:
+    return tuple(n.lower() for n in data.channel_names) == ("red", "green", "blue")
+
+
+def _image_path(data: SegmentationData) -> str | None:
+    path = data.provenance.get("image", {}).get("path")
+    return str(path) if path else None
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)
