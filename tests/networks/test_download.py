@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import shutil
 import ssl
 import subprocess
@@ -30,7 +31,7 @@ def test_a_dropped_download_goes_on_where_it_stopped(server, tmp_path: Path) -> 
 def test_a_second_run_goes_on_after_giving_up(server, tmp_path: Path) -> None:
     server.body = BODY
     server.drop_after = [300_000, 0, 0]
-    with pytest.raises(ModelError, match="stopped after 300000 bytes.*run the same command again"):
+    with pytest.raises(ModelError, match=r"stopped after 300000 bytes.*run the same command again"):
         download(f"{server.url}/a", tmp_path, wait_s=0, attempts=3)
     assert download(f"{server.url}/a", tmp_path, wait_s=0).read_bytes() == BODY
     assert server.requests[-1] == "bytes=300000-"
@@ -61,7 +62,7 @@ def test_a_whole_partial_file_is_taken_as_it_is(server, tmp_path: Path) -> None:
     server.body = BODY
     done = download(f"{server.url}/a", tmp_path, wait_s=0)
     done.rename(done.with_suffix(".part"))  # as if it had been stopped just before the end
-    done.with_suffix(".json").write_text('{"validator": "\\"one\\"", "total": %d}' % len(BODY))
+    done.with_suffix(".json").write_text(json.dumps({"validator": '"one"', "total": len(BODY)}))
     assert download(f"{server.url}/a", tmp_path, wait_s=0).read_bytes() == BODY
     assert server.requests == [None, f"bytes={len(BODY)}-"]
 

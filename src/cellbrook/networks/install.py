@@ -1,9 +1,9 @@
 """Puts models into the user's folder, checks what is there, and takes them out again.
 
 A model is installed whole or not at all: its files are gathered in a hidden folder beside the others,
-checked, and moved into place at once. The SHA-256 of every file is recorded at its first install
-(``pins.json``), unless its card states it, and the same model is held to it ever after, also when it has been
-removed in between.
+checked, and moved into place at once. Where the card of a model that has a URL states no
+SHA-256, the one of the first install is recorded (``pins.json``) and held to ever after, also when the model
+has been removed in between.
 """
 
 from __future__ import annotations
@@ -230,6 +230,7 @@ def _install_url(
         file = download(url, store.home() / "downloads", offline=offline, progress=progress)
     if card is None:
         card = dataclasses.replace(_card_of(file, filename, name), origin=url)
+        card = dataclasses.replace(card, files={k: ModelFileRef(filename, url=url) for k in card.files})
     kind = next(iter(card.files))
     return _place(_with_files(card, {kind: file}), {kind: file}, sha256=sha256, move=True)
 
@@ -336,7 +337,7 @@ def _checked(
         if kind == weights and sha256 is not None:
             if found != sha256:
                 raise ChecksumError(f"{what}: expected SHA-256 {sha256}, got {found}: nothing is installed")
-        elif ref.sha256 is None and pins.get(ref.filename, found) != found:
+        elif ref.url is not None and ref.sha256 is None and pins.get(ref.filename, found) != found:
             raise ChecksumError(
                 f"{what}: the file had SHA-256 {pins[ref.filename]} when it was first installed,"
                 f" now it has {found}: nothing is installed; if its authors say that it is right,"

@@ -68,6 +68,12 @@ def load(name_or_path: str | os.PathLike[str] | ResolvedModel, *, device: str = 
     family, spec, config = families.recognise(header, where)
     if family != model.card.family:
         raise ModelError(f"{where} is a {family} network, its card says {model.card.family}")
+    for fact in ("channels", "stride", "tile_size") if family == "cpsam" else ("channels", "stride"):
+        if getattr(spec, fact) != getattr(model.card.spec, fact):
+            raise ModelError(
+                f"{where}: its card says {fact} = {getattr(model.card.spec, fact)},"
+                f" its weights {getattr(spec, fact)}"
+            )
     module, name = _CLASSES[family]
     # Built without memory, then given the loaded tensors: a network of 1.2 GB never exists twice.
     with torch.device("meta"):
@@ -81,7 +87,7 @@ def load(name_or_path: str | os.PathLike[str] | ResolvedModel, *, device: str = 
         counters = [name for name in network.state_dict() if name.endswith(".num_batches_tracked")]
         state = {**{name: torch.zeros((), dtype=torch.int64) for name in counters}, **state}
     load_strictly(network, state, where)
-    network.spec = spec if family in ("cp3", "cpsam") else model.card.spec
+    network.spec = model.card.spec
     network.requires_grad_(True).eval()
     return network.to(device)  # type: ignore[no-any-return]
 

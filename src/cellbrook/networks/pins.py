@@ -34,9 +34,12 @@ def read_pins() -> dict[str, dict[str, str]]:
 
 
 def write_pins(card: ModelCard) -> None:
-    """Record the SHA-256 of a model's files, atomically."""
+    """Record the SHA-256 of those files of a model that have a URL, atomically."""
     pins = read_pins()
-    pins[card.name] = {ref.filename: ref.sha256 for ref in card.files.values() if ref.sha256 is not None}
+    own = {ref.filename: ref.sha256 for ref in card.files.values() if ref.sha256 and ref.url}
+    if not own or pins.get(card.name) == own:
+        return
+    pins[card.name] = own
     path = home() / "pins.json"
     temporary = path.with_name(f".pins-{os.getpid()}.json")
     temporary.write_text(

@@ -70,7 +70,7 @@ class SizeModel:
         return cls(weights, style_mean, log_mean, diam_mean)
 
     def diameter_px(self, style: NDArray[np.floating]) -> float:
-        """Return the typical diameter of the objects in an image, in pixels of the image that the network saw.
+        """Return the typical diameter of the objects in an image, in pixels of the network's input.
 
         Parameters
         ----------
