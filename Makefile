@@ -1,20 +1,56 @@
-# Everything a newcomer needs: `make demo`, `make test`. Each target does its own set-up in .venv.
+# Everything a newcomer needs: `make demo` and `make test` do all their set-up, in .venv and .venv-dev.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-# The newest torch that is tested. Only networks/, training/ and the torch engine need it.
+# The newest torch that is tested. Only training, Cellpose checkpoints and the torch engine need it.
 TORCH ?= torch==2.13.0
+OUT ?= demo-out
 
-.PHONY: demo test lint dev clean
+DEMO := .venv/bin
+DEV := .venv-dev/bin
+PIP_FLAGS := --quiet --disable-pip-version-check
 
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+.PHONY: help demo test lint packaging ci dev clean
 
-# After a change of the C++ kernels: make dev
-dev: $(VENV)/bin/python
-	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet "scikit-build-core>=0.11" "nanobind>=2.4" ninja cmake
-	$(BIN)/pip install --quiet --no-build-isolation --config-settings=editable.mode=redirect --editable ".[dev]"
+help:
+	@echo "make demo       segment the sample images into $(OUT)/"
+	@echo "make test       run the tests"
+	@echo "make lint       style, types and import rules"
+	@echo "make packaging  build the wheel, install it alone, segment offline"
+	@echo "make dev        (re)build for development, after a change of the C++ kernels"
+	@echo "make clean      remove everything that was built"
+
+demo: .venv/installed
+	$(DEMO)/python -m cellbrook.testing.samples $(OUT)/generated
+	$(DEMO)/cellbrook segment examples $(OUT)/generated --out $(OUT)/results --overwrite
+	@echo "Look at $(OUT)/results/*/*_overlay.png"
+
+test: .venv-dev/installed
+	$(DEV)/python -m pytest $(ARGS)
+
+lint: .venv-dev/installed
+	$(DEV)/ruff check
+	$(DEV)/mypy
+	$(DEV)/lint-imports
+
+packaging: .venv-dev/installed
+	$(DEV)/python -m pytest tests/packaging --packaging $(ARGS)
+
+ci: lint test packaging
+
+dev:
+	rm -f .venv-dev/installed
+	$(MAKE) .venv-dev/installed
+
+.venv/installed: pyproject.toml CMakeLists.txt $(wildcard src/cellbrook/_kernels/*)
+	$(PYTHON) -m venv .venv
+	$(DEMO)/pip install $(PIP_FLAGS) .
+	@touch $@
+
+.venv-dev/installed: pyproject.toml CMakeLists.txt $(wildcard src/cellbrook/_kernels/*)
+	$(PYTHON) -m venv .venv-dev
+	$(if $(TORCH),$(DEV)/pip install $(PIP_FLAGS) $(TORCH))
+	$(DEV)/pip install $(PIP_FLAGS) "scikit-build-core>=0.11" "nanobind>=2.4" ninja cmake
+	$(DEV)/pip install $(PIP_FLAGS) --no-build-isolation --config-settings=editable.mode=redirect --editable ".[dev]"
+	@touch $@
 
 clean:
-	rm -rf build dist demo-out .venv
+	rm -rf build dist $(OUT) .venv .venv-dev

@@ -1,1 +1,71 @@
-"""Cellbrook: an image in, one labelled region a cell out."""
+"""Cellbrook: an image in, one labelled region a cell out.
+
+>>> import cellbrook                                    # doctest: +SKIP
+>>> seg = cellbrook.segment("cells.tif")                # doctest: +SKIP
+>>> seg.labels, seg.objects.to_pandas()                 # doctest: +SKIP
+
+Importing this package loads neither torch nor onnxruntime; what is named here is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cellbrook import dynamics, metrics, networks
+    from cellbrook.api import Segmentation, Segmenter, evaluate, open_image, segment
+    from cellbrook.core.objects import ObjectTable
+    from cellbrook.core.params import MaskParams, NormalizeParams, SegmentParams, TileParams
+    from cellbrook.core.result import NetworkOutput
+    from cellbrook.errors import CellbrookError
+
+_HOMES = {
+    "segment": "cellbrook.api",
+    "Segmenter": "cellbrook.api",
+    "Segmentation": "cellbrook.api",
+    "evaluate": "cellbrook.api",
+    "open_image": "cellbrook.api",
+    "MaskParams": "cellbrook.core.params",
+    "NormalizeParams": "cellbrook.core.params",
+    "TileParams": "cellbrook.core.params",
+    "SegmentParams": "cellbrook.core.params",
+    "ObjectTable": "cellbrook.core.objects",
+    "NetworkOutput": "cellbrook.core.result",
+    "CellbrookError": "cellbrook.errors",
+}
+_ROOMS = ("dynamics", "metrics", "networks")
+
+__all__ = [
+    "CellbrookError",
+    "MaskParams",
+    "NetworkOutput",
+    "NormalizeParams",
+    "ObjectTable",
+    "SegmentParams",
+    "Segmentation",
+    "Segmenter",
+    "TileParams",
+    "dynamics",
+    "evaluate",
+    "metrics",
+    "networks",
+    "open_image",
+    "segment",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"cellbrook.{name}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("cellbrook")
+    raise AttributeError(f"module 'cellbrook' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

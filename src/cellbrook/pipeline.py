@@ -24,7 +24,7 @@ from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.core.result import NetworkOutput, SegmentationData
 from cellbrook.core.threads import resolve_threads
 from cellbrook.dynamics import labels_from_flows
-from cellbrook.errors import ImageError, UsageError
+from cellbrook.errors import EngineMemoryError, ImageError, UsageError
 from cellbrook.io.channels import resolve_channels
 from cellbrook.measure import measure
 from cellbrook.normalize import normalize, percentile_ranges
@@ -183,7 +183,8 @@ def run(
     name: str,
     keep_output: bool = True,
     progress: Progress | None = None,
-) -> tuple[SegmentationData, Report]:
+    report: Report | None = None,
+) -> SegmentationData:
     """Segment an image as planned.
 
     Parameters
@@ -202,6 +203,8 @@ def run(
         Keep flows and cellprob in the result (12 bytes a pixel).
     progress : Progress or None
         Told of every tile.
+    report : Report or None
+        Is told what happened.
 
     Raises
     ------
@@ -210,7 +213,8 @@ def run(
     """
     progress = progress or NoProgress()
     threads = resolve_threads(plan.params.model_params.threads)
-    report = Report(notes=list(source.notes))
+    report = report or Report()
+    report.notes += source.notes
     with report.timed("read"):
         planes = list(read_planes(source, plan))
     ranges = _shared_ranges([pixels for _, pixels in planes], plan, threads)
@@ -246,7 +250,7 @@ def run(
         if keep_output:
             outputs.append(output)
     stack = tuple(source.shape[source.axes.index(a)] for a in plan.stack_axes)
-    data = SegmentationData(
+    return SegmentationData(
         labels=_stacked(labels, stack),
         objects=concatenate(tables),
         output=_stacked_output(outputs, stack) if outputs else None,
@@ -256,7 +260,6 @@ def run(
         pixel_size_um=_sizes(plan),
         name=name,
     )
-    return data, report
 
 
 def _shared_ranges(planes: list[NDArray[Any]], plan: SegmentPlan, threads: int) -> NDArray[np.float64] | None:
@@ -365,16 +368,22 @@ def _at_scale(
         stride=spec.stride,
         fixed=spec.fixed_tile,
     )
+    run = _with_channels(engine.run, spec.channels)
+    # on a processor a batch gains nothing and takes its memory
+    batch = params.batch_size or (1 if engine.info.device == "cpu" else 8)
+    progress.start("tile", len(tiles))
     with report.timed("network"):
-        maps = run_tiled(
-            scaled,
-            _with_channels(engine.run, spec.channels),
-            tiles,
-            batch_size=params.batch_size or (1 if engine.info.device == "cpu" else 8),
-            augment=params.augment,
-            progress=progress,
-        )
-    return maps, len(tiles.tiles)
+        while True:
+            try:
+                maps = run_tiled(
+                    scaled, run, tiles, batch_size=batch, augment=params.augment, progress=progress
+                )
+                return maps, len(tiles)
+            except EngineMemoryError:
+                if batch == 1:
+                    raise
+                batch //= 2
+                report.notes.append(f"the device ran out of memory: went on with {batch} tiles at once")
 
 
 def _with_channels(

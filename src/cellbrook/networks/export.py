@@ -46,6 +46,7 @@ def export_network(network: nn.Module, folder: Path, stem: str) -> dict[str, Pat
         k: v.contiguous() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")
     }
     save_file(state, weights_path)
+    weights_path.chmod(0o644)  # it is written for its owner alone
 
     spec: Any = network.spec
     side = spec.stride * 4

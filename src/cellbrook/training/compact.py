@@ -25,6 +25,16 @@ from cellbrook.training.loss import LossParams, targets_of
 
 log = logging.getLogger(__name__)
 
+POOL_DIAMETERS_PX = {
+    "fluo_nuclei": (8, 90),
+    "phase_cells": (20, 90),
+    "dic": (20, 80),
+    "blood_smear": (25, 90),
+    "cyto_fluo": (15, 80),
+    "membrane": (12, 70),
+}
+"""Range of diameters at which a family is drawn, where it is not 10 to 60 px: details are those of that scale."""
+
 USIIGACI_HELD_OUT = frozenset(f"train_set{n}" for n in range(22, 31))
 """A run of consecutive frames of low contrast, unlike the others: held out by look."""
 
@@ -100,7 +110,7 @@ def synthetic_images(folder: Path) -> list[LabelledImage]:
     return found
 
 
-def generate_pool(folder: Path, per_family: int, first_seed: int = 0, size: int = 320) -> None:
+def generate_pool(folder: Path, per_family: int, first_seed: int = 0, size: int = 384) -> None:
     """Generate `per_family` images of each family into `folder`; those that are there are kept."""
     from cellbrook.training import synthetic
 
@@ -110,7 +120,9 @@ def generate_pool(folder: Path, per_family: int, first_seed: int = 0, size: int 
             path = folder / f"{family}-{seed:05d}.npz"
             if path.exists():
                 continue
-            sample = synthetic.generate(family, seed, size)
+            rng = np.random.default_rng([seed, len(family)])
+            diameter = float(np.exp(rng.uniform(*np.log(POOL_DIAMETERS_PX.get(family, (10, 60))))))
+            sample = synthetic.generate(family, seed, size, diameter)
             part = path.with_suffix(".part.npz")
             np.savez(part, image=sample.image.astype(np.float16 if sample.image.max() < 6e4 else np.float32), labels=sample.labels.astype(np.uint16))
             part.replace(path)

@@ -52,7 +52,7 @@ class LoopParams:
     weight_decay: float = 0.02
     average: float = 0.998
     bf16: bool = True
-    save_every: int = 200
+    save_every: int = 100
 
 
 class Trainer:

@@ -1,0 +1,268 @@
+"""The whole public surface: what `import cellbrook` gives."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cellbrook.core.params import SegmentParams
+from cellbrook.core.result import SegmentationData
+from cellbrook.errors import UsageError
+from cellbrook.io import open_image
+from cellbrook.metrics import evaluate
+
+if TYPE_CHECKING:
+    from cellbrook.core.progress import Progress
+    from cellbrook.engines.base import EngineInfo
+
+__all__ = ["Segmentation", "Segmenter", "evaluate", "open_image", "segment"]
+
+ImageLike = str | os.PathLike[str] | NDArray[Any]
+
+DEFAULT_KINDS = ("labels", "overlay", "objects", "run")
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation(SegmentationData):
+    """The result for one image: `labels`, `objects`, `output`, and how to save them.
+
+    See `cellbrook.core.result.SegmentationData` for the fields.
+    """
+
+    def save(self, out: str | os.PathLike[str], *, kinds: Iterable[str] = DEFAULT_KINDS, overwrite: bool = False) -> dict[str, Path]:
+        """Write the same files as the command line.
+
+        Parameters
+        ----------
+        out : path
+            Folder; made if it does not exist.
+        kinds : iterable of str
+            Of "labels", "overlay", "objects", "run", "color", "rois", "geojson", "coco", "seg", "flows", "cellprob",
+            "zarr".
+        overwrite : bool
+            Replace files that are there, also where they were changed since Cellbrook wrote them.
+
+        Returns
+        -------
+        dict of str to Path
+            The files, by kind.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be written, or a file is there that this would lose.
+        """
+        from cellbrook.results import write_results
+
+        return write_results(self, Path(out), tuple(kinds), overwrite=overwrite)
+
+
+class Segmenter:
+    """A loaded model that segments many images.
+
+    Parameters
+    ----------
+    model : str
+        Name of a model or path of a checkpoint.
+    device, engine, threads
+        Where it runs; see `cellbrook.core.params.ModelParams`.
+    **keywords
+        Any other parameter of `cellbrook.core.params`, as a default for every image.
+
+    Examples
+    --------
+    >>> import numpy as np, cellbrook
+    >>> segmenter = cellbrook.Segmenter(threads=1)
+    >>> blank = segmenter.segment(np.zeros((64, 64), np.uint8))
+    >>> len(blank.objects), blank.labels.shape
+    (0, (64, 64))
+    """
+
+    def __init__(
+        self,
+        model: str = "compact",
+        device: str = "auto",
+        threads: int | None = None,
+        engine: str = "auto",
+        **keywords: Any,
+    ) -> None:
+        from cellbrook import engines
+        from cellbrook.networks.store import resolve_model
+
+        self._keywords = {"model": str(model), "device": device, "threads": threads, "engine": engine, **keywords}
+        params = SegmentParams.from_keywords(**self._keywords)
+        wishes = params.model_params
+        self._model = resolve_model(wishes.model)
+        self._engine = engines.create(
+            self._model,
+            engine=wishes.engine,
+            device=wishes.device,
+            precision=wishes.precision,
+            threads=wishes.threads,
+        )
+
+    @property
+    def engine_info(self) -> EngineInfo:
+        """What runs the network, where, and why."""
+        return self._engine.info
+
+    def segment(
+        self,
+        image: ImageLike,
+        *,
+        name: str | None = None,
+        keep_output: bool = True,
+        progress: Progress | None = None,
+        **keywords: Any,
+    ) -> Segmentation:
+        """Segment one image.
+
+        Parameters
+        ----------
+        image : str, path or ndarray
+            Any file that `open_image` reads, or pixels.
+        name : str, optional
+            Stem for the names of saved files. None: the file's, or "image".
+        keep_output : bool
+            Keep flows and cellprob in the result.
+        progress : Progress, optional
+            Told of every tile; may cancel.
+        **keywords
+            Parameters of `cellbrook.core.params`, such as ``diameter=30, axes="CYX", channels="0,2"``.
+
+        Returns
+        -------
+        Segmentation
+
+        Raises
+        ------
+        UsageError
+            If the parameters do not fit the image.
+        ImageError
+            If the image cannot be read.
+        """
+        from cellbrook import pipeline, provenance
+        from cellbrook.io.hashing import sha256_of
+
+        fixed = {"model", "device", "engine", "precision"} & set(keywords)
+        if fixed:
+            raise UsageError(f"{', '.join(sorted(fixed))} belong to the Segmenter: make another one")
+        params = SegmentParams.from_keywords(**{**self._keywords, **_plain(keywords)})
+        wishes = params.input_params
+        if wishes.scene == "all":
+            raise UsageError('scene="all" gives several results: use segment_many, or name one scene')
+        path = None if isinstance(image, np.ndarray) else Path(image)
+        report = pipeline.Report()
+        with report.timed("open"):
+            source = open_image(image, axes=wishes.axes, pixel_size=wishes.pixel_size, scene=wishes.scene)
+            plan = pipeline.resolve(source, self._model, params)
+        with report.timed("hash"):
+            digest = sha256_of(path) if path is not None else provenance.hash_of_array(np.asarray(image))
+        data = pipeline.run(
+            source,
+            plan,
+            self._model,
+            self._engine,
+            name=name or (_stem(path) if path else "image"),
+            keep_output=keep_output,
+            progress=progress,
+            report=report,
+        )
+        run = provenance.describe_run(
+            path=path,
+            scene=wishes.scene,
+            image_sha256=digest,
+            plan=plan,
+            model=self._model,
+            engine=self._engine.info,
+            data=data,
+            report=report,
+        )
+        fields = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
+        return Segmentation(**{**fields, "provenance": run})
+
+    def recipe(self, image_sha256: str, **keywords: Any) -> dict[str, Any]:
+        """Return what decides the labels of an image: equal recipes give equal results."""
+        from cellbrook.provenance import recipe_of
+
+        params = SegmentParams.from_keywords(**{**self._keywords, **_plain(keywords)})
+        return recipe_of(
+            {
+                "image": {"sha256": image_sha256, "scene": params.input_params.scene},
+                "model": {"sha256": self._model.sha256},
+                "parameters": params.to_keywords(),
+            }
+        )
+
+    def segment_many(self, images: Iterable[ImageLike], **keywords: Any) -> Iterator[Segmentation]:
+        """Segment images one after the other; with ``scene="all"`` each scene of each file.
+
+        The first image that cannot be read raises; ``cellbrook segment`` reports it and goes on.
+        """
+        from cellbrook.io import scenes
+
+        for image in images:
+            if keywords.get("scene") != "all" or isinstance(image, np.ndarray):
+                yield self.segment(image, **keywords)
+                continue
+            for number in range(len(scenes(image))):
+                name = f"{_stem(Path(image))}_s{number}"
+                yield self.segment(image, **{**keywords, "scene": str(number), "name": name})
+
+
+def segment(image: ImageLike, **keywords: Any) -> Segmentation:
+    """Segment one image.
+
+    Parameters
+    ----------
+    image : str, path or ndarray
+        Any file that `open_image` reads, or pixels.
+    **keywords
+        Any parameter of `cellbrook.core.params`: ``model``, ``diameter``, ``channels``, ``axes``,
+        ``cellprob_threshold``, ``threads`` and so on.
+
+    Returns
+    -------
+    Segmentation
+
+    Examples
+    --------
+    >>> import cellbrook
+    >>> from cellbrook.testing.samples import sample_image
+    >>> seg = cellbrook.segment(sample_image(), threads=1)
+    >>> seg.labels.ndim, len(seg.objects) > 3
+    (2, True)
+    """
+    names = [f.name for f in dataclasses.fields(SegmentParams().model_params) if f.name != "diameter"]
+    model = {n: keywords.pop(n) for n in names if n in keywords}
+    return Segmenter(**_plain(model)).segment(image, **keywords)
+
+
+def _plain(keywords: dict[str, Any]) -> dict[str, Any]:
+    """Accept what people naturally write: a number or None for a diameter, a path for a model, lists of channels."""
+    plain = dict(keywords)
+    for name in ("diameter", "scene", "z"):
+        if name in plain and plain[name] is not None:
+            plain[name] = str(plain[name])
+    if "diameter" in plain and plain["diameter"] is None:
+        plain["diameter"] = "auto"
+    if "model" in plain:
+        plain["model"] = str(plain["model"])
+    if isinstance(plain.get("channels"), int):
+        plain["channels"] = str(plain["channels"])
+    elif isinstance(plain.get("channels"), (list, tuple)):
+        plain["channels"] = ",".join(str(c) for c in plain["channels"])
+    return plain
+
+
+def _stem(path: Path) -> str:
+    from cellbrook.io.files import stem_of
+
+    return stem_of(path)

@@ -1,0 +1,208 @@
+"""Many images: one after the other, each by itself, so that one bad file costs one file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cellbrook.errors import Cancelled, CellbrookError, ImageError
+from cellbrook.core.objects import ObjectTable
+from cellbrook.export.table import TableRow, all_objects_csv, read_csv, summarise, summary_csv
+from cellbrook.io.files import output_folder
+from cellbrook.io.hashing import sha256_of
+from cellbrook.io.open import scenes
+from cellbrook.provenance import recipe_of
+from cellbrook.results import read_previous_run, write_results
+
+if TYPE_CHECKING:
+    from cellbrook.api import Segmentation, Segmenter
+    from cellbrook.core.progress import Progress
+    from cellbrook.io.files import FoundImage
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One image, or one scene of it, and where its results go.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+    folder : Path
+        Of the results.
+    stem : str
+        Of their names.
+    scene : str or None
+        Which scene.
+    """
+
+    path: Path
+    folder: Path
+    stem: str
+    scene: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job.
+
+    Parameters
+    ----------
+    job : Job
+        Which one.
+    status : {"done", "skipped", "failed"}
+        "skipped": results of the very same run were there.
+    run : dict
+        Content of its ``run.json``; empty if it failed.
+    files : dict of str to Path
+        What was written, or was there.
+    seconds : float
+        Wall time.
+    error : str
+        Why it failed, one line.
+    result : Segmentation or None
+        Only while the caller handles it; batches do not keep pixels.
+    """
+
+    job: Job
+    status: Literal["done", "skipped", "failed"]
+    run: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    seconds: float = 0.0
+    error: str = ""
+    result: Segmentation | None = None
+
+
+def jobs_for(images: Sequence[FoundImage], out: Path | None, scene: str | None) -> list[Job]:
+    """Return a job for each image, or for each scene of each image with ``scene="all"``.
+
+    An image whose scenes cannot be listed is a job too: it fails when its turn comes, like any unreadable one.
+    """
+    jobs = []
+    for image in images:
+        folder = output_folder(image, out)
+        names: tuple[str, ...] = ()
+        if scene == "all":
+            try:
+                names = scenes(image.path)
+            except CellbrookError:
+                names = ()
+        if len(names) > 1:
+            jobs += [Job(image.path, folder, f"{image.stem}_s{n}", str(n)) for n in range(len(names))]
+        else:
+            jobs.append(Job(image.path, folder, image.stem, None if scene == "all" else scene))
+    return jobs
+
+
+def run_batch(
+    jobs: Sequence[Job],
+    segmenter: Segmenter,
+    keywords: dict[str, Any],
+    kinds: Sequence[str],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    started: Callable[[Job], None] = lambda job: None,
+) -> Iterator[Outcome]:
+    """Segment and save each job, and go on after those that fail.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        What to do.
+    segmenter : Segmenter
+        Loaded once for all.
+    keywords : dict
+        Parameters that `Segmenter.segment` takes.
+    kinds : sequence of str
+        Files to write.
+    resume : bool
+        Skip jobs whose results are there and were made with the same image, model and parameters.
+    overwrite : bool
+        Replace results that others changed.
+    progress : Progress, optional
+        Told of every tile.
+    started : callable
+        Called before each job.
+
+    Yields
+    ------
+    Outcome
+
+    Raises
+    ------
+    Cancelled
+        If `progress` says so; what is written by then is whole.
+    """
+    needs_output = bool({"flows", "cellprob", "seg"} & set(kinds))
+    for job in jobs:
+        started(job)
+        began = time.perf_counter()
+        try:
+            if resume and (before := _done_before(job, segmenter, keywords, kinds)) is not None:
+                files = {k: job.folder / entry["name"] for k, entry in before["files"].items()}
+                yield Outcome(job, "skipped", before, files, time.perf_counter() - began)
+                continue
+            result = segmenter.segment(
+                job.path,
+                name=job.stem,
+                keep_output=needs_output,
+                progress=progress,
+                **{**keywords, "scene": job.scene},
+            )
+            files = write_results(result, job.folder, kinds, overwrite=overwrite)
+        except Cancelled:
+            raise
+        except (CellbrookError, OSError, MemoryError) as error:
+            yield Outcome(job, "failed", seconds=time.perf_counter() - began, error=_one_line(error))
+            continue
+        yield Outcome(job, "done", result.provenance, files, time.perf_counter() - began, result=result)
+
+
+def write_summaries(folder: Path, outcomes: Sequence[Outcome]) -> Path:
+    """Write ``summary.csv``, one row an image, and ``all_objects.csv``, one row an object, and return the first.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written.
+    """
+    rows = [_row(outcome, folder) for outcome in outcomes]
+    folder.mkdir(parents=True, exist_ok=True)
+    all_objects_csv(folder / "all_objects.csv", rows)
+    return summary_csv(folder / "summary.csv", rows)
+
+
+def _row(outcome: Outcome, folder: Path) -> TableRow:
+    job = outcome.job
+    image = str(job.path) if job.scene is None else f"{job.path} scene {job.scene}"
+    facts: dict[str, Any] = {"status": outcome.status, "error": outcome.error, "seconds": round(outcome.seconds, 3)}
+    if outcome.status == "failed":
+        return TableRow(image, facts)
+    found = outcome.run["result"]
+    facts |= {"diameter_estimate_px": found["diameter_px"], "discarded": sum(found["discarded"].values())}
+    columns = read_csv(outcome.files["objects"])
+    return TableRow(image, facts | summarise(ObjectTable(columns)), columns)
+
+
+def _done_before(
+    job: Job, segmenter: Segmenter, keywords: dict[str, Any], kinds: Sequence[str]
+) -> dict[str, Any] | None:
+    run = read_previous_run(job.folder, job.stem)
+    if run is None or not set(kinds) - {"run"} <= set(run["files"]):
+        return None
+    try:
+        recipe = segmenter.recipe(sha256_of(job.path), scene=job.scene, **{k: v for k, v in keywords.items() if k != "scene"})
+        return run if recipe_of(run) == recipe else None
+    except (ImageError, OSError, KeyError):
+        return None
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error})" if str(error) else "not enough memory"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,234 @@
+"""``cellbrook segment``."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from cellbrook.cli import _console
+from cellbrook.cli._common import Flat, Json, Quiet, print_json
+from cellbrook.core.params import InputParams, MaskParams, ModelParams, NormalizeParams, SegmentParams, TileParams
+from cellbrook.errors import ModelError, UsageError
+
+
+def segment(
+    *inputs: str,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    save: tuple[str, ...] = (),
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    from_run: Path | None = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    model_params: Annotated[ModelParams, Flat] = ModelParams(),
+    input_params: Annotated[InputParams, Flat] = InputParams(),
+    mask_params: Annotated[MaskParams, Flat] = MaskParams(),
+    normalize_params: Annotated[NormalizeParams, Flat] = NormalizeParams(),
+    tile_params: Annotated[TileParams, Flat] = TileParams(),
+) -> int:
+    """Find the cells in images and write labels, overlay and table beside each image.
+
+    Writes NAME_labels.tif, NAME_overlay.png, NAME_objects.csv and NAME_run.json for each image, and for several images
+    summary.csv and all_objects.csv.
+
+    Parameters
+    ----------
+    inputs
+        Images, folders, or patterns such as "plate/*.tif". In folders our own results are passed over.
+    out
+        Folder for the results, made if needed. Without it they go beside each image.
+    save
+        More files to write, separated by commas: color, rois, geojson, coco, seg, flows, cellprob, zarr.
+    resume
+        Skip images whose results are there, made with the same parameters from the same pixels.
+    overwrite
+        Replace results also where they were changed by hand.
+    from_run
+        A run.json: repeat that run with its parameters, on its image unless others are given.
+    """
+    params = SegmentParams(
+        model_params=model_params,
+        input_params=input_params,
+        normalize_params=normalize_params,
+        tile_params=tile_params,
+        mask_params=mask_params,
+    )
+    run_before: dict[str, Any] | None = None
+    if from_run is not None:
+        params, inputs, run_before = _as_before(from_run, params, inputs)
+    if not inputs:
+        raise UsageError("nothing to segment: give images or folders, such as `cellbrook segment cells.tif`")
+
+    from cellbrook.api import DEFAULT_KINDS, Segmenter
+    from cellbrook.batch import jobs_for, run_batch
+    from cellbrook.export import check_kinds
+    from cellbrook.io.files import check_collisions, find_images
+
+    kinds = check_kinds((*DEFAULT_KINDS, *(k for item in save for k in item.split(",") if k)))
+    found = find_images(inputs, out)
+    if found.skipped:
+        _console.note(found.summary(), quiet=quiet)
+    jobs = jobs_for(found.images, out, params.input_params.scene)
+    check_collisions(found.images, out, kinds)
+    keywords = params.to_keywords()
+    fixed = {n: keywords.pop(n) for n in ("model", "device", "engine", "precision")}
+    segmenter = Segmenter(**fixed, threads=keywords.pop("threads"))
+    _check_model(run_before, segmenter)
+    progress = _console.ConsoleProgress(quiet=quiet)
+    progress.start_images(len(jobs))
+    _console.note(segmenter.engine_info.why, quiet=quiet)
+
+    began = time.perf_counter()
+    report = _Report(json=json, quiet=quiet, many=len(jobs) > 1 or _is_folder(inputs), run_before=run_before)
+    try:
+        for outcome in run_batch(
+            jobs,
+            segmenter,
+            keywords,
+            kinds,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+            started=lambda job: progress.next_image(job.stem),
+        ):
+            progress.clear()
+            report.add(outcome)
+    finally:
+        progress.clear()
+        report.finish(_common_folder(jobs, out), time.perf_counter() - began)
+    return 1 if report.failed else 0
+
+
+def _as_before(
+    path: Path, params: SegmentParams, inputs: tuple[str, ...]
+) -> tuple[SegmentParams, tuple[str, ...], dict[str, Any]]:
+    """Take parameters and image from a run; flags that differ from their defaults win."""
+    from cellbrook.provenance import read_run
+
+    run = read_run(path)
+    defaults = SegmentParams().to_keywords()
+    changed = {k: v for k, v in params.to_keywords().items() if v != defaults[k]}
+    merged = {**run["parameters"], "scene": run["image"].get("scene"), **changed}
+    if not inputs:
+        image = run["image"]["path"]
+        if image is None:
+            raise UsageError(f"{path} was made from an array in memory: give the image to segment")
+        if not Path(image).exists():
+            beside = path.absolute().parent / Path(image).name
+            if not beside.exists():
+                raise UsageError(f"the image of {path} is no longer at {image}: give where it is now")
+            image = str(beside)
+        inputs = (image,)
+    return SegmentParams.from_keywords(**merged), inputs, run
+
+
+def _check_model(run: dict[str, Any] | None, segmenter: Any) -> None:
+    if run is None:
+        return
+    here = segmenter.recipe("")["model"]
+    if here != run["model"]["sha256"]:
+        raise ModelError(
+            f"the run was made with {run['model']['name']} of SHA-256 {run['model']['sha256'][:12]}, here it is "
+            f"{here[:12]}: install that model, or leave --from-run away and give its parameters"
+        )
+
+
+def _is_folder(inputs: tuple[str, ...]) -> bool:
+    return any(Path(i).is_dir() and not Path(i).name.endswith(".zarr") for i in inputs)
+
+
+def _common_folder(jobs: list[Any], out: Path | None) -> Path | None:
+    """Return where summaries of all images go: the output folder, or the one folder that holds all results."""
+    import os
+
+    if out is not None:
+        return out
+    folders = {str(job.folder.absolute()) for job in jobs}
+    try:
+        return Path(os.path.commonpath(folders)) if folders else None
+    except ValueError:  # on different drives
+        return None
+
+
+class _Report:
+    """Says what became of each image, and collects what the summary needs."""
+
+    def __init__(self, *, json: bool, quiet: bool, many: bool, run_before: dict[str, Any] | None) -> None:
+        self.json, self.quiet, self.many = json, quiet, many
+        self.run_before = run_before
+        self.outcomes: list[Any] = []
+
+    @property
+    def failed(self) -> int:
+        return sum(o.status == "failed" for o in self.outcomes)
+
+    def add(self, outcome: Any) -> None:
+        """Report one image; its pixels are let go."""
+        result = outcome.result
+        self.outcomes.append(dataclasses.replace(outcome, result=None))
+        path = outcome.job.path
+        if outcome.status == "failed":
+            _console.error(outcome.error if str(path) in outcome.error or path.name in outcome.error else f"{path}: {outcome.error}")
+            return
+        if self.run_before is not None and outcome.run["image"]["sha256"] != self.run_before["image"]["sha256"]:
+            _console.warn(f"{path} has other pixels than the image of the run that is repeated")
+        if self.json or self.quiet:
+            return
+        if outcome.status == "skipped":
+            print(f"{path}: done before, {outcome.run['result']['objects']} objects")
+            return
+        assert result is not None
+        print(_line(outcome, path))
+        for note in dict.fromkeys(outcome.run["result"]["notes"]):
+            _console.note(f"  note: {note}")
+
+    def finish(self, folder: Path | None, seconds: float) -> None:
+        """Write the summaries and say where everything is."""
+        if self.many and folder is not None and self.outcomes:
+            from cellbrook.batch import write_summaries
+
+            summary = write_summaries(folder, self.outcomes)
+            if not (self.json or self.quiet):
+                print(f"{summary}: {len(self.outcomes)} images in {_console.duration(seconds)}, {self.failed} failed")
+        if self.json:
+            print_json({"images": [_entry(o) for o in self.outcomes], "failed": self.failed, "seconds": seconds})
+        elif not self.quiet and self.outcomes and not self.many:
+            for path in self.outcomes[0].files.values():
+                print(f"  {path}")
+
+
+def _line(outcome: Any, path: Path) -> str:
+    """Return one line for a finished image: what was read, what was found, what was discarded and why."""
+    run = outcome.run
+    plan, found = run["plan"], run["result"]
+    shape = "x".join(str(n) for n in plan["shape"])
+    size = plan["pixel_size_um"].get("X")
+    read = f"{plan['axes']} {shape} {plan['dtype']}" + (f", {size:g} um/px" if size else "")
+    if len(plan["channel_names"]) > 1 or "C" in plan["axes"]:
+        read += f", channels {', '.join(plan['channel_names'])}"
+    if plan["stack_axes"]:
+        read += f", each {' and '.join(plan['stack_axes'])} plane by itself"
+    parts = [f"{found['objects']} objects"]
+    if found["diameter_px"]:
+        parts.append(f"diameter {found['diameter_px']:.0f} px" + (f" ({found['diameter_px'] * size:.1f} um)" if size else ""))
+    if found["discarded"]:
+        count = sum(found["discarded"].values())
+        reasons = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in sorted(found["discarded"].items()))
+        parts.append(f"{count} discarded: {reasons}")
+    return f"{path} ({read}): {'; '.join(parts)} [{outcome.seconds:.1f} s]"
+
+
+def _entry(outcome: Any) -> dict[str, Any]:
+    return {
+        "image": str(outcome.job.path),
+        "scene": outcome.job.scene,
+        "status": outcome.status,
+        "error": outcome.error or None,
+        "seconds": outcome.seconds,
+        "files": {kind: str(path) for kind, path in outcome.files.items()},
+        **({"result": outcome.run["result"]} if outcome.run else {}),
+    }

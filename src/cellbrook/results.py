@@ -1,0 +1,125 @@
+"""Writing results without losing anybody's work.
+
+Files that Cellbrook wrote and nobody changed since are replaced by a new run; a file that was corrected by hand, or was never
+ours, is not. ``run.json`` holds the hash of every file beside it, which tells the two apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellbrook import export
+from cellbrook.errors import OutputError
+from cellbrook.io.atomic import atomic
+from cellbrook.io.files import OUTPUT_ENDINGS
+from cellbrook.io.hashing import sha256_of
+
+if TYPE_CHECKING:
+    from cellbrook.core.result import SegmentationData
+
+
+def write_results(
+    data: SegmentationData, folder: Path, kinds: Sequence[str], *, overwrite: bool = False
+) -> dict[str, Path]:
+    """Write the files of one image, ``run.json`` last.
+
+    Parameters
+    ----------
+    data : SegmentationData
+        The result; `name` is the stem.
+    folder : Path
+        Made if it does not exist.
+    kinds : sequence of str
+        What to write; see `cellbrook.export.KINDS`.
+    overwrite : bool
+        Replace also what was changed by others.
+
+    Returns
+    -------
+    dict of str to Path
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written, or something would be lost.
+    UsageError
+        If a kind is not known.
+    """
+    names = {kind: data.name + OUTPUT_ENDINGS[kind] for kind in export.check_kinds(kinds)}
+    if not overwrite:
+        check_replaceable(folder, data.name, names)
+    written = export.save(data, folder, [k for k in kinds if k != "run"], stem=data.name)
+    if "run" in kinds:
+        path = folder / names["run"]
+        files = {k: {"name": p.name, "sha256": sha256_of(p)} for k, p in written.items()}
+        with atomic(path) as part:
+            text = json.dumps({**data.provenance, "files": files}, indent=1, ensure_ascii=False, default=_plain)
+            part.write_text(text + "\n", encoding="utf-8")
+        written["run"] = path
+    return written
+
+
+def check_replaceable(folder: Path, stem: str, names: Mapping[str, str]) -> None:
+    """Raise if writing these files would lose something.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they go.
+    stem : str
+        Beginning of their names.
+    names : mapping of str to str
+        File names by kind.
+
+    Raises
+    ------
+    OutputError
+        If one of them is there and is not what Cellbrook wrote.
+    """
+    there = {k: folder / n for k, n in names.items() if (folder / n).exists()}
+    if not there:
+        return
+    hashes = {entry["name"]: entry["sha256"] for entry in _files_of_run(folder, stem).values()}
+    for kind, path in there.items():
+        if kind == "run" and hashes:
+            continue
+        if path.name not in hashes:
+            raise OutputError(
+                f"{path} is there already and no run.json says that Cellbrook wrote it: "
+                "give --overwrite to replace it, or another --out"
+            )
+        if sha256_of(path) != hashes[path.name]:
+            raise OutputError(
+                f"{path} was changed since Cellbrook wrote it: give --overwrite to lose the changes, or another --out"
+            )
+
+
+def read_previous_run(folder: Path, stem: str) -> dict[str, Any] | None:
+    """Return the ``run.json`` of this stem if it and all files it names are there, else None."""
+    try:
+        run = json.loads(_run_path(folder, stem).read_text(encoding="utf-8"))
+        whole = all((folder / entry["name"]).exists() for entry in run["files"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return run if whole else None
+
+
+def _files_of_run(folder: Path, stem: str) -> dict[str, dict[str, str]]:
+    try:
+        files = json.loads(_run_path(folder, stem).read_text(encoding="utf-8"))["files"]
+        return files if isinstance(files, dict) else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _run_path(folder: Path, stem: str) -> Path:
+    return folder / f"{stem}{OUTPUT_ENDINGS['run']}"
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)

@@ -1,0 +1,61 @@
+"""The wheel, installed alone in a fresh environment, segments offline."""
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# Imported at start-up of the fresh environment: any connection but to this process's own family fails.
+NO_NETWORK = """
+import socket
+
+def refuse(self, address, *rest):
+    raise RuntimeError(f"tried to reach {address}")
+
+socket.socket.connect = socket.socket.connect_ex = refuse
+"""
+
+
+@pytest.fixture(scope="session")
+def wheel(request, tmp_path_factory):
+    if not request.config.getoption("--packaging"):
+        pytest.skip("give --packaging to build the wheel (make packaging)")
+    out = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, ROOT], check=True)
+    return next(out.glob("cellbrook-*.whl"))
+
+
+def test_it_holds_what_it_must_and_no_more(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    for needed in ("compact.onnx", "compact.safetensors", "CARDS.toml"):
+        assert f"cellbrook/weights/{needed}" in names
+    assert any(n.startswith("cellbrook/_kernels/_native") and n.endswith((".so", ".pyd")) for n in names)
+    assert "cellbrook/py.typed" in names
+    assert not [n for n in names if n.endswith((".cpp", ".hpp", ".o"))]
+    assert not [n for n in names if not n.startswith("cellbrook")]
+    assert wheel.stat().st_size < 60e6
+
+
+def test_it_segments_alone_and_offline(wheel, tmp_path):
+    home = tmp_path / "environment"
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel], check=True)
+    site = next((home / "lib").glob("python*/site-packages"))
+    (site / "sitecustomize.py").write_text(NO_NETWORK)
+    image = tmp_path / "fluorescence.png"
+    image.write_bytes((ROOT / "examples" / "fluorescence.png").read_bytes())
+    environment = {**os.environ, "CELLBROOK_HOME": str(tmp_path / "nothing")}
+    environment.pop("PYTHONPATH", None)
+    run = [home / "bin" / "cellbrook", "segment", str(image), "--json"]
+    done = subprocess.run(run, check=False, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for ending in ("_labels.tif", "_overlay.png", "_objects.csv", "_run.json"):
+        assert (tmp_path / f"fluorescence{ending}").stat().st_size > 0
+    torch = subprocess.run([python, "-c", "import torch"], capture_output=True, check=False)
+    assert torch.returncode != 0, "the base install must not bring torch"

@@ -1,0 +1,191 @@
+"""The steps joined, with an engine that is exact and free."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from cellbrook import pipeline
+from cellbrook.core.params import SegmentParams
+from cellbrook.core.plan import Diameter
+from cellbrook.errors import Cancelled, ImageError, UsageError
+from cellbrook.io import open_image
+from cellbrook.testing.fakes import BLOB_SPEC, BlobEngine
+
+
+def blobs(shape=(96, 130), seed=0, count=12, radius=6):
+    """Bright discs that do not touch, on dark ground."""
+    rng = np.random.default_rng(seed)
+    image, y, x = np.zeros(shape, np.uint16), *np.ogrid[: shape[0], : shape[1]]
+    taken = np.zeros(shape, bool)
+    for _ in range(count * 20):
+        cy, cx = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
+        distance = (y - cy) ** 2 + (x - cx) ** 2
+        if not taken[distance < (radius + 3) ** 2].any():
+            image[distance < radius**2] = 1000
+            taken |= distance < (radius + 3) ** 2
+    return image
+
+
+def model_of(spec):
+    return SimpleNamespace(name="blobs", sha256="0" * 64, card=SimpleNamespace(spec=spec), paths={})
+
+
+def run(image, engine=None, axes=None, spec=BLOB_SPEC, progress=None, **keywords):
+    params = SegmentParams.from_keywords(**{"threads": 1, "flow_threshold": 0, "min_size": 0, **keywords})
+    source = open_image(image, axes=axes)
+    model = model_of(spec)
+    plan = pipeline.resolve(source, model, params)
+    report = pipeline.Report()
+    data = pipeline.run(
+        source, plan, model, engine or BlobEngine(spec), name="x", progress=progress, report=report
+    )
+    return data, report
+
+
+def test_each_blob_becomes_one_object():
+    image = blobs()
+    data, report = run(image)
+    assert np.array_equal(data.labels > 0, image > 500)
+    assert len(data.objects) == data.labels.max() > 5
+    assert report.planes[0]["objects"] == len(data.objects)
+    assert data.objects["mean_0"] == pytest.approx(1000), "intensities are measured on raw pixels"
+
+
+def test_whole_and_tiled_give_the_same_labels():
+    image = blobs((300, 420), count=60)
+    whole, _ = run(image, tile_size=512)
+    tiled, report = run(image, tile_size=128, tile_overlap=48)
+    assert report.planes[0]["tiles"] > 4
+    assert np.array_equal(whole.labels, tiled.labels)
+
+
+def test_augmenting_changes_nothing_for_an_equivariant_network():
+    plain, _ = run(blobs())
+    turned, _ = run(blobs(), augment=True)
+    assert np.array_equal(plain.labels > 0, turned.labels > 0)
+
+
+def test_planes_of_a_stack_share_one_numbering():
+    stack = np.stack([blobs(seed=1), np.zeros_like(blobs()), blobs(seed=2)])
+    data, report = run(stack, axes="ZYX")
+    assert data.axes == "ZYX"
+    assert data.labels.shape == stack.shape
+    assert not data.labels[1].any(), "an empty plane is not stretched into noise"
+    assert not set(np.unique(data.labels[0])[1:]) & set(np.unique(data.labels[2])[1:])
+    assert data.labels.max() == len(data.objects) == sum(p["objects"] for p in report.planes)
+    for label, z in zip(data.objects["label"], data.objects["z"], strict=True):
+        assert (data.labels[z] == label).any()
+
+
+@pytest.mark.parametrize(("z", "expected"), [("max", 2), ("mean", 2), ("0", 0)])
+def test_projections(z, expected):
+    stack = np.zeros((2, 40, 40), np.uint8)
+    stack[1, 5:12, 5:12] = stack[1, 20:27, 20:27] = 200
+    data, _ = run(stack, axes="ZYX", z=z)
+    assert data.axes == "YX"
+    assert len(data.objects) == expected
+
+
+def test_a_time_series_of_stacks_keeps_its_axes():
+    image = np.stack([np.stack([blobs(seed=s) for s in (1, 2)])] * 2)
+    data, _ = run(image, axes="TZYX")
+    assert data.labels.shape == image.shape
+    assert {"t", "z"} <= set(data.objects)
+
+
+def test_diameter_is_estimated_and_rescales_what_is_too_large():
+    data, report = run(blobs((400, 400), radius=45, count=4), spec=_sized(BLOB_SPEC))
+    facts = report.planes[0]
+    assert len(facts["scales"]) == 2
+    assert facts["scales"][1] < 1
+    assert facts["diameter_px"] == pytest.approx(90, rel=0.15)
+    assert data.labels.max() >= 3
+
+
+def test_a_comfortable_diameter_costs_one_pass():
+    _, report = run(blobs(radius=8), spec=_sized(BLOB_SPEC))
+    assert report.planes[0]["scales"] == [1.0]
+
+
+def _sized(spec):
+    import dataclasses
+
+    return dataclasses.replace(spec, object_diameter_px=20.0)
+
+
+def test_batches_shrink_when_the_device_is_full():
+    engine = BlobEngine(largest_batch=2)
+    data, report = run(blobs((300, 300), count=30), engine, tile_size=128, batch_size=8)
+    assert len(data.objects) > 10
+    assert any("out of memory" in n for n in report.notes)
+
+
+def test_missing_channels_are_zero_and_too_many_are_an_error_that_lists_them():
+    import dataclasses
+
+    three = dataclasses.replace(BLOB_SPEC, channels=3)
+    data, _ = run(blobs(), BlobEngine(three), spec=three)
+    assert len(data.objects) > 5
+    with pytest.raises(UsageError, match=r"5 channels \(0, 1, 2, 3, 4\).*--channels 0,1,2"):
+        run(np.zeros((5, 32, 32), np.uint8), axes="CYX", spec=three)
+
+
+def test_gray_saved_as_rgb_is_one_channel():
+    image = np.repeat((blobs() // 4).astype(np.uint8)[..., None], 3, axis=-1)
+    data, _ = run(image, axes=None)
+    assert len(data.objects) > 5
+
+
+def test_cancelling_stops_between_tiles():
+    class Impatient:
+        tiles = 0
+
+        def start(self, task, total): ...
+
+        def advance(self, count=1):
+            self.tiles += count
+
+        def check_cancelled(self):
+            if self.tiles:
+                raise Cancelled("stop")
+
+    progress = Impatient()
+    with pytest.raises(Cancelled):
+        run(blobs((300, 300)), tile_size=128, progress=progress)
+    assert progress.tiles == 1
+
+
+def test_an_image_without_pixels_is_an_error():
+    with pytest.raises(ImageError, match="no pixels"):
+        run(np.zeros((0, 10), np.uint8))
+
+
+@pytest.mark.parametrize("z", ["5", "top"])
+def test_a_plane_that_is_not_there(z):
+    with pytest.raises(UsageError):
+        run(np.zeros((3, 20, 20), np.uint8), axes="ZYX", z=z)
+
+
+def test_projection_without_a_stack():
+    with pytest.raises(UsageError, match="z-stack"):
+        run(np.zeros((20, 20), np.uint8), z="max")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("auto", None), (None, None), (0, None), ("0", None), (27, 27.0), ("27.5", 27.5), ("30px", 30.0), ("12um", 24.0), ("12 µm", 24.0)],
+)
+def test_every_way_to_say_a_diameter(text, expected):
+    assert Diameter.parse(text, 0.5).px == expected
+
+
+@pytest.mark.parametrize("text", ["big", "-3", "nan", "12mm"])
+def test_diameters_that_make_no_sense(text):
+    with pytest.raises(UsageError, match="diameter"):
+        Diameter.parse(text, 0.5)
+
+
+def test_micrometres_need_a_pixel_size():
+    with pytest.raises(UsageError, match="--pixel-size"):
+        Diameter.parse("12um", None)
