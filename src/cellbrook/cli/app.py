@@ -44,7 +44,7 @@ def build_app(chosen: str | None = None) -> App:
         help="Find the cells in microscopy images: an image in, one labelled region a cell out.",
         version=_version,
         # Markdown joins a docstring's lines into paragraphs, but its renderer takes a while to import.
-        help_format="plaintext" if chosen is None else "markdown",
+        help_format="markdown" if chosen in COMMANDS else "plaintext",
         default_parameter=Parameter(negative_iterable=()),  # no --empty-save
         help_epilogue="Exit codes: 0 done, 1 something failed, 2 usage. CELLBROOK_DEBUG=1 adds tracebacks.",
     )
