@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cellbrook.errors import UsageError
 from cellbrook.metrics import (
     aggregated_jaccard_index,
+    boundary,
     boundary_f,
     boundary_scores,
     matching,
@@ -70,16 +71,19 @@ def near_by_pixels(edge, other, tolerance):
     return int((np.linalg.norm(places[:, None] - others[None], axis=2).min(1) <= tolerance).sum())
 
 
+@settings(deadline=None)
 @given(label_pairs())
 def test_kumar_jaccard_is_that_of_counting_pixels(pair):
     assert aggregated_jaccard_index(*pair) == pytest.approx(kumar_by_pixels(*pair))
 
 
+@settings(deadline=None)
 @given(label_pairs())
 def test_seg_is_that_of_counting_pixels(pair):
     assert seg_score(*pair) == pytest.approx(seg_by_pixels(*pair))
 
 
+@settings(deadline=None)
 @given(label_pairs(), st.sampled_from([0.0, 1.0, 1.5, 2.0, 2.3, 3.0]))
 def test_boundary_scores_are_those_of_measuring_every_distance(pair, tolerance):
     edge_true, edge_pred = map(outline_by_pixels, pair)
@@ -90,6 +94,16 @@ def test_boundary_scores_are_those_of_measuring_every_distance(pair, tolerance):
     assert 0 <= scores.f <= 1
 
 
+@pytest.mark.parametrize("shape", [(40, 70), (9, 20, 30)])
+@pytest.mark.parametrize("slab", [1, 150, 1000, 10**6])
+def test_outlines_do_not_depend_on_the_slabs_they_are_found_in(shape, slab, monkeypatch):
+    labels = np.random.default_rng(5).integers(0, 3, shape)
+    labels = labels.repeat(3, 0).repeat(2, 1)
+    monkeypatch.setattr(boundary, "_SLAB_PX", slab)
+    np.testing.assert_array_equal(boundary.outlines(labels), outline_by_pixels(labels))
+
+
+@settings(deadline=None)
 @given(label_pairs())
 def test_panoptic_quality_is_its_two_factors(pair):
     quality = panoptic_quality(*pair, threshold=0.4)
