@@ -57,7 +57,8 @@ def write_coco(
     categories = sorted(set(classes)) or ["cell"]
     scores = objects["score"].tolist() if objects is not None and "score" in objects else None
 
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for p, plane in enumerate(planes):
         place = np.unravel_index(p, labels.shape[:-2]) if labels.ndim > 2 else ()
         images.append({"id": p + 1, "file_name": file_name, "width": width, "height": height})
@@ -130,8 +131,7 @@ def run_lengths(labels: NDArray[Any], label: int, box: Sequence[int]) -> NDArray
 
 
 def compressed_counts(runs: Sequence[NDArray[np.int64]]) -> list[str]:
-    """Return run lengths as COCO's text: five bits a character, from the third on as difference to the one
-    before last.
+    """Return run lengths as COCO's text: five bits a character, differences to the one before last.
 
     Parameters
     ----------

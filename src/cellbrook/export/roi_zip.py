@@ -67,8 +67,8 @@ def write_roi_zip(
     Returns
     -------
     Path
-        The file. A ROI's name is its label, with leading zeros so that they sort ("007"); ROIs of a stack carry their
-        plane ("007-z003", counted from 1).
+        The file. A ROI's name is its label, with leading zeros so that they sort ("007"); ROIs of a stack
+        carry their plane ("007-z003", counted from 1).
     """
     labels = np.asarray(labels)
     axes = axes or {2: "YX", 3: "ZYX", 4: "TZYX"}[labels.ndim]

@@ -80,8 +80,8 @@ def save(
     kinds = check_kinds(kinds)
     if data.output is None and (missing := [k for k in kinds if k in ("flows", "cellprob")]):
         raise UsageError(
-            f"cannot save {' and '.join(missing)}: labels alone do not have them, only a segmentation that kept its "
-            "network output"
+            f"cannot save {' and '.join(missing)}: labels alone do not have them, only a segmentation that "
+            "kept its network output"
         )
     stem = data.name if stem is None else stem
     paths = {kind: Path(out_dir) / f"{stem}{OUTPUT_ENDINGS[kind]}" for kind in kinds}
@@ -91,7 +91,7 @@ def save(
 
 
 def _labels(data: SegmentationData, path: Path, threads: int | None) -> None:
-    write_labels(path, data.labels, axes=data.axes, pixel_size_um=data.pixel_size_um)
+    write_labels(path, data.labels, axes=data.axes, pixel_size_um=_pixel_sizes(data))
 
 
 def _overlay(data: SegmentationData, path: Path, threads: int | None) -> None:
@@ -164,17 +164,17 @@ def _flows(data: SegmentationData, path: Path, threads: int | None) -> None:
     whole = flows.shape[1:] == data.labels.shape  # else planes by themselves: (..., 2, Y, X)
     axes = f"C{data.axes}" if whole else f"{data.axes[:-2]}C{data.axes[-2:]}"
     names = ("dz", "dy", "dx")[-flows.shape[axes.index("C")] :]
-    write_float_stack(path, flows, axes=axes, pixel_size_um=data.pixel_size_um, names=names)
+    write_float_stack(path, flows, axes=axes, pixel_size_um=_pixel_sizes(data), names=names)
 
 
 def _cellprob(data: SegmentationData, path: Path, threads: int | None) -> None:
     assert data.output is not None
-    write_float_stack(path, data.output.cellprob, axes=data.axes, pixel_size_um=data.pixel_size_um)
+    write_float_stack(path, data.output.cellprob, axes=data.axes, pixel_size_um=_pixel_sizes(data))
 
 
 def _zarr(data: SegmentationData, path: Path, threads: int | None) -> None:
     axes = data.axes if data.image.ndim == data.labels.ndim else f"{data.axes[:-2]}C{data.axes[-2:]}"
-    write_labels_zarr(path, data.labels, data.axes, data.pixel_size_um, image=data.image, image_axes=axes)
+    write_labels_zarr(path, data.labels, data.axes, _pixel_sizes(data), image=data.image, image_axes=axes)
 
 
 _WRITERS: dict[str, Callable[[SegmentationData, Path, int | None], None]] = {
@@ -191,6 +191,12 @@ _WRITERS: dict[str, Callable[[SegmentationData, Path, int | None], None]] = {
     "cellprob": _cellprob,
     "zarr": _zarr,
 }
+
+
+def _pixel_sizes(data: SegmentationData) -> dict[str, float]:
+    """Return micrometres by axis, of those axes that are known."""
+    sizes = data.pixel_size_um or ()
+    return dict(zip("ZYX"[3 - len(sizes) :], sizes, strict=True))
 
 
 def _pixel_x(data: SegmentationData) -> float | None:

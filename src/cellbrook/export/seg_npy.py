@@ -138,12 +138,14 @@ def flow_rgb(flows: NDArray[np.float32]) -> NDArray[np.uint8]:
     length = np.minimum(np.hypot(dy, dx), 1.0)
     thirds = np.array([0, 2 * np.pi / 3, 4 * np.pi / 3], np.float32)
     rgb = (np.cos(angle[..., None] + thirds) + 1) * (127.5 * length[..., None])
-    return rgb.astype(np.uint8)
+    picture: NDArray[np.uint8] = rgb.astype(np.uint8)
+    return picture
 
 
 def _as_yxc(image: NDArray[Any]) -> NDArray[Any]:
-    """Return an image with its channels last, dropped if there is only one."""
-    if image.ndim < 3:
-        return image
-    image = np.moveaxis(image, -3, -1)
-    return image[..., 0] if image.shape[-1] == 1 else image
+    """Return an image as the interface wants it: three channels, last; grey is repeated."""
+    image = np.moveaxis(image, -3, -1)[..., :3]
+    if image.shape[-1] == 1:
+        return np.repeat(image, 3, axis=-1)
+    missing = np.zeros((*image.shape[:-1], 3 - image.shape[-1]), image.dtype)
+    return np.concatenate([image, missing], axis=-1)

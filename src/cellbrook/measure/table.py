@@ -45,7 +45,8 @@ def measure(
         A name for each channel of `image`; "0", "1", ... where none is given.
     pixel_size_um : float, sequence of float or None
         Micrometres a pixel: one for all, or one for each spatial axis of `labels` (pixels may be oblong).
-        None: no columns in micrometres.
+        Of a stack, Y and X alone do where Z is not known; volumes then have no columns in micrometres, as
+        with None.
     objects : ObjectTable or None
         A table of the same objects (any order), whose columns and ``discarded`` are kept. None: a new table,
         rows by label.
@@ -156,8 +157,8 @@ def _pixel_size(
         sizes = [float(s) for s in pixel_size_um]
     else:
         sizes = [float(pixel_size_um)] * len(spatial)
-    if len(sizes) == 2 and len(spatial) == 3 and not volume:  # planes need no z
-        return sizes[0], sizes[1]
+    if len(sizes) == 2 and len(spatial) == 3:  # enough for planes
+        return None if volume else (sizes[0], sizes[1])
     if len(sizes) != len(spatial):
         wanted = "".join(spatial)
         raise UsageError(f"pixel_size_um must have {len(wanted)} values, for {wanted}, got {sizes}")

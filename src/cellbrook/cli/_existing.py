@@ -1,0 +1,216 @@
+"""Labels that exist already, with the image they belong to: what `measure` and `export` work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.cli._pairs import LABEL_MARKS, SUFFIXES, image_id
+from cellbrook.errors import CellbrookError, ImageError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellbrook.core.result import SegmentationData
+
+
+@dataclass(frozen=True, slots=True)
+class ExistingLabels:
+    """A label file, its image, and where results go.
+
+    Parameters
+    ----------
+    labels : Path
+        The label file.
+    image : Path or None
+        Its image.
+    folder : Path
+        For results.
+    stem : str
+        Beginning of their names: the label file's, without ``_labels``, ``_masks`` or ``_seg``.
+    """
+
+    labels: Path
+    image: Path | None
+    folder: Path
+    stem: str
+
+
+def find_existing(
+    labels: Path, image: Path | None, out: Path | None
+) -> tuple[list[ExistingLabels], list[Path]]:
+    """Return the label files to work on, and those whose image is missing.
+
+    Parameters
+    ----------
+    labels : Path
+        A label file, or a folder of files named ``*_labels``, ``*_masks`` or ``*_seg``.
+    image : Path or None
+        Its image, or a folder of images; they belong together by name. None: labels alone.
+    out : Path or None
+        Folder for results; None: beside the labels. Folders in `labels` are repeated in it.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to work on, or a file is given with a folder.
+    """
+    for path in (labels, image):
+        if path is not None and not path.exists():
+            raise UsageError(f"no such file or folder: {path}")
+    if not _is_folder(labels):
+        if image is not None and _is_folder(image):
+            raise UsageError(f"{labels} is one file, {image} a folder: give the image itself")
+        return [ExistingLabels(labels, image, out or labels.parent, _stem(labels))], []
+    if image is not None and not _is_folder(image):
+        raise UsageError(f"{labels} is a folder, {image} one file: give the folder of images")
+    images = {} if image is None else _images(image)
+    found: list[ExistingLabels] = []
+    alone: list[Path] = []
+    for path in _label_files(labels):
+        below = path.parent.relative_to(labels)
+        own = images.get((below / image_id(path.name)).as_posix())
+        if image is not None and own is None:
+            alone.append(path)
+        else:
+            found.append(ExistingLabels(path, own, path.parent if out is None else out / below, _stem(path)))
+    if not found and not alone:
+        raise UsageError(f"no label images in {labels}: expected files such as x_labels.tif or x_masks.png")
+    return found, alone
+
+
+def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
+    """Raise an OutputError if a file that is to be written is there and may not be replaced."""
+    there = [name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise OutputError(
+            f"{folder / there[0]} is there already: give --overwrite, or another folder with --out"
+        )
+
+
+def load_existing(
+    job: ExistingLabels,
+    *,
+    axes: str | None = None,
+    labels_axes: str | None = None,
+    pixel_size: float | None = None,
+    volume: bool | None = None,
+    threads: int | None = None,
+) -> SegmentationData:
+    """Read labels and image and measure the objects.
+
+    Parameters
+    ----------
+    job : ExistingLabels
+        The files.
+    axes, labels_axes : str or None
+        Axes of the image and of the labels. None: from their metadata.
+    pixel_size : float or None
+        Micrometres a pixel. None: from the image's metadata.
+    volume : bool or None
+        See `cellbrook.measure.measure`.
+    threads : int or None
+        Processor threads.
+
+    Raises
+    ------
+    ImageError
+        If a file cannot be read, or image and labels differ in size.
+    """
+    from cellbrook.core.result import SegmentationData
+    from cellbrook.io import open_image, read_labels
+    from cellbrook.measure import measure
+
+    labels, found_axes = read_labels(job.labels, axes=labels_axes)
+    size = _sizes(found_axes, {}, pixel_size)
+    names: tuple[str, ...] = ()
+    pixels: NDArray[Any] | None = None
+    if job.image is not None:
+        source = open_image(job.image, axes=axes, pixel_size=pixel_size)
+        pixels, found_axes = _aligned(source.read(), source.axes, labels, found_axes, job)
+        names = source.channel_names
+        size = _sizes(found_axes, source.pixel_size_um, pixel_size)
+    objects = measure(
+        labels,
+        pixels,
+        channel_names=names,
+        pixel_size_um=size,
+        axes=found_axes,
+        volume=volume,
+        threads=threads,
+    )
+    # Without an image the overlay shows the contours on black.
+    shown = np.zeros((*labels.shape[:-2], 1, *labels.shape[-2:]), np.uint8) if pixels is None else pixels
+    path = None if job.image is None else str(job.image.absolute())
+    provenance = {"image": {"path": path}, "labels": {"path": str(job.labels.absolute())}}
+    return SegmentationData(labels, objects, None, shown, found_axes, names, size, job.stem, provenance)
+
+
+def one_line_error(problem: Exception) -> str:
+    """Return what went wrong as one line; errors that are not ours keep their kind."""
+    text = " ".join(str(problem).split())
+    return text if isinstance(problem, CellbrookError) else f"{type(problem).__name__}: {text}"
+
+
+def _aligned(
+    pixels: NDArray[Any], axes: str, labels: NDArray[Any], labels_axes: str, job: ExistingLabels
+) -> tuple[NDArray[Any], str]:
+    """Return the image with its channels before Y, X and leading axes as the labels have them."""
+    stack = "".join(a for a in axes if a in "TZ")
+    order = [axes.index(a) for a in f"{stack}CYX" if a in axes]
+    pixels = pixels.transpose(order)
+    if "C" not in axes:
+        pixels = pixels[..., None, :, :]
+    if pixels.shape[:-3] + pixels.shape[-2:] != labels.shape:
+        raise ImageError(
+            f"{job.image} is {stack}YX {pixels.shape[:-3] + pixels.shape[-2:]} besides its channels, "
+            f"{job.labels} is {labels_axes} {labels.shape}: they must be of the same size"
+        )
+    return pixels, f"{stack}YX"
+
+
+def _sizes(axes: str, known: Any, pixel_size: float | None) -> tuple[float, ...] | None:
+    spatial = [a for a in axes if a in "ZYX"]
+    if pixel_size is not None:
+        known = {"Y": pixel_size, "X": pixel_size, **{a: v for a, v in known.items() if a == "Z"}}
+    if "Y" not in known or "X" not in known:
+        return None
+    return tuple(float(known[a]) for a in spatial if a in known)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and path.suffix.lower() != ".zarr"
+
+
+def _stem(path: Path) -> str:
+    stem = path.stem.removesuffix(".ome")
+    for mark in LABEL_MARKS["prediction"]:
+        if stem.endswith(mark) and stem != mark:
+            return stem.removesuffix(mark)
+    return stem
+
+
+def _label_files(folder: Path) -> list[Path]:
+    """Return label files, ours before others' where one image has several."""
+    from cellbrook.io.files import natural_key
+
+    chosen: dict[str, Path] = {}
+    for mark in LABEL_MARKS["prediction"]:
+        for path in sorted(folder.rglob(f"*{mark}.*")):
+            known = path.suffix.lower() in SUFFIXES and path.stem.removesuffix(".ome").endswith(mark)
+            if known and not path.name.startswith("."):
+                key = (path.parent.relative_to(folder) / image_id(path.name)).as_posix()
+                chosen.setdefault(key, path)
+    return [chosen[key] for key in sorted(chosen, key=natural_key)]
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    from cellbrook.io.files import find_images
+
+    found = find_images(folder).images
+    return {(image.relative_folder / image_id(image.path.name)).as_posix(): image.path for image in found}

@@ -1,0 +1,92 @@
+"""`cellbrook export`: existing labels in other programs' formats."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 (cyclopts reads the annotations)
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from cellbrook.cli import _console
+from cellbrook.cli._common import Json, Quiet, print_json
+from cellbrook.cli._existing import check_free, find_existing, load_existing, one_line_error
+from cellbrook.errors import UsageError
+
+
+def export(
+    labels: Path,
+    image: Path | None = None,
+    /,
+    *,
+    save: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")],
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    axes: str | None = None,
+    labels_axes: str | None = None,
+    pixel_size: float | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    threads: int | None = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Write existing labels as ROIs, GeoJSON, COCO, pictures and more, under the names that `segment` uses.
+
+    Parameters
+    ----------
+    labels
+        Label image (0 is background), or a folder of files such as x_labels.tif, x_masks.png.
+    image
+        Its image, or the folder of images. Without it, pictures show contours on black and tables have no
+        intensities.
+    save
+        What to write, separated by commas: labels, overlay, objects, color, rois, geojson, coco, seg, zarr.
+    out
+        Folder for the files, made if needed. Without it they go beside the labels.
+    axes
+        What the image's dimensions are, such as "CYX". [default: from its metadata]
+    labels_axes
+        What the labels' dimensions are, such as "ZYX". [default: from their metadata]
+    pixel_size
+        Side of a pixel in micrometres. [default: from the image's metadata]
+    overwrite
+        Replace files that are there.
+    threads
+        Processor threads. [default: the cores this process may use]
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 1 if a file could not be exported.
+    """
+    from cellbrook import export as exporting
+    from cellbrook.io.files import OUTPUT_ENDINGS
+
+    kinds = exporting.check_kinds(k.strip() for item in save for k in item.split(",") if k.strip())
+    impossible = [k for k in kinds if k in ("run", "flows", "cellprob")]
+    if impossible or not kinds:
+        possible = ", ".join(k for k in exporting.KINDS if k not in ("run", "flows", "cellprob"))
+        raise UsageError(
+            f"cannot export {', '.join(impossible) or 'nothing'} from labels: choose from {possible}"
+        )
+    jobs, alone = find_existing(labels, image, out)
+    document: list[dict[str, Any]] = []
+    failures = [{"labels": str(path), "error": "its image was not found"} for path in alone]
+    for job in jobs:
+        try:
+            names = [f"{job.stem}{OUTPUT_ENDINGS[kind]}" for kind in kinds]
+            check_free(job.folder, names, overwrite=overwrite)
+            data = load_existing(
+                job, axes=axes, labels_axes=labels_axes, pixel_size=pixel_size, threads=threads
+            )
+            files = exporting.save(data, job.folder, kinds, threads=threads)
+        except (OSError, ValueError, MemoryError) as problem:
+            failures.append({"labels": str(job.labels), "error": one_line_error(problem)})
+            continue
+        document.append({"labels": str(job.labels), "objects": len(data.objects), "files": files})
+        if not (json or quiet):
+            print(f"{job.labels}: {len(data.objects)} objects")
+            print("\n".join(f"  {path}" for path in files.values()))
+    if json:
+        print_json({"images": document, "failed": failures})
+    for failure in failures:
+        _console.error(f"{failure['labels']}: {failure['error']}")
+    return 1 if failures else 0

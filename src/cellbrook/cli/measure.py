@@ -1,0 +1,93 @@
+"""`cellbrook measure`: existing labels on their image."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 (cyclopts reads the annotations)
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from cellbrook.cli import _console
+from cellbrook.cli._common import Json, Quiet, print_json
+from cellbrook.cli._existing import check_free, find_existing, load_existing, one_line_error
+
+
+def measure(
+    labels: Path,
+    image: Path | None = None,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    axes: str | None = None,
+    labels_axes: str | None = None,
+    pixel_size: float | None = None,
+    volume: bool | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    threads: int | None = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> int:
+    """Measure the objects of existing labels: size, place, shape, and intensity in every channel.
+
+    Writes NAME_objects.csv, and for folders summary.csv and all_objects.csv.
+
+    Parameters
+    ----------
+    labels
+        Label image (0 is background), or a folder of files such as x_labels.tif, x_masks.png.
+    image
+        Its image, or the folder of images. Without it, intensities are left out.
+    out
+        Folder for the tables, made if needed. Without it they go beside the labels.
+    axes
+        What the image's dimensions are, such as "CYX". [default: from its metadata]
+    labels_axes
+        What the labels' dimensions are, such as "ZYX". [default: from their metadata]
+    pixel_size
+        Side of a pixel in micrometres. [default: from the image's metadata]
+    volume
+        Measure through the planes of a stack, in voxels, or plane by plane. [default: through them if objects
+        lie in several]
+    overwrite
+        Replace tables that are there.
+    threads
+        Processor threads. [default: the cores this process may use]
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 1 if a file could not be measured.
+    """
+    from cellbrook.export.table import TableRow, all_objects_csv, objects_csv, summarise, summary_csv
+    from cellbrook.io.files import OUTPUT_ENDINGS
+
+    jobs, alone = find_existing(labels, image, out)
+    rows: list[TableRow] = []
+    document: list[dict[str, Any]] = []
+    failures = [{"labels": str(path), "error": "its image was not found"} for path in alone]
+    for job in jobs:
+        path = job.folder / f"{job.stem}{OUTPUT_ENDINGS['objects']}"
+        try:
+            check_free(job.folder, [path.name], overwrite=overwrite)
+            data = load_existing(
+                job, axes=axes, labels_axes=labels_axes, pixel_size=pixel_size, volume=volume, threads=threads
+            )
+            objects_csv(path, data.objects)
+        except (OSError, ValueError, MemoryError) as problem:
+            failures.append({"labels": str(job.labels), "error": one_line_error(problem)})
+            continue
+        rows.append(TableRow(str(job.image or job.labels), summarise(data.objects), data.objects))
+        document.append({"labels": str(job.labels), "objects": len(data.objects), "table": str(path)})
+        if not (json or quiet):
+            print(f"{job.labels}: {len(data.objects)} objects, {path}")
+    if labels.is_dir() and rows:
+        folder = out or labels
+        all_objects_csv(folder / "all_objects.csv", rows)
+        summary = summary_csv(folder / "summary.csv", rows)
+        if not (json or quiet):
+            print(f"{summary}: {len(rows)} images")
+    if json:
+        print_json({"images": document, "failed": failures})
+    for failure in failures:
+        _console.error(f"{failure['labels']}: {failure['error']}")
+    return 1 if failures else 0
