@@ -15,9 +15,9 @@ def stack(shape):
     ("value", "unit", "expected"),
     [
         (325, "nm", 0.325), (0.5, "µm", 0.5), (0.5, "μm", 0.5), (0.5, "um", 0.5), (0.5, "micron", 0.5),
-        (0.5, "\\u00B5m", 0.5), (1, "mm", 1000.0), (1, "inch", 25400.0), (3, "Å", 0.0003), (0.5, "micrometer", 0.5),
-        (0.5, "pixel", None), (0.5, None, None), (0, "um", None), (-1, "um", None), (float("nan"), "um", None),
-        (float("inf"), "um", None), (1, "furlong", None), (2e-5, "cm", 0.2),
+        (0.5, "\\u00B5m", 0.5), (1, "mm", 1000.0), (1, "inch", 25400.0), (3, "Å", 0.0003), (2e-5, "cm", 0.2),
+        (0.5, "micrometer", 0.5), (0.5, "pixel", None), (0.5, None, None), (0, "um", None), (-1, "um", None),
+        (float("nan"), "um", None), (float("inf"), "um", None), (1, "furlong", None),
     ],
 )  # fmt: skip
 def test_units(value, unit, expected):
@@ -38,7 +38,8 @@ def test_measured_resolutions_are():
 
 
 @pytest.mark.parametrize(
-    ("unit", "size", "expected"), [("nm", 108.3, 0.1083), ("µm", 0.65, 0.65), (None, 0.65, 0.65), ("mm", 0.001, 1.0)]
+    ("unit", "size", "expected"),
+    [("nm", 108.3, 0.1083), ("µm", 0.65, 0.65), (None, 0.65, 0.65), ("mm", 0.001, 1.0)],
 )
 def test_ome_pixel_size_with_units(tmp_path, unit, size, expected):
     metadata = {"axes": "ZYX", "PhysicalSizeX": size, "PhysicalSizeY": size, "PhysicalSizeZ": size * 2}
@@ -73,14 +74,20 @@ def test_imagej_hyperstack(tmp_path, unit):
 
 
 def test_imagej_without_a_unit_has_no_pixel_size(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", stack((8, 9)), imagej=True, resolution=(3, 3), metadata={"axes": "YX"})
+    tifffile.imwrite(
+        tmp_path / "a.tif", stack((8, 9)), imagej=True, resolution=(3, 3), metadata={"axes": "YX"}
+    )
     assert open_image(tmp_path / "a.tif").pixel_size_um == {}
 
 
 def test_imagej_inches_and_centimetres(tmp_path):
     for unit, per_unit, expected in [("inch", 72, {}), ("cm", 20000, {"X": 0.5, "Y": 0.5})]:
         tifffile.imwrite(
-            tmp_path / "a.tif", stack((8, 9)), imagej=True, resolution=(per_unit,) * 2, metadata={"unit": unit}
+            tmp_path / "a.tif",
+            stack((8, 9)),
+            imagej=True,
+            resolution=(per_unit,) * 2,
+            metadata={"unit": unit},
         )
         assert open_image(tmp_path / "a.tif").pixel_size_um == expected
 
@@ -115,7 +122,10 @@ def test_channel_names(tmp_path):
     )
     assert open_image(tmp_path / "a.ome.tif").channel_names == ("DAPI (0)", "1", "DAPI (2)")
     tifffile.imwrite(
-        tmp_path / "b.tif", stack((2, 8, 9)), imagej=True, metadata={"axes": "CYX", "Labels": ["red one", "other"]}
+        tmp_path / "b.tif",
+        stack((2, 8, 9)),
+        imagej=True,
+        metadata={"axes": "CYX", "Labels": ["red one", "other"]},
     )
     assert open_image(tmp_path / "b.tif").channel_names == ("red one", "other")
 
@@ -128,7 +138,9 @@ def test_grey_saved_as_rgb_stays_three_channels(tmp_path):
 
 
 def test_three_fluorescence_channels_are_no_picture(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", stack((3, 30, 31)), photometric="minisblack", metadata={"axes": "CYX"})
+    tifffile.imwrite(
+        tmp_path / "a.tif", stack((3, 30, 31)), photometric="minisblack", metadata={"axes": "CYX"}
+    )
     assert not open_image(tmp_path / "a.tif").is_rgb
     assert not open_image(stack((3, 30, 31)), axes="CYX").is_rgb
     assert open_image(stack((30, 31, 3)), axes="YXS").is_rgb
@@ -151,7 +163,8 @@ def test_ome_set_with_a_missing_file(tmp_path):
     with tifffile.TiffFile(tmp_path / "a.ome.tif") as tif:
         xml = tif.ome_metadata
     blocks = "".join(
-        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="z{z}.ome.tif">urn:uuid:{z}</UUID></TiffData>'
+        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1">'
+        f'<UUID FileName="z{z}.ome.tif">urn:uuid:{z}</UUID></TiffData>'
         for z in range(2)
     )
     start, end = xml.index("<TiffData"), xml.index("</Pixels>")

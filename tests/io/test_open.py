@@ -45,7 +45,9 @@ def test_every_type_comes_back_in_native_order(tmp_path, suffix, dtype):
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_any_order_of_axes_reads_as_numpy_indexing_says(tmp_path_factory, data):
-    axes = "".join(data.draw(st.permutations(data.draw(st.sampled_from(["YX", "CYX", "ZYX", "TCYX", "TCZYX"])))))
+    axes = "".join(
+        data.draw(st.permutations(data.draw(st.sampled_from(["YX", "CYX", "ZYX", "TCYX", "TCZYX"]))))
+    )
     array = pixels(tuple(data.draw(st.integers(2, 6)) for _ in axes))
     if data.draw(st.booleans()):
         source = open_image(array, axes=axes)
@@ -109,7 +111,9 @@ def test_colour_tiffs(tmp_path, planar, tile):
     source = open_image(path)
     assert (source.axes, source.is_rgb, source.channel_names) == ("CYX", True, ("red", "green", "blue"))
     np.testing.assert_array_equal(source.read(), array.transpose(2, 0, 1))
-    np.testing.assert_array_equal(source.read({"C": 1, "Y": slice(3, 9), "X": slice(20, 30)}), array[3:9, 20:30, 1])
+    np.testing.assert_array_equal(
+        source.read({"C": 1, "Y": slice(3, 9), "X": slice(20, 30)}), array[3:9, 20:30, 1]
+    )
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -187,7 +191,9 @@ def zarr_image(path, array, axes, version, *, levels=1, unit="micrometer", chann
         stored = group.create_array(str(level), shape=part.shape, dtype=part.dtype, chunks=part.shape)
         stored[...] = part
         scale = [0.5 * 2**level if a in "yx" else 2.0 if a == "z" else 1.0 for a in axes.lower()]
-        datasets.append({"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+        datasets.append(
+            {"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+        )
     ome = {"multiscales": [{"axes": declared, "datasets": datasets}]}
     if channels:
         ome["omero"] = {"channels": [{"label": c} for c in channels]}
@@ -294,7 +300,11 @@ def test_no_pixels(shape):
 
 def test_selections_that_do_not_fit():
     source = open_image(pixels((6, 7)))
-    for selection, message in [({"C": 0}, "no 'C'"), ({"Y": 6}, "no index 6"), ({"X": slice(5, 1, -1)}, "positive step")]:
+    for selection, message in [
+        ({"C": 0}, "no 'C'"),
+        ({"Y": 6}, "no index 6"),
+        ({"X": slice(5, 1, -1)}, "positive step"),
+    ]:
         with pytest.raises(UsageError, match=message):
             source.read(selection)
 
@@ -371,7 +381,9 @@ def test_large_requests_are_refused_before_anything_is_allocated(tmp_path, monke
 def test_files_are_closed_after_each_read(tmp_path):
     # an open handle would be a ResourceWarning, which is an error here; on Windows the file could not be removed
     path = tmp_path / "a.tif"
-    tifffile.imwrite(path, pixels((3, 20, 20)), photometric="minisblack", metadata={"axes": "ZYX"}, compression="zlib")
+    tifffile.imwrite(
+        path, pixels((3, 20, 20)), photometric="minisblack", metadata={"axes": "ZYX"}, compression="zlib"
+    )
     source = open_image(path)
     source.read({"Z": 1})
     path.unlink()

@@ -154,7 +154,8 @@ def _decode_jpeg(data: bytes, orientation: int) -> NDArray[Any]:
     import imagecodecs
 
     # The codec pads a cut-off file with grey and says nothing; the end marker tells.
-    if b"\xff\xd9" not in data[-4096:] and b"\xff\xd9" not in data:
+    # Looked for behind the last start of pixels, since a thumbnail in the metadata has an end of its own.
+    if data.find(b"\xff\xd9", data.rfind(b"\xff\xda")) < 0:
         raise ValueError("truncated: its end marker is missing")
     pixels: NDArray[Any] = imagecodecs.jpeg8_decode(data)
     if pixels.ndim == 3 and pixels.shape[2] == 4:

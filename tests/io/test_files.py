@@ -1,0 +1,221 @@
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from cellbrook.errors import ImageError, OutputError, UsageError
+from cellbrook.io import (
+    OUTPUT_ENDINGS,
+    FoundImage,
+    atomic,
+    check_collisions,
+    find_images,
+    output_paths,
+    sha256_of,
+    stem_of,
+    write_labels_zarr,
+)
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def names(found):
+    return [image.path.name for image in found.images]
+
+
+def test_a_folder_in_natural_order(tmp_path):
+    touch(
+        tmp_path,
+        "img10.tif",
+        "img2.tif",
+        "IMG1.TIF",
+        "a.png",
+        "b.jpeg",
+        "c.bmp",
+        "d.npy",
+        "e.czi",
+        "notes.txt",
+    )
+    found = find_images(tmp_path)
+    assert names(found) == ["a.png", "b.jpeg", "c.bmp", "d.npy", "e.czi", "IMG1.TIF", "img2.tif", "img10.tif"]
+    assert [(p.name, reason) for p, reason in found.skipped] == [("notes.txt", "not an image")]
+
+
+RESULTS = [
+    *(f"x{ending}" for kind, ending in OUTPUT_ENDINGS.items() if kind not in ("geojson", "zarr")),
+    "x_img_masks.png", "x_MASKS.TIF", "x_cp_masks.tif", "x_seg.npy", "x_flows_cp.png", "x_outlines.png",
+    "x_cp_output.png", "x_labels.ome.tif", "x_s0_labels.tif", "x_mask.png",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_are_passed_by_in_folders_and_patterns(tmp_path, name):
+    touch(tmp_path, "x.tif", name, "summary.csv", "all_objects.csv", "x.geojson")
+    for given in (tmp_path, str(tmp_path / "*")):
+        found = find_images(given)
+        assert names(found) == ["x.tif"]
+        reasons = {p.name: reason for p, reason in found.skipped}
+        assert reasons[name] == "looks like a result"
+    assert names(find_images(tmp_path / name)) == [name]
+
+
+@pytest.mark.parametrize(
+    "name", ["unmasked.tif", "labels.tif", "my_labels_1.tif", "cells_seg1.tif", "x_img.png", "mask"]
+)
+def test_names_that_only_look_similar_are_images(tmp_path, name):
+    touch(tmp_path, name, "other.tif")
+    assert (name in names(find_images(tmp_path))) == ("." in name)
+
+
+def test_the_summary_counts_by_reason(tmp_path):
+    touch(tmp_path, "x.tif", "x_masks.png", "x_labels.tif", "readme.md")
+    assert (
+        find_images(tmp_path).summary()
+        == "1 image; skipped 1 (not an image); skipped 2 (looks like a result)"
+    )
+
+
+def test_hidden_and_unfinished_files_are_not_images(tmp_path):
+    touch(tmp_path, "x.tif", ".hidden.tif", ".cache/y.tif", "sub/.DS_Store", "__thumbs__/z.tif")
+    with atomic(tmp_path / "y.tif") as temporary:
+        temporary.write_bytes(b"half")
+        assert names(find_images(tmp_path)) == ["z.tif", "x.tif"]
+        assert names(find_images(str(tmp_path / "**" / "*"))) == ["z.tif", "x.tif"]
+
+
+def test_subfolders_are_mirrored_and_out_is_not_searched(tmp_path):
+    touch(tmp_path, "a.tif", "plate 2/b.tif", "plate 10/deep/c.tif", "out/d.tif")
+    found = find_images(tmp_path, tmp_path / "out")
+    assert [(i.path.name, i.relative_folder.as_posix()) for i in found.images] == [
+        ("a.tif", "."), ("b.tif", "plate 2"), ("c.tif", "plate 10/deep"),
+    ]  # fmt: skip
+    paths = output_paths(found.images[2], tmp_path / "out", ["labels", "overlay"])
+    assert paths["labels"] == tmp_path / "out" / "plate 10" / "deep" / "c_labels.tif"
+    assert names(find_images(tmp_path, recursive=False)) == ["a.tif"]
+    assert names(find_images(tmp_path, tmp_path)) == ["a.tif", "d.tif", "b.tif", "c.tif"]
+
+
+def test_several_folders_keep_their_names(tmp_path):
+    touch(tmp_path, "one/a.tif", "two/a.tif", "two/sub/b.tif")
+    found = find_images([tmp_path / "one", tmp_path / "two"])
+    assert [i.relative_folder.as_posix() for i in found.images] == ["one", "two", "two/sub"]
+    check_collisions(found.images, tmp_path / "out", OUTPUT_ENDINGS)
+
+
+def test_patterns(tmp_path):
+    touch(tmp_path, "p1/a10.tif", "p1/a9.tif", "p2/a1.tif", "p2/b.png", "odd [1].tif")
+    found = find_images(str(tmp_path / "p*" / "a*.tif"))
+    assert [(i.path.name, i.relative_folder.as_posix()) for i in found.images] == [
+        ("a9.tif", "p1"), ("a10.tif", "p1"), ("a1.tif", "p2"),
+    ]  # fmt: skip
+    assert len(find_images(str(tmp_path / "**" / "*.tif")).images) == 4
+    # a file whose name has the characters of a pattern
+    assert names(find_images(tmp_path / "odd [1].tif")) == ["odd [1].tif"]
+
+
+def test_files_given_by_name_are_taken_once_in_their_order(tmp_path):
+    touch(tmp_path, "b.tif", "a_labels.tif", "c.unknown")
+    given = [tmp_path / n for n in ("b.tif", "a_labels.tif", "c.unknown", "b.tif")]
+    assert names(find_images(given)) == ["b.tif", "a_labels.tif", "c.unknown"]
+    assert names(find_images([tmp_path, tmp_path / "b.tif"])) == ["b.tif"]
+
+
+def test_an_ome_zarr_folder_is_one_image_and_results_are_not(tmp_path):
+    write_labels_zarr(tmp_path / "cells.ome.zarr", np.eye(9), image=np.eye(9))
+    write_labels_zarr(tmp_path / "labels only.zarr", np.eye(9))
+    (tmp_path / "sub").mkdir()
+    import zarr
+
+    group = zarr.open_group(tmp_path / "sub" / "image.zarr", mode="w")
+    group.create_array("0", shape=(4, 4), dtype="u1")
+    found = find_images(tmp_path)
+    assert names(found) == ["image.zarr"]
+    assert sorted(p.name for p, _ in found.skipped) == ["cells.ome.zarr", "labels only.zarr"]
+    assert names(find_images(str(tmp_path / "**" / "*"))) == ["image.zarr"]
+    assert names(find_images(tmp_path / "cells.ome.zarr")) == ["cells.ome.zarr"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_links_are_followed_without_going_round(tmp_path):
+    touch(tmp_path, "data/a.tif")
+    (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
+    (tmp_path / "view").mkdir()
+    (tmp_path / "view" / "linked").symlink_to(tmp_path / "data")
+    assert names(find_images(tmp_path / "data")) == ["a.tif"]
+    assert names(find_images(tmp_path / "view")) == ["a.tif"]
+    (tmp_path / "data" / "broken.tif").symlink_to(tmp_path / "gone.tif")
+    # reported when it is opened, not passed by in silence
+    assert names(find_images(tmp_path / "data")) == ["a.tif", "broken.tif"]
+
+
+def test_nothing_found(tmp_path):
+    touch(tmp_path, "x_masks.png", "notes.txt")
+    with pytest.raises(
+        ImageError, match=r"looked for TIFF, PNG.*skipped 1 \(not an image\); skipped 1 \(looks like"
+    ):
+        find_images(tmp_path)
+    with pytest.raises(ImageError, match=r"gone\.tif: no such file or folder"):
+        find_images([tmp_path, tmp_path / "gone.tif"])
+    with pytest.raises(ImageError, match=r"no image in .*\*\.tif"):
+        find_images(str(tmp_path / "*.tif"))
+    with pytest.raises(UsageError, match="no input"):
+        find_images([])
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("a.tif", "a"),
+        ("a.ome.tif", "a"),
+        ("a.OME.TIFF", "a"),
+        ("a.ome.zarr", "a"),
+        ("v1.2.png", "v1.2"),
+        ("a b", "a b"),
+    ],
+)
+def test_stems(tmp_path, name, stem):
+    assert stem_of(tmp_path / name) == stem
+
+
+def test_output_names(tmp_path):
+    image = FoundImage(tmp_path / "in" / "cells.tif", tmp_path / ".", "cells")
+    paths = output_paths(image, None, OUTPUT_ENDINGS)
+    assert {p.parent for p in paths.values()} == {tmp_path / "in"}
+    assert sorted(p.name for p in paths.values()) == sorted(
+        ["cells_labels.tif", "cells_overlay.png", "cells_objects.csv", "cells_run.json", "cells_color.png",
+         "cells_rois.zip", "cells.geojson", "cells_coco.json", "cells_seg.npy", "cells_flows.tif",
+         "cells_cellprob.tif", "cells.ome.zarr"]
+    )  # fmt: skip
+    assert output_paths(image, None, ["labels"], scene=2)["labels"].name == "cells_s2_labels.tif"
+    with pytest.raises(UsageError, match="no result 'roi'; there are labels, overlay"):
+        output_paths(image, None, ["roi"])
+
+
+def test_collisions_are_found_before_the_start(tmp_path):
+    touch(tmp_path, "a/x.tif", "a/x.png", "b/x.tif", "c.ome.zarr/zarr.json")
+    with pytest.raises(OutputError, match=r"x\.png and .*x\.tif would both write .*x_labels\.tif"):
+        check_collisions(find_images(tmp_path / "a").images, None)
+    given = find_images([tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif"]).images
+    check_collisions(given, None)
+    with pytest.raises(OutputError, match="would both write"):
+        check_collisions(given, tmp_path / "out")
+    with pytest.raises(OutputError, match="a result would overwrite this input"):
+        check_collisions(find_images(tmp_path / "c.ome.zarr").images, None, ["zarr"])
+
+
+def test_hashes(tmp_path):
+    touch(tmp_path, "a.bin", "f/1", "f/sub/2")
+    assert sha256_of(tmp_path / "a.bin") == "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+    before = sha256_of(tmp_path / "f")
+    os.utime(tmp_path / "f" / "1", (0, 0))
+    assert sha256_of(tmp_path / "f") == before
+    (tmp_path / "f" / "sub" / "2").rename(tmp_path / "f" / "sub" / "3")
+    assert sha256_of(tmp_path / "f") != before
+    with pytest.raises(ImageError, match="no such file"):
+        sha256_of(tmp_path / "gone")
