@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cellbrook.engines import _probe
-from cellbrook.errors import EngineError
+from cellbrook.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -185,12 +185,12 @@ def _asked(device: str, otherwise: str) -> str:
 
 def _check_asked(engine: str, device: str, precision: str) -> None:
     if engine not in ("auto", *ENGINES):
-        raise EngineError(f"engine must be auto, {', '.join(ENGINES)}; got {engine!r}")
+        raise UsageError(f"engine must be auto, {', '.join(ENGINES)}; got {engine!r}")
     if precision not in ("auto", *PRECISIONS):
-        raise EngineError(f"precision must be auto, {', '.join(PRECISIONS)}; got {precision!r}")
+        raise UsageError(f"precision must be auto, {', '.join(PRECISIONS)}; got {precision!r}")
     kind, _, number = device.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (number and (kind != "cuda" or not number.isdigit())):
-        raise EngineError(f"device must be auto, cpu, cuda, cuda:N or mps; got {device!r}")
+        raise UsageError(f"device must be auto, cpu, cuda, cuda:N or mps; got {device!r}")
 
 
 def _unable(kinds: AbstractSet[str], engine: str, device: str, precision: str) -> str:

@@ -1,0 +1,184 @@
+"""``cellbrook segment``: names, exit codes, many images, hostile input."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+
+from cellbrook.cli.app import main
+from cellbrook.io import read_labels
+from cellbrook.testing.samples import sample_image
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three small images in a folder."""
+    images = tmp_path / "plate"
+    (images / "row B").mkdir(parents=True)
+    for name, flip in (("a10.tif", 1), ("a2.tif", -1), ("row B/c.tif", 1)):
+        tifffile.imwrite(images / name, sample_image(size=128)[::flip].astype(np.uint16))
+    return images
+
+
+def segment(*arguments):
+    return main(["segment", *(str(a) for a in arguments)])
+
+
+def test_files_appear_beside_the_image(folder, capsys):
+    assert segment(folder / "a2.tif") == 0
+    written = {p.name for p in folder.iterdir()} - {"a2.tif", "a10.tif", "row B"}
+    assert written == {"a2_labels.tif", "a2_overlay.png", "a2_objects.csv", "a2_run.json"}
+    assert "objects" in capsys.readouterr().out
+
+
+def test_a_folder_is_mirrored_and_summed_up(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert segment(folder, "--out", out) == 0
+    assert (out / "a2_labels.tif").exists()
+    assert (out / "row B" / "c_labels.tif").exists()
+    rows = list(csv.DictReader((out / "summary.csv").open()))
+    assert [r["image"].rsplit("plate/")[-1] for r in rows] == ["a2.tif", "a10.tif", "row B/c.tif"], "natural order"
+    objects = list(csv.DictReader((out / "all_objects.csv").open()))
+    assert len(objects) == sum(int(r["objects"]) for r in rows) > 0
+
+
+def test_results_are_never_taken_for_images(folder, capsys):
+    assert segment(folder, "--quiet") == 0
+    capsys.readouterr()
+    assert segment(folder, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 3
+
+
+def test_resume_skips_what_is_done_with_the_same_parameters(folder, capsys):
+    assert segment(folder, "--quiet") == 0
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*_labels.tif")}
+    (folder / "a2_overlay.png").unlink()
+    capsys.readouterr()
+    assert segment(folder, "--resume", "--json") == 0
+    status = {i["image"].rsplit("/")[-1]: i["status"] for i in json.loads(capsys.readouterr().out)["images"]}
+    assert status == {"a2.tif": "done", "a10.tif": "skipped", "c.tif": "skipped"}
+    assert (folder / "a10_labels.tif").stat().st_mtime_ns == before[folder / "a10_labels.tif"]
+    assert segment(folder, "--resume", "--json", "--min-size", "40") == 0
+    assert {i["status"] for i in json.loads(capsys.readouterr().out)["images"]} == {"done"}
+
+
+def test_one_bad_image_does_not_stop_the_rest(folder, capsys):
+    (folder / "broken.tif").write_bytes(b"II*\0 this is no image")
+    (folder / "empty.png").write_bytes(b"")
+    whole = (folder / "a2.tif").read_bytes()
+    (folder / "truncated.tif").write_bytes(whole[: len(whole) // 2])
+    assert segment(folder, "--json") == 1
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert document["failed"] == 3
+    assert sum(i["status"] == "done" for i in document["images"]) == 3
+    assert "Traceback" not in captured.err
+    lines = [line for line in captured.err.splitlines() if "error" in line]
+    assert len(lines) == 3, "one line each"
+    rows = {r["image"].rsplit("/")[-1]: r for r in csv.DictReader((folder / "summary.csv").open())}
+    assert rows["broken.tif"]["status"] == "failed"
+    assert rows["broken.tif"]["error"]
+
+
+def test_from_run_repeats_a_run(folder, tmp_path, capsys):
+    assert segment(folder / "a2.tif", "--min-size", "60", "--cellprob-threshold", "0.5", "--out", tmp_path / "first") == 0
+    assert segment("--from-run", tmp_path / "first" / "a2_run.json", "--out", tmp_path / "second") == 0
+    labels = [read_labels(tmp_path / where / "a2_labels.tif")[0] for where in ("first", "second")]
+    assert np.array_equal(*labels)
+    runs = [json.loads((tmp_path / where / "a2_run.json").read_text()) for where in ("first", "second")]
+    assert runs[0]["parameters"] == runs[1]["parameters"]
+
+
+def test_from_run_refuses_another_model(folder, tmp_path, capsys):
+    assert segment(folder / "a2.tif", "--quiet") == 0
+    path = folder / "a2_run.json"
+    run = json.loads(path.read_text())
+    run["model"]["sha256"] = "f" * 64
+    path.write_text(json.dumps(run))
+    assert segment("--from-run", path) == 1
+    assert "ffff" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ([], 2, "nothing to segment"),
+        (["missing.tif"], 1, "missing.tif"),
+        (["{image}", "--model", "cyto9"], 1, "cyto"),
+        (["{image}", "--diameter", "big"], 1, "diameter"),
+        (["{image}", "--save", "jpg"], 2, "jpg"),
+        (["{image}", "--axes", "QQ"], 1, "axes"),
+        (["{image}", "--channels", "7"], 1, "channel"),
+        (["{image}", "--threads", "0"], 2, "threads"),
+        (["{image}", "--no-such-flag"], 2, "no-such-flag"),
+        (["{image}", "--engine", "tensorflow"], 2, "engine"),
+    ],
+)
+def test_mistakes_get_one_clear_line(folder, capsys, arguments, code, words):
+    image = str(folder / "a2.tif")
+    assert segment(*(a.format(image=image) for a in arguments)) == code
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_two_inputs_that_would_write_one_file_are_refused_before_the_start(folder, tmp_path, capsys):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(folder / "a2.tif", other)
+    assert segment(folder / "a2.tif", other / "a2.tif", "--out", tmp_path / "out") == 1
+    assert "both write" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_corrected_labels_survive_a_second_run(folder, capsys):
+    assert segment(folder / "a2.tif", "--quiet") == 0
+    labels = folder / "a2_labels.tif"
+    tifffile.imwrite(labels, np.ones((128, 128), np.uint16))
+    corrected = labels.read_bytes()
+    assert segment(folder / "a2.tif") == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert labels.read_bytes() == corrected
+    assert segment(folder / "a2.tif", "--overwrite", "--quiet") == 0
+    assert labels.read_bytes() != corrected
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(folder, capsys):
+    folder.chmod(0o500)
+    assert segment(folder / "a2.tif") == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_whole_files_only(tmp_path):
+    images = tmp_path / "many"
+    images.mkdir()
+    for n in range(40):
+        tifffile.imwrite(images / f"i{n}.tif", sample_image(size=256).astype(np.uint16))
+    command = [sys.executable, "-m", "cellbrook.cli.app", "segment", str(images), "--save", "flows,rois"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(images.glob("*_run.json")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    done = sorted(images.glob("*_run.json"))
+    assert 0 < len(done) < 40
+    for path in images.glob("*_labels.tif"):
+        read_labels(path)
+    for path in done:
+        for entry in json.loads(path.read_text())["files"].values():
+            assert (images / entry["name"]).exists()
+    known = {"_labels.tif", "_overlay.png", "_objects.csv", "_run.json", "_flows.tif", "_rois.zip"}
+    strays = [p.name for p in images.iterdir() if not p.name.endswith(tuple(known)) and not p.name[1:-4].isdigit()]
+    assert set(strays) <= {"summary.csv", "all_objects.csv"}

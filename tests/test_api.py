@@ -1,0 +1,163 @@
+"""The public surface, with the shipped model."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import cellbrook
+from cellbrook.core.params import SegmentParams
+from cellbrook.errors import OutputError, UnknownModelError, UsageError
+from cellbrook.io import open_image, read_labels
+from cellbrook.testing.samples import sample_image
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return cellbrook.Segmenter(threads=2)
+
+
+@pytest.fixture(scope="module")
+def result(segmenter):
+    return segmenter.segment(sample_image(), name="nuclei")
+
+
+def test_every_public_name_exists():
+    for name in cellbrook.__all__:
+        assert getattr(cellbrook, name) is not None
+    assert set(cellbrook.__all__) <= set(dir(cellbrook))
+
+
+def test_the_contract_of_a_result(result):
+    assert result.labels.dtype == np.uint32
+    assert result.labels.shape == (256, 256)
+    assert len(result.objects) == result.labels.max() > 3
+    assert result.output.flows.shape == (2, 256, 256)
+    assert result.output.cellprob.shape == (256, 256)
+    assert result.output.flows.dtype == result.output.cellprob.dtype == np.float32
+    assert len(result.objects.to_pandas()) == len(result.objects)
+
+
+def test_results_repeat_bit_for_bit(segmenter, result):
+    again = segmenter.segment(sample_image())
+    assert np.array_equal(again.labels, result.labels)
+    assert np.array_equal(again.output.flows, result.output.flows)
+
+
+def test_the_shipped_model_finds_nuclei_that_people_annotated(examples):
+    found = cellbrook.segment(examples / "fluorescence.png")
+    truth, _ = read_labels(examples / "fluorescence_masks.png")
+    ap, *_ = cellbrook.metrics.average_precision(truth, found.labels, thresholds=(0.5,))
+    assert ap[0] > 0.7
+
+
+def test_command_and_api_give_the_same_bits(tmp_path, examples):
+    image = examples / "stained_tissue.png"
+    run = [sys.executable, "-m", "cellbrook.cli.app", "segment", image, "--out", tmp_path, "--quiet", "--min-size", "30"]
+    subprocess.run(run, check=True)
+    labels, _ = read_labels(tmp_path / "stained_tissue_labels.tif")
+    assert np.array_equal(labels, cellbrook.segment(image, min_size=30).labels)
+
+
+@pytest.mark.parametrize("diameter", [None, 0, "auto", 27, "27", 27.5])
+def test_every_way_to_give_a_diameter(segmenter, diameter):
+    found = segmenter.segment(sample_image(), diameter=diameter)
+    assert len(found.objects) > 3
+    assert found.output.diameter_px > 5
+
+
+def test_blank_images_have_no_objects(segmenter):
+    for image in (np.zeros((40, 50), np.uint8), np.full((33, 20), 7, np.uint16), np.full((64, 64), np.nan)):
+        found = segmenter.segment(image)
+        assert len(found.objects) == 0
+        assert not found.labels.any()
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.uint16, np.int64, np.float16, np.float32, np.float64, ">u2"])
+def test_any_type_of_pixel(segmenter, dtype):
+    image = sample_image()
+    image = image > image.mean() if dtype is bool else (image / image.max() * 120).astype(dtype)
+    assert len(segmenter.segment(image).objects) > 3
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 70), (70, 1), (5, 7), (31, 33)])
+def test_tiny_images(segmenter, shape):
+    image = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
+    assert segmenter.segment(image).labels.shape == shape
+
+
+def test_the_callers_pixels_are_left_alone(segmenter):
+    image = sample_image()
+    before = image.copy()
+    segmenter.segment(image)
+    assert np.array_equal(image, before)
+
+
+def test_one_call_leaves_no_trace_in_the_next(segmenter, result):
+    segmenter.segment(sample_image(), invert=True, min_size=500, cellprob_threshold=2.0, tile_norm_size=64)
+    assert np.array_equal(segmenter.segment(sample_image()).labels, result.labels)
+
+
+def test_an_unknown_model_is_an_error_with_the_nearest_names():
+    with pytest.raises(UnknownModelError, match="compact"):
+        cellbrook.Segmenter(model="compcat")
+
+
+def test_an_unknown_parameter_is_an_error_with_the_nearest_names(segmenter):
+    with pytest.raises(UsageError, match="cellprob_threshold"):
+        segmenter.segment(sample_image(), cellprob_treshold=1)
+
+
+def test_saving_writes_the_files_of_the_contract(result, tmp_path):
+    kinds = ("labels", "overlay", "objects", "run", "color", "rois", "geojson", "coco", "seg", "flows", "cellprob", "zarr")
+    files = result.save(tmp_path / "new", kinds=kinds)
+    endings = "_labels.tif _overlay.png _objects.csv _run.json _color.png _rois.zip .geojson _coco.json _seg.npy _flows.tif _cellprob.tif .ome.zarr"
+    assert [p.name for p in files.values()] == [f"nuclei{e}" for e in endings.split() if e != "_run.json"] + ["nuclei_run.json"]
+    assert all(p.exists() for p in files.values())
+    labels, axes = read_labels(files["labels"])
+    assert axes == "YX"
+    assert np.array_equal(labels, result.labels)
+
+
+def test_run_json_says_how_it_came_about(result, tmp_path):
+    run = json.loads(result.save(tmp_path)["run"].read_text())
+    assert run["model"]["name"] == "compact"
+    assert len(run["model"]["sha256"]) == len(run["image"]["sha256"]) == 64
+    assert run["engine"]["precision"] == "fp32"
+    assert run["parameters"] == SegmentParams.from_keywords(threads=2).to_keywords()
+    assert run["result"]["objects"] == len(result.objects)
+    assert {"network", "flows to labels"} <= set(run["timings_s"])
+    assert set(run["files"]) == {"labels", "overlay", "objects"}
+
+
+def test_what_people_changed_is_not_overwritten(result, tmp_path):
+    files = result.save(tmp_path)
+    result.save(tmp_path)  # ours, unchanged: replaced
+    files["labels"].write_bytes(files["labels"].read_bytes() + b" ")
+    with pytest.raises(OutputError, match=r"changed since.*--overwrite"):
+        result.save(tmp_path)
+    result.save(tmp_path, overwrite=True)
+    (tmp_path / "nuclei_run.json").unlink()
+    with pytest.raises(OutputError, match="no run.json says"):
+        result.save(tmp_path)
+
+
+def test_a_source_is_opened_once_and_keeps_its_facts(segmenter, tmp_path):
+    import tifffile
+
+    path = tmp_path / "zellen größe.tif"
+    stack = np.stack([sample_image(), sample_image()[::-1]]).astype(np.uint16)
+    tifffile.imwrite(path, stack, imagej=True, resolution=(4, 4), metadata={"axes": "ZYX", "unit": "um", "spacing": 1.0})
+    found = segmenter.segment(path)
+    assert found.name == "zellen größe"
+    assert found.axes == "ZYX"
+    assert open_image(path).pixel_size_um["X"] == pytest.approx(0.25)
+    assert found.objects["area_um2"] == pytest.approx(found.objects["area_px"] / 16)
+    assert np.array_equal(np.unique(found.objects["z"]), [0, 1])
+
+
+def test_many_scenes_and_arrays(segmenter, tmp_path, examples):
+    names = [s.name for s in segmenter.segment_many([examples / "stained_tissue.png", sample_image()])]
+    assert names == ["stained_tissue", "image"]
