@@ -133,8 +133,6 @@ def test_the_wrong_family_under_a_known_file_name_is_refused(checkpoint: Checkpo
 def test_what_is_not_there_is_told(home: Path) -> None:
     with pytest.raises(UnknownModelError, match=r"did you mean .*nuclei"):
         install.install("nuclei2")
-    with pytest.raises(ModelError, match=r"does not fit|do not run yet"):
-        install.install("cpdino", offline=True)
 
 
 # ---- download

@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("dir", type=Path)
     folder = parser.parse_args().dir
     torch.set_num_threads(2)
-    for family in ("cp3", "cpsam"):
+    for family in ("cp3", "cpsam", "cpdino"):
         if not (folder / f"networks_{family}.npz").exists():
             continue
         recorded = np.load(folder / f"networks_{family}.npz")

@@ -20,10 +20,14 @@ def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return np.asarray(rng.randint(1, 1000), np.int64)
     if name.startswith("diam_"):
         return rng.uniform(12.0, 40.0, shape).astype(np.float32)
+    if name.endswith("periods"):
+        return rng.uniform(1.0, 100.0, shape).astype(np.float32)
+    if name.endswith("bias_mask"):
+        return rng.uniform(0.0, 1.0, shape).astype(np.float32)
     if name.endswith("running_var"):
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
     values = rng.standard_normal(shape).astype(np.float32)
-    if "rel_pos" in name or "pos_embed" in name:
+    if "rel_pos" in name or "pos_embed" in name or "_token" in name:
         return values * np.float32(0.4)
     if len(shape) >= 2:
         fan_in = shape[0] if name == "W2" else int(np.prod(shape[1:]))

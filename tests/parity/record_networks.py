@@ -1,6 +1,7 @@
 """Record what Cellpose's networks compute from `network_recipe`'s weights.
 
-Run once with the interpreter of cellpose 3.1.1.3 and once with that of 4.2.1.1::
+Run once with the interpreter of cellpose 3.1.1.3 and once with that of 4.2.1.1 (for cpdino with Meta's
+``dinov3`` package beside it)::
 
     python tests/parity/record_networks.py --out tests/parity
     python tests/parity/record_networks.py --out DIR --checkpoints   # whole networks, their state dicts, all
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import json
 import types
 from importlib.metadata import version
@@ -101,6 +103,41 @@ def record_cpsam(out: Path, whole: bool) -> None:
     )
 
 
+def record_cpdino(out: Path, whole: bool) -> None:
+    from cellpose import vit
+    from dinov3.models.vision_transformer import DinoVisionTransformer
+
+    with torch.device("meta"):
+        write_keys(vit.CPDINO(), out / "networks_cpdino_keys.json")
+    if not whole:  # the same code, with a small encoder
+        vit.dinov3_vitl16 = lambda pretrained: DinoVisionTransformer(
+            img_size=224,
+            patch_size=16,
+            pos_embed_rope_base=100.0,
+            pos_embed_rope_normalize_coords="separate",
+            pos_embed_rope_dtype="fp32",
+            embed_dim=96,
+            depth=3,
+            num_heads=3,
+            ffn_ratio=4,
+            layerscale_init=1e-5,
+            norm_layer="layernormbf16",
+            n_storage_tokens=4,
+            mask_k_bias=True,
+        )
+    arrays = {}
+    net = randomise(vit.CPDINO(dtype=torch.float32))
+    if whole:
+        torch.save(net.state_dict(), out / "cpdino_nout3.pth")
+    for channels, sides in ((3, (96, 128)), (2, (64, 64)), (1, (64, 64))):
+        name = f"nout3_channels{channels}"
+        shape = (1, channels, *sides)
+        with torch.no_grad():
+            y = net(torch.from_numpy(recipe.image(channels, shape)))[0].numpy()
+        arrays |= {f"{name}_seed": channels, f"{name}_shape": shape, f"{name}_y": y}
+    np.savez_compressed(out / "networks_cpdino.npz", version=version("cellpose"), **arrays)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -109,8 +146,12 @@ def main() -> None:
     parser.add_argument("--checkpoints", action="store_true", help="whole networks, with their state dicts")
     arguments = parser.parse_args()
     torch.set_num_threads(2)
-    record = record_cp3 if version("cellpose").startswith("3.") else record_cpsam
-    record(arguments.out, arguments.checkpoints)
+    if version("cellpose").startswith("3."):
+        record_cp3(arguments.out, arguments.checkpoints)
+        return
+    record_cpsam(arguments.out, arguments.checkpoints)
+    if importlib.util.find_spec("dinov3") is not None:
+        record_cpdino(arguments.out, arguments.checkpoints)
 
 
 if __name__ == "__main__":

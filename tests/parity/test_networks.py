@@ -30,6 +30,17 @@ CPSAM_SMALL = {
     "neck": 32,
     "depth": 3,
 }
+CPDINO_SMALL = {
+    "dim": 96,
+    "channels": 3,
+    "kernel": 16,
+    "patch": 8,
+    "quarter_head": 8,
+    "storage": 4,
+    "mlp": 384,
+    "nout": 3,
+    "depth": 3,
+}
 
 
 def official_state(
@@ -51,7 +62,7 @@ def run(net: torch.nn.Module, seed: int, shape: tuple[int, ...]) -> dict[str, np
         return {name: t.numpy() for name, t in net(torch.from_numpy(recipe.image(seed, shape))).items()}
 
 
-@pytest.mark.parametrize("family", ["cp3", "cpsam"])
+@pytest.mark.parametrize("family", ["cp3", "cpsam", "cpdino"])
 def test_the_key_list_is_that_of_the_official_network(family: str) -> None:
     recorded = {
         k: tuple(s) for k, s in json.loads((HERE / f"networks_{family}_keys.json").read_text()).items()
@@ -104,3 +115,18 @@ def test_cpsam_equals_cellpose(nout: int, channels: int, tmp_path: Path) -> None
     assert ("class" in out) == ("class" in net.spec.outputs) == (nout > 3)
     assert net.spec.fixed_tile
     assert net.spec.tile_size == 256
+
+
+@pytest.mark.parametrize("channels", [3, 2, 1])
+def test_cpdino_equals_cellpose(channels: int, tmp_path: Path) -> None:
+    recorded = np.load(HERE / "networks_cpdino.npz")
+    torch.save(official_state("cpdino", CPDINO_SMALL), tmp_path / "a_model.pth")
+    net = networks.load(tmp_path / "a_model.pth")
+    name = f"nout3_channels{channels}"
+    out = run(net, int(recorded[f"{name}_seed"]), tuple(recorded[f"{name}_shape"]))
+    wanted = recorded[f"{name}_y"]
+    assert wanted.std() > 0.5
+    got = np.concatenate([out["flow"] * 5, out["cellprob"]], axis=1)
+    np.testing.assert_allclose(got, wanted, atol=1e-4, rtol=0)
+    assert not net.spec.fixed_tile
+    assert net.spec.stride == 8

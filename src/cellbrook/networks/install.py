@@ -192,10 +192,6 @@ def _install_known(
         raise ModelError(
             f"model {card.name!r} is installed already: `cellbrook models remove {card.name}` first"
         )
-    if card.family not in families.SUPPORTED:
-        raise ModelError(
-            f"model {card.name!r} is known but {card.family} networks do not run yet: use cpsam or compact"
-        )
     files: dict[str, Path] = {}
     for kind, ref in card.files.items():
         if ref.url is None:
@@ -352,7 +348,7 @@ def _checked(
                 raise ModelError(
                     f"{what}: expected a {card.family} network, got {family}: nothing is installed"
                 )
-            if family in ("cp3", "cpsam"):
+            if family in families.OFFICIAL:
                 if family == "cp3" and "diam_mean" not in read_header(staged).scalars:
                     spec = dataclasses.replace(
                         spec,

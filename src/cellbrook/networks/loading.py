@@ -27,6 +27,7 @@ _CLASSES = {
     "compact": ("cellbrook.networks.compact.model", "CompactNet"),
     "cp3": ("cellbrook.networks.cp3.model", "Cp3Net"),
     "cpsam": ("cellbrook.networks.cpsam.model", "CpsamNet"),
+    "cpdino": ("cellbrook.networks.cpdino.model", "CpdinoNet"),
 }
 
 
@@ -77,9 +78,14 @@ def load(name_or_path: str | os.PathLike[str] | ResolvedModel, *, device: str = 
     module, name = _CLASSES[family]
     # Built without memory, then given the loaded tensors: a network of 1.2 GB never exists twice.
     with torch.device("meta"):
-        network = getattr(importlib.import_module(module), name)(**{**config, **model.card.config})
+        try:
+            network = getattr(importlib.import_module(module), name)(**{**model.card.config, **config})
+        except TypeError as error:
+            raise ModelError(
+                f"{where}: the config of its card does not fit a {family} network ({error})"
+            ) from error
     state = read_state(path, header.format)
-    if family in ("cp3", "cpsam"):
+    if family in families.OFFICIAL:
         state = _fit_official(
             state, read_layout(f"cellbrook.networks.{family}"), model.card.spec.object_diameter_px, torch
         )
