@@ -300,11 +300,8 @@ def test_no_pixels(shape):
 
 def test_selections_that_do_not_fit():
     source = open_image(pixels((6, 7)))
-    for selection, message in [
-        ({"C": 0}, "no 'C'"),
-        ({"Y": 6}, "no index 6"),
-        ({"X": slice(5, 1, -1)}, "positive step"),
-    ]:
+    cases = [({"C": 0}, "no 'C'"), ({"Y": 6}, "no index 6"), ({"X": slice(5, 1, -1)}, "positive step")]
+    for selection, message in cases:
         with pytest.raises(UsageError, match=message):
             source.read(selection)
 
@@ -329,9 +326,12 @@ def test_describe(tmp_path):
         np.zeros((1, 3, 4, 97, 97), np.uint16),
         photometric="minisblack",
         metadata={
-            "axes": "TCZYX", "PhysicalSizeX": 0.32, "PhysicalSizeY": 0.32, "Channel": {"Name": ["DAPI", "GFP", "RFP"]},
+            "axes": "TCZYX",
+            "PhysicalSizeX": 0.32,
+            "PhysicalSizeY": 0.32,
+            "Channel": {"Name": ["DAPI", "GFP", "RFP"]},
         },
-    )  # fmt: skip
+    )
     assert describe(open_image(path)) == (
         "cells.ome.tif: TCZYX 1x3x4x97x97 uint16, channels DAPI, GFP, RFP, 0.32 um/px"
     )
@@ -379,7 +379,7 @@ def test_large_requests_are_refused_before_anything_is_allocated(tmp_path, monke
 
 
 def test_files_are_closed_after_each_read(tmp_path):
-    # an open handle would be a ResourceWarning, which is an error here; on Windows the file could not be removed
+    # an open handle would be a ResourceWarning, which is an error here
     path = tmp_path / "a.tif"
     tifffile.imwrite(
         path, pixels((3, 20, 20)), photometric="minisblack", metadata={"axes": "ZYX"}, compression="zlib"

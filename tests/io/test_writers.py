@@ -188,10 +188,15 @@ def test_labels_zarr_with_its_image_replaces_an_older_one(tmp_path):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, MemoryError])
 def test_nothing_is_left_of_a_write_that_breaks_off(tmp_path, error):
     path = tmp_path / "new" / "a.txt"
-    with pytest.raises(error), atomic(path) as temporary:
-        assert temporary.parent == path.parent
-        temporary.write_text("half")
-        raise error
+
+    def break_off():
+        with atomic(path) as temporary:
+            assert temporary.parent == path.parent
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        break_off()
     assert not list(path.parent.iterdir())
 
 

@@ -143,7 +143,12 @@ class _TiffLevel:
             return np.array(mapped[key])  # a copy, so that the file is not held open
         with self._lock:
             if self._lead is None:
-                whole: NDArray[Any] = self._series.asarray()
+                file = self._series.parent.filehandle
+                file.open()  # and closed here: left to itself, it stays open when the pages are damaged
+                try:
+                    whole: NDArray[Any] = self._series.asarray()
+                finally:
+                    file.close()
                 return whole.reshape(self.shape)[key]
             return self._read_pages(key)
 
