@@ -5,7 +5,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "diffuse.hpp"
 #include "parallel.hpp"
+#include "regions.hpp"
 #include "union_find.hpp"
 
 namespace cellbrook {
@@ -14,11 +16,18 @@ namespace {
 
 // Sinks at most this far apart (Chebyshev, in pixels) are one.
 constexpr int kReach = 2;
-// Two basins are parted by a border where the flow runs apart by more than this, in pixels a step, in the mean over
-// the pairs of pixels that face each other. Opposite unit flows: 2. A line of sinks cut into pieces: about 0.
-constexpr double kParting = 0.5;
+// Parting of two basins: how much the flow runs apart along their common border, in pixels a step, in the mean over the
+// pairs of pixels that face each other. Opposite unit flows: 2. A line of sinks cut into pieces: about 0. Basins that
+// are parted more than this stay apart.
+constexpr double kMostParting = 0.8;
 // Belief before the first pair is seen, so that a touch of one or two pixels does not join anything.
 constexpr double kPriorPairs = 1, kPriorParting = 1.5;
+// Below this number of pixels a basin's own shape tells nothing: such a one is joined if it is parted less than this.
+constexpr int64_t kShapelessPixels = 40;
+constexpr double kEvenParting = 0.5;
+// For larger ones the flow decides which is likelier, one object or two: by how much may the mean squared error rise
+// for each px/step that their parting is below kEvenParting?
+constexpr double kErrorForParting = 0.3;
 
 constexpr double kFixedPoint = 1 << 20;  // sums of integers do not depend on the order, nor on the threads
 
@@ -80,9 +89,20 @@ Contacts find_contacts(const Grid<D>& grid, const float* flows, const int32_t* b
 
 // Joins the least parted pair first; the contacts of the two then add up, so a bridge of small basins between two
 // objects must stand the test of the whole border.
+template <int D>
 class Joiner {
 public:
-    Joiner(const Contacts& contacts, int32_t count) : sets_(count + 1), neighbours_(count + 1) {
+    Joiner(const Grid<D>& grid, const float* flows, const int32_t* basins, const Contacts& contacts, int32_t count)
+        : grid_(grid),
+          flows_(flows),
+          basins_(basins),
+          sets_(count + 1),
+          neighbours_(count + 1),
+          boxes_(find_boxes(grid, reinterpret_cast<const uint32_t*>(basins))),
+          area_(count + 1, 0),
+          error_(count + 1, kUnknown) {
+        boxes_.resize(count + 1);
+        for (int64_t i = 0; i < grid.size(); ++i) ++area_[basins[i]];
         for (const auto& [key, contact] : contacts) {
             const int32_t a = int32_t(key >> 32), b = int32_t(key & 0xffffffff);
             neighbours_[a][b] = contact;
@@ -93,39 +113,79 @@ public:
 
     UnionFind& run() {
         while (!queue_.empty()) {
-            const Candidate best = queue_.top();
+            const Candidate pair = queue_.top();
             queue_.pop();
-            if (sets_.find(best.a) != best.a || sets_.find(best.b) != best.b) continue;
-            const auto found = neighbours_[best.a].find(best.b);
-            if (found == neighbours_[best.a].end() || found->second.pairs != best.pairs ||
-                found->second.mean() != best.mean)
+            const auto found = neighbours_[pair.a].find(pair.b);
+            if (found == neighbours_[pair.a].end() || found->second.pairs != pair.pairs ||
+                found->second.mean() != pair.parting)
                 continue;  // out of date
-            join(best.a, best.b);
+            consider(pair.a, pair.b, pair.parting);
         }
         return sets_;
     }
 
 private:
+    static constexpr double kUnknown = -1;
+
     struct Candidate {
-        double mean;
+        double parting;
         int32_t a, b;
         int64_t pairs;
         bool operator<(const Candidate& o) const {  // the queue's top is its largest: least parted first, then by number
-            if (mean != o.mean) return mean > o.mean;
+            if (parting != o.parting) return parting > o.parting;
             return a != o.a ? a > o.a : b > o.b;
         }
     };
 
     void push(int32_t a, int32_t b, const Contact& contact) {
-        const double mean = contact.mean();
-        if (mean < kParting) queue_.push({mean, std::min(a, b), std::max(a, b), contact.pairs});
+        const double parting = contact.mean();
+        if (parting < kMostParting) queue_.push({parting, std::min(a, b), std::max(a, b), contact.pairs});
+    }
+
+    void consider(int32_t a, int32_t b, double parting) {
+        if (std::min(area_[a], area_[b]) < kShapelessPixels) {
+            if (parting >= kEvenParting) return;
+            // a few pixels more change little: the larger one's error stands for both
+            const double error = area_[a] >= area_[b] ? error_[a] : error_[b];
+            join(a, b);
+            error_[a] = error;
+            return;
+        }
+        for (const int32_t k : {a, b})
+            if (error_[k] == kUnknown) error_[k] = squared_error(k, k);
+        const double together = squared_error(a, b), apart = error_[a] + error_[b];
+        if ((together - apart) / double(area_[a] + area_[b]) > kErrorForParting * (kEvenParting - parting)) return;
+        join(a, b);
+        error_[a] = together;
+    }
+
+    // Of the flows of an object that is basin a or b, against the given flows.
+    double squared_error(int32_t a, int32_t b) {
+        const Box<D> box = around(a, b);
+        solver_.solve_where(grid_, box, [&](int64_t i) {
+            if (!basins_[i]) return false;
+            const int32_t basin = sets_.find(basins_[i]);
+            return basin == a || basin == b;
+        });
+        return solver_.squared_error(grid_, box, flows_);
+    }
+
+    Box<D> around(int32_t a, int32_t b) const {
+        Box<D> box = boxes_[a];
+        for (int k = 0; k < D; ++k) {
+            box.low[k] = std::min(box.low[k], boxes_[b].low[k]);
+            box.high[k] = std::max(box.high[k], boxes_[b].high[k]);
+        }
+        return box;
     }
 
     void join(int32_t a, int32_t b) {  // a < b: the smaller number stays
         sets_.join(a, b);
+        boxes_[a] = around(a, b);
+        area_[a] += area_[b];
         neighbours_[a].erase(b);
-        neighbours_[b].erase(a);
         for (const auto& [c, contact] : neighbours_[b]) {
+            if (c == a) continue;
             Contact& sum = neighbours_[a][c];
             sum.add(contact);
             neighbours_[c].erase(b);
@@ -135,9 +195,16 @@ private:
         neighbours_[b].clear();
     }
 
+    const Grid<D>& grid_;
+    const float* flows_;
+    const int32_t* basins_;
     UnionFind sets_;
     std::vector<std::unordered_map<int32_t, Contact>> neighbours_;
     std::priority_queue<Candidate> queue_;
+    std::vector<Box<D>> boxes_;
+    std::vector<int64_t> area_;
+    std::vector<double> error_;  // sum over the basin's pixels
+    ObjectFlows<D> solver_;
 };
 
 }  // namespace
@@ -189,7 +256,7 @@ int32_t group_sinks(const Grid<D>& grid, int32_t* sinks, int threads) {
 
 template <int D>
 int32_t join_basins(const Grid<D>& grid, const float* flows, int32_t* basins, int32_t count, int threads) {
-    Joiner joiner(find_contacts(grid, flows, basins, threads), count);
+    Joiner<D> joiner(grid, flows, basins, find_contacts(grid, flows, basins, threads), count);
     std::vector<int32_t> compact;
     const int32_t left = joiner.run().number_sets(compact) - 1;  // 0 is background and stays alone
     parallel_for(grid.size(), 1 << 14, threads, [&](int64_t begin, int64_t end, int) {

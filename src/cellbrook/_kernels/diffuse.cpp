@@ -285,16 +285,6 @@ std::vector<Box<D>> ObjectFlows<D>::split_pieces() {
 }
 
 template <int D>
-void ObjectFlows<D>::start(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box) {
-    local_ = box.grid();
-    size_ = local_.size();
-    piece_.resize(size_);
-    for_rows(grid, box, [&](int64_t from, int64_t to) {
-        for (int64_t x = 0; x < local_.width(); ++x) piece_[to + x] = labels[from + x] == label;
-    });
-}
-
-template <int D>
 Box<D> ObjectFlows<D>::whole() const {
     Box<D> box;
     for (int a = 0; a < D; ++a) {
@@ -313,8 +303,7 @@ int64_t ObjectFlows<D>::default_steps(const Grid<D>& box) {
 }
 
 template <int D>
-void ObjectFlows<D>::solve(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box) {
-    start(grid, labels, label, box);
+void ObjectFlows<D>::solve_taken() {
     flow_.assign(size_t(D * size_), 0.f);
     const auto heat = diffuse<float>(whole(), 1, Centre::nearest, default_steps(local_));
     if (coldest(heat, whole(), 1) >= kColdFloat) {
@@ -333,7 +322,7 @@ void ObjectFlows<D>::solve(const Grid<D>& grid, const uint32_t* labels, uint32_t
 template <int D>
 bool ObjectFlows<D>::solve_heat(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box,
                                 Centre rule, int64_t steps, float* image) {
-    start(grid, labels, label, box);
+    take(grid, box, [=](int64_t i) { return labels[i] == label; });
     const auto coarse = diffuse<float>(whole(), 1, rule, steps);
     bool fine_needed = false;
     if (coldest(coarse, whole(), 1) < kColdFloat) {
@@ -363,6 +352,24 @@ bool ObjectFlows<D>::solve_heat(const Grid<D>& grid, const uint32_t* labels, uin
         fine_heat_[from] = value;
     });
     return true;
+}
+
+template <int D>
+double ObjectFlows<D>::squared_error(const Grid<D>& grid, const Box<D>& box, const float* given) const {
+    const int64_t image = grid.size();
+    double sum = 0;
+    for_rows(grid, box, [&](int64_t at, int64_t from) {
+        float row_sum = 0;
+        for (int64_t x = 0; x < local_.width(); ++x) {
+            if (!inside(from + x)) continue;
+            for (int a = 0; a < D; ++a) {
+                const float e = given[a * image + at + x] - flow(a)[from + x];
+                row_sum += e * e;
+            }
+        }
+        sum += row_sum;
+    });
+    return sum;
 }
 
 template class ObjectFlows<2>;
@@ -400,7 +407,7 @@ template <int D>
 void flow_errors(const Image<const uint32_t>& labels, const Image<const float>& flows,
                  const Image<const uint8_t>& wanted, const Image<double>& errors, int threads) {
     const Grid<D> grid = grid_of<D>(labels);
-    const int64_t size = grid.size(), count = int64_t(wanted.size());
+    const int64_t count = int64_t(wanted.size());
     const uint32_t* in = labels.data();
     const float* given = flows.data();
     const uint8_t* want = wanted.data();
@@ -414,21 +421,7 @@ void flow_errors(const Image<const uint32_t>& labels, const Image<const float>& 
             if (!want[k] || k + 1 >= int64_t(boxes.size()) || boxes[k + 1].empty()) continue;
             const Box<D>& box = boxes[k + 1];
             solver.solve(grid, in, uint32_t(k + 1), box);
-            double sum = 0;
-            int64_t pixels = 0;
-            for_rows(grid, box, [&](int64_t at, int64_t from) {
-                float row_sum = 0;
-                for (int64_t x = 0; x < box.extent(D - 1); ++x) {
-                    if (!solver.inside(from + x)) continue;
-                    for (int a = 0; a < D; ++a) {
-                        const float e = given[a * size + at + x] - solver.flow(a)[from + x];
-                        row_sum += e * e;
-                    }
-                    ++pixels;
-                }
-                sum += row_sum;
-            });
-            out[k] = sum / double(pixels);
+            out[k] = solver.squared_error(grid, box, given) / double(solver.area());
         }
     });
 }

@@ -22,9 +22,24 @@ template <int D>
 class ObjectFlows {
 public:
     // Flow of the object `label` in `box`; component a of the pixel at offset i of the box is flow(a)[i].
-    void solve(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box);
+    void solve(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box) {
+        solve_where(grid, box, [=](int64_t i) { return labels[i] == label; });
+    }
+    // The same for the object of those pixels i of the image, all in `box`, for which inside(i) is true.
+    template <class Inside>
+    void solve_where(const Grid<D>& grid, const Box<D>& box, Inside&& inside) {
+        take(grid, box, inside);
+        solve_taken();
+    }
+    // Sum over the object's pixels of the squared difference between given flows and the object's.
+    double squared_error(const Grid<D>& grid, const Box<D>& box, const float* given) const;
     const float* flow(int axis) const { return flow_.data() + axis * size_; }
     bool inside(int64_t i) const { return piece_[i] != 0; }
+    int64_t area() const {
+        int64_t pixels = 0;
+        for (int64_t i = 0; i < size_; ++i) pixels += inside(i);
+        return pixels;
+    }
 
     // The peer's heat of an object after `steps` steps, written into `image`; other pieces than the one with the
     // centre stay cold. Returns true if float is too coarse for it: then heat(i) is the heat at offset i of the box.
@@ -44,7 +59,16 @@ private:
         int64_t at(const std::array<int64_t, D>& c) const;
     };
 
-    void start(const Grid<D>& grid, const uint32_t* labels, uint32_t label, const Box<D>& box);
+    template <class Inside>
+    void take(const Grid<D>& grid, const Box<D>& box, Inside&& inside) {
+        local_ = box.grid();
+        size_ = local_.size();
+        piece_.resize(size_);
+        for_rows(grid, box, [&](int64_t from, int64_t to) {
+            for (int64_t x = 0; x < local_.width(); ++x) piece_[to + x] = inside(from + x);
+        });
+    }
+    void solve_taken();
     Box<D> whole() const;
     template <class Real>
     Heat<Real> diffuse(const Box<D>& part, int32_t piece, Centre rule, int64_t steps);
