@@ -6,6 +6,7 @@ import builtins
 import dataclasses
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,8 +39,12 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return setup
 
 
-def first(kinds: frozenset[str], **asked: str) -> tuple[str, str, str]:
-    way = _pick.candidates("m", kinds, **asked)[0]
+def model(kinds: frozenset[str], family: str = "compact") -> Any:
+    return SimpleNamespace(name="m", paths=dict.fromkeys(kinds), card=SimpleNamespace(family=family))
+
+
+def first(kinds: frozenset[str], family: str = "compact", **asked: str) -> tuple[str, str, str]:
+    way = _pick.pick_engine(model(kinds, family), **asked)
     assert way.why
     assert "\n" not in way.why
     return way.engine, way.device, way.precision
@@ -78,6 +83,13 @@ def test_best_way(
     assert first(kinds, **asked) == expected
 
 
+def test_transformers_stay_with_torch_on_a_processor(machine: Callable[..., None]) -> None:
+    machine(*EVERYTHING)
+    assert first(CHECKPOINT, "cpsam") == ("torch", "cpu", "fp32")
+    assert first(CHECKPOINT, "cpsam", engine="openvino") == ("openvino", "cpu", "fp32")
+    assert first(CHECKPOINT, "cpsam", precision="bf16") == ("openvino", "cpu", "bf16")
+
+
 @pytest.mark.parametrize(
     ("installed", "kinds", "asked", "told"),
     [
@@ -106,8 +118,8 @@ def test_what_cannot_be_done_is_said_with_the_remedy(
     told: str,
 ) -> None:
     machine(*installed)
-    with pytest.raises(EngineError) as caught:
-        _pick.candidates("m", kinds, **asked)
+    with pytest.raises((EngineError, UsageError)) as caught:
+        _pick.pick_engine(model(kinds), **asked)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -163,7 +175,8 @@ def test_choosing_imports_no_engine() -> None:
     code = (
         "import sys\n"
         "from cellbrook.engines._pick import candidates\n"
-        "candidates('m', frozenset({'onnx', 'safetensors'}))\n"
+        "from cellbrook.networks import resolve_model\n"
+        "candidates(resolve_model('compact'))\n"
         "print([m for m in ('torch', 'onnxruntime', 'openvino') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

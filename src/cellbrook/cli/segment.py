@@ -10,7 +10,16 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from cellbrook.cli import _console
-from cellbrook.cli._common import Flat, Json, Quiet, print_json
+from cellbrook.cli._common import (
+    InputFlags,
+    Json,
+    MaskFlags,
+    ModelFlags,
+    NormalizeFlags,
+    Quiet,
+    TileFlags,
+    print_json,
+)
 from cellbrook.core.params import InputParams, MaskParams, ModelParams, NormalizeParams, SegmentParams, TileParams
 from cellbrook.errors import ModelError, UsageError
 
@@ -18,17 +27,17 @@ from cellbrook.errors import ModelError, UsageError
 def segment(
     *inputs: str,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    save: tuple[str, ...] = (),
+    save: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     from_run: Path | None = None,
     json: Json = False,
     quiet: Quiet = False,
-    model_params: Annotated[ModelParams, Flat] = ModelParams(),
-    input_params: Annotated[InputParams, Flat] = InputParams(),
-    mask_params: Annotated[MaskParams, Flat] = MaskParams(),
-    normalize_params: Annotated[NormalizeParams, Flat] = NormalizeParams(),
-    tile_params: Annotated[TileParams, Flat] = TileParams(),
+    model_params: ModelFlags = ModelParams(),
+    input_params: InputFlags = InputParams(),
+    mask_params: MaskFlags = MaskParams(),
+    normalize_params: NormalizeFlags = NormalizeParams(),
+    tile_params: TileFlags = TileParams(),
 ) -> int:
     """Find the cells in images and write labels, overlay and table beside each image.
 
