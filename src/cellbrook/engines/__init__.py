@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from cellbrook.core.threads import resolve_threads
+from cellbrook.core.threads import bind_pools, resolve_threads
 from cellbrook.engines._pick import Choice, candidates, pick_engine
 from cellbrook.engines.base import Engine, EngineInfo
 from cellbrook.errors import EngineError
@@ -42,7 +42,8 @@ def create(
     precision : {"auto", "fp32", "bf16", "int8"}
         Arithmetic; "auto" is fp32.
     threads : int or None
-        Processor threads; None: those this process may use.
+        Processor threads; None: those this process may use. Holds the other pools of the process (BLAS, file
+        decoders) to the same number.
 
     Returns
     -------
@@ -57,7 +58,8 @@ def create(
         If `threads` is less than 1.
     """
     count = resolve_threads(threads)
-    ways = candidates(model.name, frozenset(model.paths), engine=engine, device=device, precision=precision)
+    bind_pools(count)  # here, as every use of a model passes here with its number of threads
+    ways = candidates(model, engine=engine, device=device, precision=precision)
     failures: list[str] = []
     for way in ways:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cellbrook.engines import _probe
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ENGINES = ("onnxruntime", "openvino", "torch")
 PRECISIONS = ("fp32", "bf16", "int8")
 _WEIGHTS = ("safetensors", "checkpoint")
+_CONVOLUTIONAL = ("compact", "cp3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,122 +66,82 @@ def pick_engine(
     EngineError
         If nothing that is installed can do what is asked for; says what to install or to change.
     """
-    return candidates(model.name, frozenset(model.paths), engine=engine, device=device, precision=precision)[
-        0
-    ]
+    return candidates(model, engine=engine, device=device, precision=precision)[0]
 
 
 def candidates(
-    name: str, kinds: AbstractSet[str], *, engine: str = "auto", device: str = "auto", precision: str = "auto"
+    model: ResolvedModel, *, engine: str = "auto", device: str = "auto", precision: str = "auto"
 ) -> list[Choice]:
-    """Return every installed way to run a model that has files of these kinds, best first; never empty.
+    """Return every installed way to run a model, best first; never empty.
 
-    On the processor the ready ONNX graph goes first through onnxruntime: at equal arithmetic OpenVINO takes
-    the same processor time a tile and longer to start (figures in design/0002-engines.md). bf16, and networks
-    that have no graph, go first through OpenVINO, which is then the faster.
+    The order on a processor follows from measurements (design/0002-engines.md): a ready ONNX graph in fp32
+    goes first through onnxruntime, which takes the same processor time a tile as OpenVINO and starts sooner;
+    weights of a convolutional network go first through OpenVINO, those of a transformer through torch; bf16
+    goes through OpenVINO.
     """
     _check_asked(engine, device, precision)
+    kinds = frozenset(model.paths)
     reasons: list[str] = []
     found: list[Choice] = []
-    for way in _ways(kinds, device, precision, asked_torch=engine == "torch"):
+    for way in _ways(kinds, model.card.family, device, precision):
         if engine not in ("auto", way.engine):
             continue
-        missing = [
-            e
-            for e in ((way.engine,) if way.graph else dict.fromkeys((way.engine, "torch")))
-            if not _probe.installed(e)
-        ]
-        if missing:
+        libraries = [way.engine] if way.graph else dict.fromkeys((way.engine, "torch"))
+        if missing := [name for name in libraries if not _probe.installed(name)]:
             reasons.append(f"{missing[0]} is not installed: {_probe.INSTALL[missing[0]]}")
         else:
-            found.append(way)
+            found.append(way if engine == "auto" else replace(way, why=f"{engine}: asked for"))
     if found:
         return found
-    wanted = " ".join(
-        part
-        for part in (
-            f"engine {engine}" if engine != "auto" else "no engine",
-            f"on {device}" if device != "auto" else "",
-            f"in {precision}" if precision != "auto" else "",
-        )
-        if part
-    )
-    verb = "cannot run" if engine != "auto" else "can run"
+    asked = [
+        f"engine {engine} cannot" if engine != "auto" else "no engine can",
+        f"run model {model.name!r}",
+        f"on {device}" if device != "auto" else "",
+        f"in {precision}" if precision != "auto" else "",
+    ]
     reason = "; ".join(dict.fromkeys(reasons)) or _unable(kinds, engine, device, precision)
-    raise EngineError(f"{wanted} {verb} model {name!r} here: {reason}")
+    raise EngineError(f"{' '.join(part for part in asked if part)}: {reason}")
 
 
-def _ways(kinds: AbstractSet[str], device: str, precision: str, *, asked_torch: bool) -> list[Choice]:
+def _ways(kinds: AbstractSet[str], family: str, device: str, precision: str) -> list[Choice]:
     """Return every way that the model's files, the device and the precision allow, best first."""
+    has_weights = not kinds.isdisjoint(_WEIGHTS)
+    arithmetic = "fp32" if precision == "auto" else precision
     ways: list[Choice] = []
-    weights = any(kind in kinds for kind in _WEIGHTS)
-    accelerator = (
-        device
-        if device.startswith(("cuda", "mps"))
-        else _probe.accelerator_hint()
-        if device == "auto"
-        else None
-    )
-    if accelerator and weights and precision != "int8":
-        arithmetic = "fp32" if precision == "auto" else precision
-        ways.append(
-            Choice(
-                "torch",
-                accelerator,
-                arithmetic,
-                None,
-                f"torch on {accelerator}: {_asked(device, 'a GPU is there')}",
-            )
+    accelerator = _probe.accelerator_hint() if device == "auto" else None if device == "cpu" else device
+    if accelerator and has_weights and arithmetic != "int8":
+        why = (
+            f"torch: a GPU is there ({accelerator})" if device == "auto" else f"torch: {device} is asked for"
         )
+        ways.append(Choice("torch", accelerator, arithmetic, None, why))
     if device not in ("auto", "cpu"):
         return ways
-    if precision in ("auto", "fp32"):
-        if "onnx" in kinds:
-            ways.append(
-                Choice(
-                    "onnxruntime",
-                    "cpu",
-                    "fp32",
-                    "onnx",
-                    "onnxruntime: starts fastest and is as fast as any on a processor in fp32",
-                )
-            )
-            ways.append(Choice("openvino", "cpu", "fp32", "onnx", "OpenVINO from the ONNX graph"))
-        elif weights:
-            ways.append(
-                Choice(
-                    "openvino",
-                    "cpu",
-                    "fp32",
-                    None,
-                    "OpenVINO: fastest on a processor for a network that comes as weights",
-                )
-            )
-        if weights:
-            ways.append(Choice("torch", "cpu", "fp32", None, "torch on the processor"))
-    elif precision == "int8" and "onnx_int8" in kinds:
-        ways.append(Choice("onnxruntime", "cpu", "int8", "onnx_int8", "onnxruntime: runs the int8 graph"))
-        ways.append(Choice("openvino", "cpu", "int8", "onnx_int8", "OpenVINO: runs the int8 graph"))
-    elif precision == "bf16":
-        if "onnx" in kinds or weights:
-            ways.append(
-                Choice(
-                    "openvino",
-                    "cpu",
-                    "bf16",
-                    "onnx" if "onnx" in kinds else None,
-                    "OpenVINO: fastest in bf16 on a processor",
-                )
-            )
-        if weights:
-            ways.append(Choice("torch", "cpu", "bf16", None, "torch: computes in bf16"))
-    if asked_torch:
-        ways.sort(key=lambda way: way.engine != "torch")
+
+    converting: list[tuple[str, str, str | None, str]] = []
+    if "onnx" not in kinds:
+        converting = [
+            ("openvino", "fp32", None, "OpenVINO: the faster on a processor for this kind of network")
+        ]
+    torch_fp32: list[tuple[str, str, str | None, str]] = [("torch", "fp32", None, "torch on the processor")]
+    by_weights = converting + torch_fp32 if family in _CONVOLUTIONAL else torch_fp32 + converting
+    on_processor: list[tuple[str, str, str | None, str]] = [
+        (
+            "onnxruntime",
+            "fp32",
+            "onnx",
+            "onnxruntime: starts soonest, and none is faster on a processor in fp32",
+        ),
+        ("openvino", "fp32", "onnx", "OpenVINO on the processor"),
+        *by_weights,
+        ("onnxruntime", "int8", "onnx_int8", "onnxruntime: runs the int8 graph"),
+        ("openvino", "int8", "onnx_int8", "OpenVINO: runs the int8 graph"),
+        ("openvino", "bf16", "onnx" if "onnx" in kinds else None, "OpenVINO: fastest on a processor in bf16"),
+        ("torch", "bf16", None, "torch: computes in bf16"),
+    ]
+    for name, computes_in, graph, why in on_processor:
+        if computes_in == arithmetic and (graph in kinds if graph else has_weights):
+            ways.append(Choice(name, "cpu", computes_in, graph, why))
     return ways
-
-
-def _asked(device: str, otherwise: str) -> str:
-    return "asked for" if device != "auto" else otherwise
 
 
 def _check_asked(engine: str, device: str, precision: str) -> None:
