@@ -97,7 +97,7 @@ int64_t convex_pixels(const std::vector<Point>& points, std::vector<Point>& hull
     if (n == 1) return 1;
     hull.clear();
     for (int pass = 0; pass < 2; ++pass) {
-        const size_t floor = hull.size() + 1;  // the second chain starts where the first ended
+        const size_t floor = pass ? hull.size() : 1;  // the second chain starts where the first ended
         for (size_t k = 0; k < n; ++k) {
             const Point& p = points[pass ? n - 1 - k : k];
             while (hull.size() > floor && cross(hull[hull.size() - 2], hull.back(), p) >= 0) hull.pop_back();
