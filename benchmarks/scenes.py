@@ -31,6 +31,43 @@ def packed_ellipses(size: int, seed: int = 0) -> NDArray[np.uint32]:
     return labels
 
 
+def filaments(size: int, seed: int = 0, width: float = 6) -> NDArray[np.uint32]:
+    """Return labels of long, bent, thin objects that do not overlap (they may touch)."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((size, size), np.uint32)
+    yy, xx = np.mgrid[:size, :size]
+    for k in range(1, size // 14):
+        y, x, heading = rng.uniform(0, size), rng.uniform(0, size), rng.uniform(0, 2 * np.pi)
+        bend = rng.uniform(-0.02, 0.02)
+        shape = np.zeros(labels.shape, bool)
+        for _ in range(int(rng.uniform(5, 35))):
+            y0, x0 = max(0, int(y - width)), max(0, int(x - width))
+            box = np.s_[y0 : max(0, int(y + width)), x0 : max(0, int(x + width))]
+            shape[box] |= (yy[box] - y) ** 2 + (xx[box] - x) ** 2 < width**2 / 4
+            heading += bend * 4
+            y, x = y + 4 * np.sin(heading), x + 4 * np.cos(heading)
+        if shape.any() and not labels[shape].any():
+            labels[shape] = k
+    return labels
+
+
+def volume(
+    shape: tuple[int, int, int], seed: int = 0
+) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return labels (Z, Y, X), flows (3, Z, Y, X) and cellprob of a volume of ellipsoids."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.uint32)
+    grid = np.stack(np.mgrid[tuple(slice(n) for n in shape)]).astype(np.float32)
+    spacing = 14
+    for k, cell in enumerate(np.ndindex(*(n // spacing for n in shape)), start=1):
+        centre = (np.array(cell) + 0.5) * spacing + rng.uniform(-2, 2, 3)
+        radii = rng.uniform(4, 8, 3)
+        inside = (((grid - centre[:, None, None, None]) / radii[:, None, None, None]) ** 2).sum(0) < 1
+        labels[inside & (labels == 0)] = k
+    flows, cellprob = predicted(labels, seed, noise=0.2)
+    return labels, flows, cellprob
+
+
 def predicted(
     labels: NDArray[np.uint32], seed: int = 0, noise: float = 0.35, blur: float = 1.0
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -47,8 +84,9 @@ def predicted(
     flows = flows_from_labels(labels)
     flows = np.stack([ndimage.gaussian_filter(f, blur) + noise * noise_field(1.5) for f in flows])
     edge = np.zeros(labels.shape, bool)
-    edge[1:] |= labels[1:] != labels[:-1]
-    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    for axis in range(labels.ndim):
+        a, b = np.moveaxis(labels, axis, 0)[1:], np.moveaxis(labels, axis, 0)[:-1]
+        np.moveaxis(edge, axis, 0)[1:] |= a != b
     inside = (labels > 0) & ~edge
     logits = 8 * ndimage.gaussian_filter(inside.astype(np.float32), blur) - 3 + noise * noise_field(1.5)
     return flows.astype(np.float32), logits.astype(np.float32)

@@ -6,7 +6,9 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--packaging", action="store_true", help="run the tests that build and install the wheel")
+    parser.addoption(
+        "--packaging", action="store_true", help="run the tests that build and install the wheel"
+    )
 
 
 @pytest.fixture

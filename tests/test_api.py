@@ -55,7 +55,18 @@ def test_the_shipped_model_finds_nuclei_that_people_annotated(examples):
 
 def test_command_and_api_give_the_same_bits(tmp_path, examples):
     image = examples / "stained_tissue.png"
-    run = [sys.executable, "-m", "cellbrook.cli.app", "segment", image, "--out", tmp_path, "--quiet", "--min-size", "30"]
+    run = [
+        sys.executable,
+        "-m",
+        "cellbrook.cli.app",
+        "segment",
+        image,
+        "--out",
+        tmp_path,
+        "--quiet",
+        "--min-size",
+        "30",
+    ]
     subprocess.run(run, check=True)
     labels, _ = read_labels(tmp_path / "stained_tissue_labels.tif")
     assert np.array_equal(labels, cellbrook.segment(image, min_size=30).labels)
@@ -75,7 +86,9 @@ def test_blank_images_have_no_objects(segmenter):
         assert not found.labels.any()
 
 
-@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int16, np.uint16, np.int64, np.float16, np.float32, np.float64, ">u2"])
+@pytest.mark.parametrize(
+    "dtype", [bool, np.uint8, np.int16, np.uint16, np.int64, np.float16, np.float32, np.float64, ">u2"]
+)
 def test_any_type_of_pixel(segmenter, dtype):
     image = sample_image()
     image = image > image.mean() if dtype is bool else (image / image.max() * 120).astype(dtype)
@@ -111,10 +124,36 @@ def test_an_unknown_parameter_is_an_error_with_the_nearest_names(segmenter):
 
 
 def test_saving_writes_the_files_of_the_contract(result, tmp_path):
-    kinds = ("labels", "overlay", "objects", "run", "color", "rois", "geojson", "coco", "seg", "flows", "cellprob", "zarr")
+    kinds = (
+        "labels",
+        "overlay",
+        "objects",
+        "run",
+        "color",
+        "rois",
+        "geojson",
+        "coco",
+        "seg",
+        "flows",
+        "cellprob",
+        "zarr",
+    )
     files = result.save(tmp_path / "new", kinds=kinds)
-    endings = "_labels.tif _overlay.png _objects.csv _run.json _color.png _rois.zip .geojson _coco.json _seg.npy _flows.tif _cellprob.tif .ome.zarr"
-    assert [p.name for p in files.values()] == [f"nuclei{e}" for e in endings.split() if e != "_run.json"] + ["nuclei_run.json"]
+    endings = [
+        "_labels.tif",
+        "_overlay.png",
+        "_objects.csv",
+        "_color.png",
+        "_rois.zip",
+        ".geojson",
+        "_coco.json",
+        "_seg.npy",
+        "_flows.tif",
+        "_cellprob.tif",
+        ".ome.zarr",
+        "_run.json",
+    ]
+    assert [p.name for p in files.values()] == [f"nuclei{e}" for e in endings]
     assert all(p.exists() for p in files.values())
     labels, axes = read_labels(files["labels"])
     assert axes == "YX"
@@ -140,7 +179,7 @@ def test_what_people_changed_is_not_overwritten(result, tmp_path):
         result.save(tmp_path)
     result.save(tmp_path, overwrite=True)
     (tmp_path / "nuclei_run.json").unlink()
-    with pytest.raises(OutputError, match="no run.json says"):
+    with pytest.raises(OutputError, match=r"no run\.json says"):
         result.save(tmp_path)
 
 
@@ -149,7 +188,9 @@ def test_a_source_is_opened_once_and_keeps_its_facts(segmenter, tmp_path):
 
     path = tmp_path / "zellen größe.tif"
     stack = np.stack([sample_image(), sample_image()[::-1]]).astype(np.uint16)
-    tifffile.imwrite(path, stack, imagej=True, resolution=(4, 4), metadata={"axes": "ZYX", "unit": "um", "spacing": 1.0})
+    tifffile.imwrite(
+        path, stack, imagej=True, resolution=(4, 4), metadata={"axes": "ZYX", "unit": "um", "spacing": 1.0}
+    )
     found = segmenter.segment(path)
     assert found.name == "zellen größe"
     assert found.axes == "ZYX"

@@ -174,7 +174,17 @@ def test_projection_without_a_stack():
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("auto", None), (None, None), (0, None), ("0", None), (27, 27.0), ("27.5", 27.5), ("30px", 30.0), ("12um", 24.0), ("12 µm", 24.0)],
+    [
+        ("auto", None),
+        (None, None),
+        (0, None),
+        ("0", None),
+        (27, 27.0),
+        ("27.5", 27.5),
+        ("30px", 30.0),
+        ("12um", 24.0),
+        ("12 µm", 24.0),
+    ],
 )
 def test_every_way_to_say_a_diameter(text, expected):
     assert Diameter.parse(text, 0.5).px == expected

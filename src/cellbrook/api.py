@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ from cellbrook.io import open_image
 from cellbrook.metrics import evaluate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from cellbrook.core.progress import Progress
     from cellbrook.engines.base import EngineInfo
 
@@ -36,7 +37,9 @@ class Segmentation(SegmentationData):
     See `cellbrook.core.result.SegmentationData` for the fields.
     """
 
-    def save(self, out: str | os.PathLike[str], *, kinds: Iterable[str] = DEFAULT_KINDS, overwrite: bool = False) -> dict[str, Path]:
+    def save(
+        self, out: str | os.PathLike[str], *, kinds: Iterable[str] = DEFAULT_KINDS, overwrite: bool = False
+    ) -> dict[str, Path]:
         """Write the same files as the command line.
 
         Parameters
@@ -96,7 +99,13 @@ class Segmenter:
         from cellbrook import engines
         from cellbrook.networks.store import resolve_model
 
-        self._keywords = {"model": str(model), "device": device, "threads": threads, "engine": engine, **keywords}
+        self._keywords = {
+            "model": str(model),
+            "device": device,
+            "threads": threads,
+            "engine": engine,
+            **keywords,
+        }
         params = SegmentParams.from_keywords(**self._keywords)
         wishes = params.model_params
         self._model = resolve_model(wishes.model)
@@ -159,9 +168,10 @@ class Segmenter:
         if wishes.scene == "all":
             raise UsageError('scene="all" gives several results: use segment_many, or name one scene')
         path = None if isinstance(image, np.ndarray) else Path(image)
+        pixels = image if isinstance(image, np.ndarray) else Path(image)
         report = pipeline.Report()
         with report.timed("open"):
-            source = open_image(image, axes=wishes.axes, pixel_size=wishes.pixel_size, scene=wishes.scene)
+            source = open_image(pixels, axes=wishes.axes, pixel_size=wishes.pixel_size, scene=wishes.scene)
             plan = pipeline.resolve(source, self._model, params)
         with report.timed("hash"):
             digest = sha256_of(path) if path is not None else provenance.hash_of_array(np.asarray(image))
@@ -212,9 +222,10 @@ class Segmenter:
             if keywords.get("scene") != "all" or isinstance(image, np.ndarray):
                 yield self.segment(image, **keywords)
                 continue
-            for number in range(len(scenes(image))):
-                name = f"{_stem(Path(image))}_s{number}"
-                yield self.segment(image, **{**keywords, "scene": str(number), "name": name})
+            path = Path(image)
+            for number in range(len(scenes(path))):
+                name = f"{_stem(path)}_s{number}"
+                yield self.segment(path, **{**keywords, "scene": str(number), "name": name})
 
 
 def segment(image: ImageLike, **keywords: Any) -> Segmentation:

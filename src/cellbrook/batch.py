@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cellbrook.errors import Cancelled, CellbrookError, ImageError
 from cellbrook.core.objects import ObjectTable
+from cellbrook.errors import Cancelled, CellbrookError, ImageError
 from cellbrook.export.table import TableRow, all_objects_csv, read_csv, summarise, summary_csv
 from cellbrook.io.files import output_folder
 from cellbrook.io.hashing import sha256_of
@@ -18,6 +16,9 @@ from cellbrook.provenance import recipe_of
 from cellbrook.results import read_previous_run, write_results
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
     from cellbrook.api import Segmentation, Segmenter
     from cellbrook.core.progress import Progress
     from cellbrook.io.files import FoundImage
@@ -180,7 +181,11 @@ def write_summaries(folder: Path, outcomes: Sequence[Outcome]) -> Path:
 def _row(outcome: Outcome, folder: Path) -> TableRow:
     job = outcome.job
     image = str(job.path) if job.scene is None else f"{job.path} scene {job.scene}"
-    facts: dict[str, Any] = {"status": outcome.status, "error": outcome.error, "seconds": round(outcome.seconds, 3)}
+    facts: dict[str, Any] = {
+        "status": outcome.status,
+        "error": outcome.error,
+        "seconds": round(outcome.seconds, 3),
+    }
     if outcome.status == "failed":
         return TableRow(image, facts)
     found = outcome.run["result"]
@@ -196,7 +201,9 @@ def _done_before(
     if run is None or not set(kinds) - {"run"} <= set(run["files"]):
         return None
     try:
-        recipe = segmenter.recipe(sha256_of(job.path), scene=job.scene, **{k: v for k, v in keywords.items() if k != "scene"})
+        recipe = segmenter.recipe(
+            sha256_of(job.path), scene=job.scene, **{k: v for k, v in keywords.items() if k != "scene"}
+        )
         return run if recipe_of(run) == recipe else None
     except (ImageError, OSError, KeyError):
         return None

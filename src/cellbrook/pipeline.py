@@ -3,20 +3,19 @@
 ::
 
     Source --resolve--> SegmentPlan --run--> SegmentationData
-                          for each plane: read > normalize > resize > tiles > engine > resize back > dynamics > measure
+                          for each plane: read > normalize > resize > tiles > engine > resize back > dynamics
+                          > measure
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellbrook.core.objects import ObjectTable, concatenate
 from cellbrook.core.plan import Diameter, SegmentPlan
@@ -32,10 +31,15 @@ from cellbrook.resize import resize, scaled_shape
 from cellbrook.tiles import plan_tiles, run_tiled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
     from cellbrook.core.params import SegmentParams
     from cellbrook.engines.base import Engine
     from cellbrook.io.source import Source
     from cellbrook.networks.base import NetworkSpec
+    from cellbrook.networks.cp3.size import SizeModel
     from cellbrook.networks.store import ResolvedModel
 
 log = logging.getLogger(__name__)
@@ -55,7 +59,8 @@ class Report:
     timings_s : dict of str to float
         Seconds by step, summed over planes.
     planes : list of dict
-        For each plane: its index, the scale the network saw, the estimated diameter, tiles run, objects found.
+        For each plane: its index, the scale the network saw, the estimated diameter, tiles run, objects
+        found.
     notes : list of str
         What a user should know.
     """
@@ -218,6 +223,7 @@ def run(
     with report.timed("read"):
         planes = list(read_planes(source, plan))
     ranges = _shared_ranges([pixels for _, pixels in planes], plan, threads)
+    size_model = _size_model(model)
     labels: list[NDArray[np.uint32]] = []
     tables: list[ObjectTable] = []
     outputs: list[NetworkOutput] = []
@@ -225,7 +231,15 @@ def run(
     for index, pixels in planes:
         image = _for_network(pixels, source, plan, model.card.spec, report)
         output, facts = infer(
-            image, plan, model.card.spec, engine, ranges=ranges, threads=threads, report=report, progress=progress
+            image,
+            plan,
+            model.card.spec,
+            engine,
+            ranges=ranges,
+            size_model=size_model,
+            threads=threads,
+            report=report,
+            progress=progress,
         )
         with report.timed("flows to labels"):
             plane_labels, table = labels_from_flows(
@@ -271,7 +285,9 @@ def _shared_ranges(planes: list[NDArray[Any]], plan: SegmentPlan, threads: int) 
     columns = planes[0].shape[-1]
     return np.concatenate(
         [
-            percentile_ranges(np.stack([p[c] for p in planes]).reshape(1, -1, columns), params, threads=threads)
+            percentile_ranges(
+                np.stack([p[c] for p in planes]).reshape(1, -1, columns), params, threads=threads
+            )
             for c in range(channels)
         ]
     )
@@ -286,8 +302,11 @@ def _for_network(
     if np.array_equal(pixels[0], pixels[1]) and np.array_equal(pixels[0], pixels[2]):
         return pixels[:1]
     if spec.channels < 3:
-        report.notes.append(f"colours were averaged to gray, since {plan.model} takes {spec.channels} channels")
-        return pixels.mean(axis=0, keepdims=True, dtype=np.float32)
+        report.notes.append(
+            f"colours were averaged to gray, since {plan.model} takes {spec.channels} channels"
+        )
+        gray: NDArray[np.float32] = pixels.mean(axis=0, keepdims=True, dtype=np.float32)
+        return gray
     return pixels
 
 
@@ -298,14 +317,15 @@ def infer(
     engine: Engine,
     *,
     ranges: NDArray[np.float64] | None = None,
+    size_model: SizeModel | None = None,
     threads: int,
     report: Report,
     progress: Progress,
 ) -> tuple[NetworkOutput, dict[str, Any]]:
     """Run the network on one plane at the scale that suits it.
 
-    A network that estimates the size of objects runs once at the image's own scale, and a second time only if the
-    estimate is outside the diameters that it segments well.
+    A network that estimates the size of objects, itself or by a size model, runs once at the image's own
+    scale, and a second time only if the estimate is outside the diameters that it segments well.
 
     Returns
     -------
@@ -317,31 +337,52 @@ def infer(
     with report.timed("normalize"):
         x = normalize(image, plan.params.normalize_params, ranges=ranges, threads=threads)
     rows, cols = x.shape[-2:]
-    estimates = "log_diameter" in spec.outputs
     scale = 1.0
-    if plan.diameter_px is not None and spec.object_diameter_px is not None:
-        scale = _limited(spec.object_diameter_px / plan.diameter_px)
+    assumed = plan.diameter_px if plan.diameter_px is not None else spec.default_diameter_px
+    if assumed is not None and spec.object_diameter_px is not None:
+        scale = _limited(spec.object_diameter_px / assumed)
     maps, tiles = _at_scale(x, scale, plan, spec, engine, threads, report, progress)
-    diameter = typical_diameter(maps) if estimates else None
+    diameter = _estimated_diameter(maps, size_model)
     if diameter is not None:
         diameter /= scale
     passes = [scale]
     low, high = spec.diameter_range_px
-    if plan.diameter_px is None and diameter is not None and not low <= diameter <= high:
+    if plan.diameter_px is None and diameter is not None and not low <= diameter * scale <= high:
         assert spec.object_diameter_px is not None
         scale = _limited(spec.object_diameter_px / diameter)
         maps, more = _at_scale(x, scale, plan, spec, engine, threads, report, progress)
         tiles += more
         passes.append(scale)
-        again = typical_diameter(maps)
+        again = _estimated_diameter(maps, None)
         diameter = again / scale if again is not None else diameter
     with report.timed("resize"):
         flows = resize(np.ascontiguousarray(maps["flow"]), (rows, cols), threads=threads)
         cellprob = resize(np.ascontiguousarray(maps["cellprob"]), (rows, cols), threads=threads)[0]
-        classes = resize(np.ascontiguousarray(maps["class"]), (rows, cols), threads=threads) if "class" in maps else None
+        classes = (
+            resize(np.ascontiguousarray(maps["class"]), (rows, cols), threads=threads)
+            if "class" in maps
+            else None
+        )
     known = plan.diameter_px if plan.diameter_px is not None else diameter
     output = NetworkOutput(flows=flows, cellprob=cellprob, classes=classes, diameter_px=known)
     return output, {"scales": passes, "diameter_px": known, "tiles": tiles}
+
+
+def _size_model(model: ResolvedModel) -> SizeModel | None:
+    if "size" not in model.paths:
+        return None
+    from cellbrook.networks.cp3.size import SizeModel
+
+    return SizeModel.load(model.paths["size"])
+
+
+def _estimated_diameter(maps: dict[str, NDArray[np.float32]], size_model: SizeModel | None) -> float | None:
+    """Return the diameter that a network or its size model sees, in pixels of the network's input."""
+    if "log_diameter" in maps:
+        return typical_diameter(maps)
+    if size_model is not None and "style" in maps:
+        return size_model.diameter_px(maps["style"])
+    return None
 
 
 def _limited(scale: float) -> float:
@@ -404,8 +445,8 @@ def _with_channels(
 def typical_diameter(maps: dict[str, NDArray[np.float32]]) -> float | None:
     """Return the median diameter over objects, in pixels of the maps; None if nothing is seen.
 
-    Every pixel votes for the size of the object it is in, with a weight of one over that object's area, so that
-    large objects do not outvote small ones.
+    Every pixel votes for the size of the object it is in, with a weight of one over that object's area, so
+    that large objects do not outvote small ones.
     """
     log_diameter = maps["log_diameter"][0].astype(np.float64)
     rows, cols = maps["cellprob"].shape[-2:]
@@ -437,7 +478,8 @@ def _placed(table: ObjectTable, index: dict[str, int], offset: int) -> ObjectTab
 def _stacked(planes: list[NDArray[Any]], stack: tuple[int, ...]) -> NDArray[Any]:
     if not stack:
         return planes[0]
-    return np.stack(planes).reshape(*stack, *planes[0].shape)
+    joined: NDArray[Any] = np.stack(planes).reshape(*stack, *planes[0].shape)
+    return joined
 
 
 def _stacked_output(outputs: list[NetworkOutput], stack: tuple[int, ...]) -> NetworkOutput:

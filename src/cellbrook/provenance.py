@@ -9,16 +9,18 @@ import platform
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cellbrook.core.params import SegmentParams
 from cellbrook.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
     from cellbrook.core.plan import SegmentPlan
     from cellbrook.core.result import SegmentationData
     from cellbrook.engines.base import EngineInfo
@@ -66,14 +68,22 @@ def describe_run(
         "result": {
             "objects": len(data.objects),
             "discarded": data.objects.discard_counts(),
-            "diameter_px": data.output.diameter_px if data.output else None,
+            "diameter_px": _median([p["diameter_px"] for p in report.planes if p["diameter_px"] is not None]),
             "planes": report.planes,
             "notes": report.notes,
         },
         "timings_s": {step: round(seconds, 4) for step, seconds in report.timings_s.items()},
-        "versions": {"python": platform.python_version(), "numpy": np.__version__, engine.engine: engine.version},
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            engine.engine: engine.version,
+        },
         "platform": platform.platform(),
     }
+
+
+def _median(values: list[float]) -> float | None:
+    return float(np.median(values)) if values else None
 
 
 def recipe_of(run: dict[str, Any]) -> dict[str, Any]:

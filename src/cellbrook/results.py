@@ -1,14 +1,12 @@
 """Writing results without losing anybody's work.
 
-Files that Cellbrook wrote and nobody changed since are replaced by a new run; a file that was corrected by hand, or was never
-ours, is not. ``run.json`` holds the hash of every file beside it, which tells the two apart.
+Files that Cellbrook wrote and nobody changed since are replaced by a new run; a file that was corrected by hand, or
+was never ours, is not. ``run.json`` holds the hash of every file beside it, which tells the two apart.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellbrook import export
@@ -18,6 +16,9 @@ from cellbrook.io.files import OUTPUT_ENDINGS
 from cellbrook.io.hashing import sha256_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
     from cellbrook.core.result import SegmentationData
 
 
@@ -56,7 +57,9 @@ def write_results(
         path = folder / names["run"]
         files = {k: {"name": p.name, "sha256": sha256_of(p)} for k, p in written.items()}
         with atomic(path) as part:
-            text = json.dumps({**data.provenance, "files": files}, indent=1, ensure_ascii=False, default=_plain)
+            text = json.dumps(
+                {**data.provenance, "files": files}, indent=1, ensure_ascii=False, default=_plain
+            )
             part.write_text(text + "\n", encoding="utf-8")
         written["run"] = path
     return written

@@ -45,7 +45,9 @@ def test_a_folder_is_mirrored_and_summed_up(folder, tmp_path, capsys):
     assert (out / "a2_labels.tif").exists()
     assert (out / "row B" / "c_labels.tif").exists()
     rows = list(csv.DictReader((out / "summary.csv").open()))
-    assert [r["image"].rsplit("plate/")[-1] for r in rows] == ["a2.tif", "a10.tif", "row B/c.tif"], "natural order"
+    assert [r["image"].rsplit("plate/")[-1] for r in rows] == ["a2.tif", "a10.tif", "row B/c.tif"], (
+        "natural order"
+    )
     objects = list(csv.DictReader((out / "all_objects.csv").open()))
     assert len(objects) == sum(int(r["objects"]) for r in rows) > 0
 
@@ -89,7 +91,12 @@ def test_one_bad_image_does_not_stop_the_rest(folder, capsys):
 
 
 def test_from_run_repeats_a_run(folder, tmp_path, capsys):
-    assert segment(folder / "a2.tif", "--min-size", "60", "--cellprob-threshold", "0.5", "--out", tmp_path / "first") == 0
+    assert (
+        segment(
+            folder / "a2.tif", "--min-size", "60", "--cellprob-threshold", "0.5", "--out", tmp_path / "first"
+        )
+        == 0
+    )
     assert segment("--from-run", tmp_path / "first" / "a2_run.json", "--out", tmp_path / "second") == 0
     labels = [read_labels(tmp_path / where / "a2_labels.tif")[0] for where in ("first", "second")]
     assert np.array_equal(*labels)
@@ -180,5 +187,7 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path):
         for entry in json.loads(path.read_text())["files"].values():
             assert (images / entry["name"]).exists()
     known = {"_labels.tif", "_overlay.png", "_objects.csv", "_run.json", "_flows.tif", "_rois.zip"}
-    strays = [p.name for p in images.iterdir() if not p.name.endswith(tuple(known)) and not p.name[1:-4].isdigit()]
+    strays = [
+        p.name for p in images.iterdir() if not p.name.endswith(tuple(known)) and not p.name[1:-4].isdigit()
+    ]
     assert set(strays) <= {"summary.csv", "all_objects.csv"}

@@ -219,7 +219,7 @@ def test_cp3_reads_its_diameter_and_old_files_have_none(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "new")
     assert networks.load(tmp_path / "new").spec.object_diameter_px == 17.0
     assert networks.resolve_model(tmp_path / "new").card.spec.diameter_range_px == pytest.approx(
-        (34 / 3, 25.5)
+        (12.75, 21.25)
     )
     old = {n: t for n, t in state.items() if not n.startswith("diam_")}
     torch.save(old, tmp_path / "nucleitorch_0")

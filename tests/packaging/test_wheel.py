@@ -26,7 +26,9 @@ def wheel(request, tmp_path_factory):
     if not request.config.getoption("--packaging"):
         pytest.skip("give --packaging to build the wheel (make packaging)")
     out = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, ROOT], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, ROOT], check=True
+    )
     return next(out.glob("cellbrook-*.whl"))
 
 
@@ -45,7 +47,9 @@ def test_it_segments_alone_and_offline(wheel, tmp_path):
     home = tmp_path / "environment"
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel], check=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel], check=True
+    )
     site = next((home / "lib").glob("python*/site-packages"))
     (site / "sitecustomize.py").write_text(NO_NETWORK)
     image = tmp_path / "fluorescence.png"

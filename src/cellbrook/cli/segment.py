@@ -20,7 +20,14 @@ from cellbrook.cli._common import (
     TileFlags,
     print_json,
 )
-from cellbrook.core.params import InputParams, MaskParams, ModelParams, NormalizeParams, SegmentParams, TileParams
+from cellbrook.core.params import (
+    InputParams,
+    MaskParams,
+    ModelParams,
+    NormalizeParams,
+    SegmentParams,
+    TileParams,
+)
 from cellbrook.errors import ModelError, UsageError
 
 
@@ -181,9 +188,16 @@ class _Report:
         self.outcomes.append(dataclasses.replace(outcome, result=None))
         path = outcome.job.path
         if outcome.status == "failed":
-            _console.error(outcome.error if str(path) in outcome.error or path.name in outcome.error else f"{path}: {outcome.error}")
+            _console.error(
+                outcome.error
+                if str(path) in outcome.error or path.name in outcome.error
+                else f"{path}: {outcome.error}"
+            )
             return
-        if self.run_before is not None and outcome.run["image"]["sha256"] != self.run_before["image"]["sha256"]:
+        if (
+            self.run_before is not None
+            and outcome.run["image"]["sha256"] != self.run_before["image"]["sha256"]
+        ):
             _console.warn(f"{path} has other pixels than the image of the run that is repeated")
         if self.json or self.quiet:
             return
@@ -202,9 +216,13 @@ class _Report:
 
             summary = write_summaries(folder, self.outcomes)
             if not (self.json or self.quiet):
-                print(f"{summary}: {len(self.outcomes)} images in {_console.duration(seconds)}, {self.failed} failed")
+                print(
+                    f"{summary}: {len(self.outcomes)} images in {_console.duration(seconds)}, {self.failed} failed"
+                )
         if self.json:
-            print_json({"images": [_entry(o) for o in self.outcomes], "failed": self.failed, "seconds": seconds})
+            print_json(
+                {"images": [_entry(o) for o in self.outcomes], "failed": self.failed, "seconds": seconds}
+            )
         elif not self.quiet and self.outcomes and not self.many:
             for path in self.outcomes[0].files.values():
                 print(f"  {path}")
@@ -223,10 +241,15 @@ def _line(outcome: Any, path: Path) -> str:
         read += f", each {' and '.join(plan['stack_axes'])} plane by itself"
     parts = [f"{found['objects']} objects"]
     if found["diameter_px"]:
-        parts.append(f"diameter {found['diameter_px']:.0f} px" + (f" ({found['diameter_px'] * size:.1f} um)" if size else ""))
+        parts.append(
+            f"diameter {found['diameter_px']:.0f} px"
+            + (f" ({found['diameter_px'] * size:.1f} um)" if size else "")
+        )
     if found["discarded"]:
         count = sum(found["discarded"].values())
-        reasons = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in sorted(found["discarded"].items()))
+        reasons = ", ".join(
+            f"{n} {reason.replace('_', ' ')}" for reason, n in sorted(found["discarded"].items())
+        )
         parts.append(f"{count} discarded: {reasons}")
     return f"{path} ({read}): {'; '.join(parts)} [{outcome.seconds:.1f} s]"
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cellbrook.core.params import SegmentParams
 from cellbrook.errors import UsageError
+
+if TYPE_CHECKING:
+    from cellbrook.core.params import SegmentParams
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class NetworkSpec:
         Diameters that it segments well without rescaling.
     outputs : tuple of str
         Names among "flow", "cellprob", "log_diameter", "class", "style".
+    default_diameter_px : float or None
+        Diameter to assume where neither the user nor the network says one; None: take the image as it is.
     channel_roles : tuple of str
         What the channels must show, in order, such as ("cell", "nucleus"). Empty: any order.
     """
@@ -46,3 +48,4 @@ class NetworkSpec:
     diameter_range_px: tuple[float, float]
     outputs: tuple[str, ...]
     channel_roles: tuple[str, ...] = ()
+    default_diameter_px: float | None = None

@@ -29,6 +29,8 @@ WEIGHT_KINDS = ("safetensors", "checkpoint", "onnx", "onnx_int8")
 
 CARD_NAME = "card.toml"
 
+_MAY_BE_NONE = ("object_diameter_px", "default_diameter_px")  # TOML has no null: it is written as 0
+
 FAMILY_SPECS: Mapping[str, NetworkSpec] = {
     "compact": NetworkSpec(
         family="compact",
@@ -51,7 +53,7 @@ FAMILY_SPECS: Mapping[str, NetworkSpec] = {
         fixed_tile=False,
         tile_overlap=32,
         object_diameter_px=30.0,
-        diameter_range_px=(20.0, 45.0),
+        diameter_range_px=(22.5, 37.5),  # the scales of its training, 0.75 to 1.25
         outputs=("flow", "cellprob", "style"),
         channel_roles=("cell", "nucleus"),
     ),
@@ -288,8 +290,9 @@ def card_from_dict(table: Mapping[str, Any], where: str) -> ModelCard:
         for name in ("outputs", "channel_roles", "diameter_range_px"):
             if name in changes:
                 changes[name] = tuple(changes[name])
-        if changes.get("object_diameter_px") == 0:  # TOML has no null: 0 says that it takes any
-            changes["object_diameter_px"] = None
+        for name in _MAY_BE_NONE:
+            if changes.get(name) == 0:
+                changes[name] = None
         files: dict[str, ModelFileRef] = {}
         for kind, entry in table.get("files", {}).items():
             _check_keys(entry, ModelFileRef, ("filename",), f"{label}, files.{kind}")
@@ -317,8 +320,8 @@ def card_from_dict(table: Mapping[str, Any], where: str) -> ModelCard:
 def card_to_dict(card: ModelCard) -> dict[str, Any]:
     """Return the card as plain dicts, lists, strings and numbers, for JSON and TOML."""
     out = dataclasses.asdict(card)
-    if out["spec"]["object_diameter_px"] is None:
-        out["spec"]["object_diameter_px"] = 0.0
+    for name in _MAY_BE_NONE:
+        out["spec"][name] = out["spec"][name] or 0.0
     out["files"] = {
         kind: {k: v for k, v in entry.items() if v is not None} for kind, entry in out["files"].items()
     }

@@ -40,7 +40,7 @@ def export_network(network: nn.Module, folder: Path, stem: str) -> dict[str, Pat
     from safetensors.torch import save_file
 
     weights_path, graph_path = folder / f"{stem}.safetensors", folder / f"{stem}.onnx"
-    network = network.eval().to("cpu", memory_format=torch.contiguous_format)
+    network = network.eval().to("cpu")
     # the counter of batches seen is of no use to anybody who only runs the network
     state = {
         k: v.contiguous() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")

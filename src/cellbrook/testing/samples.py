@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SAMPLES = {"generated_nuclei": ("fluo_nuclei", 3, 24.0), "generated_bacteria": ("phase_bacteria", 5, 20.0)}
 """Name -> family, seed and diameter for `cellbrook.training.synthetic.generate`."""
@@ -29,7 +31,11 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in SAMPLES:
         image = sample_image(name, 512)
-        tifffile.imwrite(folder / f"{name}.tif", image.astype(np.uint16), metadata={"axes": "YX" if image.ndim == 2 else "CYX"})
+        tifffile.imwrite(
+            folder / f"{name}.tif",
+            image.astype(np.uint16),
+            metadata={"axes": "YX" if image.ndim == 2 else "CYX"},
+        )
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from cellbrook.training.data import LabelledImage
 
 
@@ -91,15 +92,23 @@ def _warp(
     # stay inside where the image is larger than the crop
     reach = p.crop / zoom / 2
     size = np.array([height, width], dtype=np.float64)
-    centre = np.where(size > 2 * reach, np.clip(centre, reach, size - reach), size / 2 + rng.uniform(-0.1, 0.1, 2) * size)
+    centre = np.where(
+        size > 2 * reach, np.clip(centre, reach, size - reach), size / 2 + rng.uniform(-0.1, 0.1, 2) * size
+    )
     steps = np.arange(p.crop) - (p.crop - 1) / 2
     grid_y, grid_x = np.meshgrid(steps, steps, indexing="ij")
     source_y = centre[0] - 0.5 + to_image[0, 0] * grid_y + to_image[0, 1] * grid_x
     source_x = centre[1] - 0.5 + to_image[1, 0] * grid_y + to_image[1, 1] * grid_x
-    grid = np.stack([(2 * source_x + 1) / width - 1, (2 * source_y + 1) / height - 1], axis=-1).astype(np.float32)[None]
+    grid = np.stack([(2 * source_x + 1) / width - 1, (2 * source_y + 1) / height - 1], axis=-1).astype(
+        np.float32
+    )[None]
     grid_t = torch.from_numpy(grid)
-    warped = F.grid_sample(image, grid_t, mode="bilinear", padding_mode="reflection", align_corners=False)[0].numpy()
-    cut = F.grid_sample(labels, grid_t, mode="nearest", padding_mode="reflection", align_corners=False)[0, 0].numpy()
+    warped = F.grid_sample(image, grid_t, mode="bilinear", padding_mode="reflection", align_corners=False)[
+        0
+    ].numpy()
+    cut = F.grid_sample(labels, grid_t, mode="nearest", padding_mode="reflection", align_corners=False)[
+        0, 0
+    ].numpy()
     inside = (source_y > -0.5) & (source_y < height - 0.5) & (source_x > -0.5) & (source_x < width - 0.5)
     return warped, np.where(inside, cut, 0).astype(np.uint32), inside
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 import csv
 import logging
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +21,9 @@ from cellbrook.training.augment import AugmentParams, random_crop
 from cellbrook.training.data import LabelledImage, LookSampler, pairs_in
 from cellbrook.training.loop import Batch, LoopParams, Trainer
 from cellbrook.training.loss import LossParams, targets_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,9 @@ def real_images(data: Path) -> list[LabelledImage]:
         for name, image_path, labels_path in pairs_in(data / folder):
             image, labels = read_pair(image_path, labels_path)
             if labels.ndim == 2:
-                found.append(LabelledImage(name, stretched(image), labels.astype(np.uint32), f"other/{folder}"))
+                found.append(
+                    LabelledImage(name, stretched(image), labels.astype(np.uint32), f"other/{folder}")
+                )
     for folder in ("qcanet_mouse_embryo_3d", "plantseg_mini_3d", "stardist_demo"):
         for name, image_path, labels_path in pairs_in(data / folder):
             image, labels = read_pair(image_path, labels_path)
@@ -95,7 +99,9 @@ def real_images(data: Path) -> list[LabelledImage]:
             for z in range(2, labels.shape[0], 6):
                 if len(np.unique(labels[z])) > 2:
                     plane = stretched(image[:, z])
-                    found.append(LabelledImage(f"{name}_z{z}", plane, labels[z].astype(np.uint32), f"other/{folder}"))
+                    found.append(
+                        LabelledImage(f"{name}_z{z}", plane, labels[z].astype(np.uint32), f"other/{folder}")
+                    )
     return found
 
 
@@ -106,7 +112,9 @@ def synthetic_images(folder: Path) -> list[LabelledImage]:
         with np.load(path) as stored:
             image, labels = stored["image"], stored["labels"]
         family = path.stem.rsplit("-", 1)[0]
-        found.append(LabelledImage(path.stem, stretched(image), labels.astype(np.uint32), f"synthetic/{family}"))
+        found.append(
+            LabelledImage(path.stem, stretched(image), labels.astype(np.uint32), f"synthetic/{family}")
+        )
     return found
 
 
@@ -124,7 +132,11 @@ def generate_pool(folder: Path, per_family: int, first_seed: int = 0, size: int 
             diameter = float(np.exp(rng.uniform(*np.log(POOL_DIAMETERS_PX.get(family, (10, 60))))))
             sample = synthetic.generate(family, seed, size, diameter)
             part = path.with_suffix(".part.npz")
-            np.savez(part, image=sample.image.astype(np.float16 if sample.image.max() < 6e4 else np.float32), labels=sample.labels.astype(np.uint16))
+            np.savez(
+                part,
+                image=sample.image.astype(np.float16 if sample.image.max() < 6e4 else np.float32),
+                labels=sample.labels.astype(np.uint16),
+            )
             part.replace(path)
 
 
@@ -144,20 +156,30 @@ class _Crops(IterableDataset[Any]):
             yield image, targets_of(labels, inside)
 
 
-def batches(images: list[LabelledImage], params: AugmentParams, batch_size: int, seed: int, workers: int = 1) -> Iterator[Batch]:
+def batches(
+    images: list[LabelledImage], params: AugmentParams, batch_size: int, seed: int, workers: int = 1
+) -> Iterator[Batch]:
     """Yield batches without end."""
-    loader = DataLoader(_Crops(images, params, seed), batch_size=batch_size, num_workers=workers, prefetch_factor=4 if workers else None)
-    for image, target in loader:
-        yield image, target
+    loader = DataLoader(
+        _Crops(images, params, seed),
+        batch_size=batch_size,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )
+    yield from loader
 
 
 def main() -> None:
     """Train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with the training sets")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints; resumes what is there")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for checkpoints; resumes what is there"
+    )
     parser.add_argument("--synthetic", type=Path, help="folder with generated images")
-    parser.add_argument("--generate", type=int, help="only generate this many images a family into --synthetic, and stop")
+    parser.add_argument(
+        "--generate", type=int, help="only generate this many images a family into --synthetic, and stop"
+    )
     parser.add_argument("--steps", type=int, default=LoopParams().steps)
     parser.add_argument("--batch-size", type=int, default=LoopParams().batch_size)
     parser.add_argument("--learning-rate", type=float, default=LoopParams().learning_rate)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 
 @dataclass(slots=True)
@@ -49,9 +52,11 @@ def _areas_and_centres(labels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArr
     count = np.bincount(which)
     present = np.flatnonzero(count)
     area = count[present].astype(np.float64)
-    centres = np.stack(
-        [np.bincount(which, y)[present] / area, np.bincount(which, x)[present] / area], axis=1
-    ) if len(present) else np.zeros((0, 2))
+    centres = (
+        np.stack([np.bincount(which, y)[present] / area, np.bincount(which, x)[present] / area], axis=1)
+        if len(present)
+        else np.zeros((0, 2))
+    )
     return area, centres
 
 

@@ -6,15 +6,17 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from cellbrook.training.loss import LossParams, loss_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -67,14 +69,17 @@ class Trainer:
     """
 
     def __init__(self, network: nn.Module, params: LoopParams, loss_params: LossParams) -> None:
-        self.network = network.to(memory_format=torch.channels_last)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
         self.averaged = copy.deepcopy(network).eval().requires_grad_(False)
         self.params = params
         self.loss_params = loss_params
         decayed = [p for p in network.parameters() if p.ndim > 1]
         plain = [p for p in network.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": params.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            [
+                {"params": decayed, "weight_decay": params.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
             lr=params.learning_rate,
         )
         self.step = 0
@@ -111,7 +116,9 @@ class Trainer:
             output = self.network(image.to(memory_format=torch.channels_last))
         loss, terms = loss_of(output, target, self.loss_params)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss became {loss.item()} at step {self.step}; try a smaller learning rate")
+            raise FloatingPointError(
+                f"the loss became {loss.item()} at step {self.step}; try a smaller learning rate"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -120,7 +127,9 @@ class Trainer:
         self._average()
         return {"loss": float(loss.detach()), **{k: float(v) for k, v in terms.items()}}
 
-    def run(self, batches: Iterator[Batch], folder: Path, on_save: Callable[[int], None] | None = None) -> None:
+    def run(
+        self, batches: Iterator[Batch], folder: Path, on_save: Callable[[int], None] | None = None
+    ) -> None:
         """Train until `steps`, saving ``folder/last.pt`` on the way."""
         started, since, sums = time.monotonic(), self.step, dict[str, float]()
         while self.step < self.params.steps:
@@ -131,7 +140,14 @@ class Trainer:
                 pace = (time.monotonic() - started) / count
                 terms = " ".join(f"{k} {v / count:.4f}" for k, v in sums.items())
                 left = pace * (self.params.steps - self.step) / 60
-                log.info("step %d/%d  %s  %.2f s/step, %.0f min left", self.step, self.params.steps, terms, pace, left)
+                log.info(
+                    "step %d/%d  %s  %.2f s/step, %.0f min left",
+                    self.step,
+                    self.params.steps,
+                    terms,
+                    pace,
+                    left,
+                )
                 save(self.state_dict(), folder / "last.pt")
                 if on_save is not None:
                     on_save(self.step)
@@ -149,11 +165,11 @@ class Trainer:
         decay = min(self.params.average, self.step / (self.step + 10))
         for mean, value in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
-        for mean, value in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
+        for kept, now in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(now, 1 - decay)
             else:
-                mean.copy_(value)
+                kept.copy_(now)
 
 
 def save(state: dict[str, Any], path: Path) -> None:

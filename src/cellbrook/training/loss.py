@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from cellbrook.dynamics import flows_from_labels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,9 @@ class LossParams:
     size: float = 0.2
 
 
-def targets_of(labels: NDArray[np.uint32], inside: NDArray[np.bool_] | None = None) -> dict[str, NDArray[np.float32]]:
+def targets_of(
+    labels: NDArray[np.uint32], inside: NDArray[np.bool_] | None = None
+) -> dict[str, NDArray[np.float32]]:
     """Return what the network should say of these labels.
 
     Parameters
@@ -56,7 +60,9 @@ def targets_of(labels: NDArray[np.uint32], inside: NDArray[np.bool_] | None = No
         "flow": flow,
         "cellprob": (labels > 0).astype(np.float32)[None],
         "log_diameter": log_diameter[labels[4::8, 4::8]][None],
-        "inside": np.ones((1, *labels.shape), np.float32) if inside is None else inside[None].astype(np.float32),
+        "inside": np.ones((1, *labels.shape), np.float32)
+        if inside is None
+        else inside[None].astype(np.float32),
     }
 
 
@@ -67,9 +73,12 @@ def loss_of(
     inside = target["inside"]
     pixels = inside.sum().clamp(min=1)
     flow = ((output["flow"].float() - target["flow"]).square() * inside).sum() / (2 * pixels)
-    cellprob = F.binary_cross_entropy_with_logits(
-        output["cellprob"].float(), target["cellprob"], weight=inside, reduction="sum"
-    ) / pixels
+    cellprob = (
+        F.binary_cross_entropy_with_logits(
+            output["cellprob"].float(), target["cellprob"], weight=inside, reduction="sum"
+        )
+        / pixels
+    )
     known = torch.isfinite(target["log_diameter"])
     wanted = torch.where(known, target["log_diameter"], 0.0)
     error = (output["log_diameter"].float() - wanted).abs() * known

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import torch
 
-from cellbrook.networks.cards import FAMILY_SPECS, ModelCard, ModelFileRef, TrainingData, update_cards, weights_dir
+from cellbrook.networks.cards import (
+    FAMILY_SPECS,
+    ModelCard,
+    ModelFileRef,
+    TrainingData,
+    update_cards,
+    weights_dir,
+)
 from cellbrook.networks.compact.model import CompactNet
 from cellbrook.networks.export import export_network, file_entry
 

@@ -9,7 +9,6 @@ Shape letters: B batch, C channels, Y rows, X columns.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -33,7 +32,9 @@ class Residual(nn.Module):
         super().__init__()
         self.first = _conv(width, width)
         self.second = _conv(width, width)
-        nn.init.zeros_(self.second[1].weight)  # starts as the identity, which trains faster
+        norm = self.second[1]
+        assert isinstance(norm, nn.BatchNorm2d)
+        nn.init.zeros_(norm.weight)  # starts as the identity, which trains faster
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block."""

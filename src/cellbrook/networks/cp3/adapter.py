@@ -38,19 +38,33 @@ def read(header: CheckpointHeader, where: str) -> tuple[NetworkSpec, dict[str, A
             f"{where} has {values['nout']} output channel(s), expected {OUTPUTS}: it does not segment"
             " (image restoration?)"
         )
-    spec = spec_for(values["nchan"], header.scalars.get("diam_mean", 30.0))
+    scalars = header.scalars
+    spec = spec_for(values["nchan"], scalars.get("diam_mean", 30.0), scalars.get("diam_labels"))
     return spec, {"channels": values["nchan"]}
 
 
-def spec_for(channels: int, diam_mean: float) -> NetworkSpec:
-    """Return the spec of a network that takes so many channels and objects of such a diameter in pixels."""
+def spec_for(channels: int, diam_mean: float, diam_labels: float | None = None) -> NetworkSpec:
+    """Return a network's spec.
+
+    Parameters
+    ----------
+    channels : int
+        Channels it takes.
+    diam_mean : float
+        Diameter in pixels to which its training images were rescaled.
+    diam_labels : float or None
+        Mean diameter in pixels of the training objects before that: what to assume of an image.
+    """
     base = FAMILY_SPECS["cp3"]
     if not (math.isfinite(diam_mean) and diam_mean > 0):
         diam_mean = 30.0
+    if diam_labels is not None and not (math.isfinite(diam_labels) and diam_labels > 0):
+        diam_labels = None
     return dataclasses.replace(
         base,
         channels=channels,
         object_diameter_px=diam_mean,
-        diameter_range_px=(diam_mean * 2 / 3, diam_mean * 3 / 2),
+        diameter_range_px=(diam_mean * 0.75, diam_mean * 1.25),
+        default_diameter_px=diam_labels,
         channel_roles=base.channel_roles if channels == 2 else (),
     )
