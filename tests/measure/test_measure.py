@@ -108,8 +108,9 @@ def test_solidity_counts_the_pixels_of_the_convex_hull(mask):
 def test_solidity_is_that_of_scikit_images_hull_of_pixel_centres():
     labels = cells(5)
     table = measure(labels)
-    hulls = [convex_hull_image(labels == n, offset_coordinates=False).sum() for n in table["label"][:15]]
-    assert_allclose(table["area_px"][:15] / table["solidity"][:15], hulls)
+    some = np.flatnonzero(table["area_px"] > 60)[:12]
+    hulls = [convex_hull_image(labels == n, offset_coordinates=False).sum() for n in table["label"][some]]
+    assert_allclose(table["area_px"][some] / table["solidity"][some], hulls)
 
 
 def test_a_disc_is_round_solid_and_measured_in_micrometres():

@@ -200,10 +200,9 @@ def polygons_to_labels(shapes: Iterable[Shape], shape: tuple[int, ...]) -> NDArr
 
 def _rings(shapes: Iterable[Shape], shape: tuple[int, ...]) -> Iterator[tuple[int, int, NDArray[Any]]]:
     for item in shapes:
-        if len(item.plane) != len(shape) - 2:
-            raise ImageError(
-                f"object {item.label} has plane {item.plane}, which does not fit labels of shape {shape}"
-            )
+        fits = len(item.plane) == len(shape) - 2
+        if not fits or any(not 0 <= i < n for i, n in zip(item.plane, shape, strict=False)):
+            raise ImageError(f"object {item.label} lies in plane {item.plane}, outside labels of shape {shape}")
         place = int(np.ravel_multi_index(item.plane, shape[:-2])) if item.plane else 0
         for ring in item.rings:
             yield item.label, place, ring

@@ -1,0 +1,97 @@
+"""COCO: run lengths against a decoder written from the format's description."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from numpy.testing import assert_array_equal
+
+from cellbrook.core.objects import ObjectTable
+from cellbrook.export.coco import compressed_counts, write_coco
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("coco") / "x_coco.json"
+
+
+def decode(segmentation):
+    """Return the mask of a compressed run-length segmentation."""
+    counts, text = [], iter(segmentation["counts"])
+    for character in text:
+        value, shift, more = 0, 0, True
+        while more:
+            code = ord(character) - 48
+            value |= (code & 31) << shift
+            shift += 5
+            more = bool(code & 32)
+            if more:
+                character = next(text)
+        if code & 16:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+    height, width = segmentation["size"]
+    flat = np.repeat(np.arange(len(counts)) % 2, counts)
+    assert flat.size == height * width
+    return flat.reshape(width, height).T.astype(bool)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    npst.arrays(
+        np.uint16, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 1, 1, 5])
+    )
+)
+def test_round_trip(path, labels):
+    write_coco(path, labels)
+    document = json.loads(path.read_text())
+    found = np.zeros_like(labels)
+    for annotation in document["annotations"]:
+        mask = decode(annotation["segmentation"])
+        found[mask] = annotation["label"]
+        x, y, w, h = annotation["bbox"]
+        assert mask[y : y + h, x : x + w].sum() == annotation["area"] == mask.sum()
+    assert_array_equal(found, labels)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=8))
+def test_long_runs(lengths):
+    (text,) = compressed_counts([np.array(lengths)])
+    restored, values, value, shift = [], [], 0, 0
+    for code in (ord(c) - 48 for c in text):
+        value |= (code & 31) << shift
+        shift += 5
+        if not code & 32:
+            values.append(value - (1 << shift if code & 16 else 0))
+            value = shift = 0
+    for k, v in enumerate(values):
+        restored.append(v + restored[k - 2] if k > 2 else v)
+    assert restored == lengths
+
+
+def test_a_known_text():
+    # of the 3 x 3 image with its middle pixel set: runs 4 1 4
+    assert compressed_counts([np.array([4, 1, 4])]) == ["414"]
+
+
+def test_images_categories_and_scores(path):
+    labels = np.zeros((2, 4, 4), int)
+    labels[0, 0, 0], labels[1, 1, 1] = 1, 2
+    objects = ObjectTable(
+        {"label": np.array([1, 2]), "class": np.array(["b", "a"]), "score": np.array([0.25, np.nan])}
+    )
+    write_coco(path, labels, objects, file_name="stack.tif")
+    document = json.loads(path.read_text())
+    assert [(i["id"], i["file_name"], i["plane"]) for i in document["images"]] == [
+        (1, "stack.tif", [0]),
+        (2, "stack.tif", [1]),
+    ]
+    assert [c["name"] for c in document["categories"]] == ["a", "b"]
+    first, second = document["annotations"]
+    assert (first["image_id"], first["category_id"], first["score"], first["iscrowd"]) == (1, 2, 0.25, 0)
+    assert (second["image_id"], second["category_id"]) == (2, 1)
+    assert "score" not in second
