@@ -139,7 +139,7 @@ def verify(name: str | None = None) -> list[FileCheck]:
     else:
         models = [store.find_model(name)]
         if models[0].folder is None:
-            raise ModelError(f"model {name!r} is known but not installed: `cellbrook models install {name}`")
+            raise ModelError(store.not_installed(models[0].card, name))
     checks = []
     for model in models:
         for kind, ref in model.card.files.items():

@@ -178,9 +178,7 @@ def resolve_model(name_or_path: str | os.PathLike[str]) -> ResolvedModel:
                 raise
         else:
             if model.folder is None:
-                raise ModelError(
-                    f"model {text!r} is known but not installed: `cellbrook models install {text}`"
-                )
+                raise ModelError(not_installed(model.card, text))
             return _resolved(model.card, model.folder, model.state)
     if path.is_dir():
         if not (path / CARD_NAME).is_file():
@@ -269,6 +267,16 @@ def check_file(path: Path, ref: ModelFileRef, what: str, mend: str) -> str:
     if ref.sha256 is not None and found != ref.sha256:
         raise ChecksumError(f"{what}: {path} should have SHA-256 {ref.sha256}, it has {found}: {mend}")
     return found
+
+
+def not_installed(card: ModelCard, name: str) -> str:
+    """Return what to say of a known model that is not here; Cellpose's own folder is looked into."""
+    line = f"model {name!r} is known but not installed: `cellbrook models install {name}`"
+    folder = Path(os.environ.get("CELLPOSE_LOCAL_MODELS_PATH") or "~/.cellpose/models").expanduser()
+    file = folder / card.files["checkpoint"].filename if "checkpoint" in card.files else folder
+    if file.is_file():
+        return f"{line}, or `cellbrook models install {file}`, which Cellpose has downloaded"
+    return line
 
 
 def sha256_of(path: Path) -> str:
