@@ -1,0 +1,91 @@
+"""Engines that build from weights keep the contract on the architectures of Cellpose too."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cellbrook.engines._openvino import OpenVinoEngine
+from cellbrook.engines._torch import TorchEngine
+from cellbrook.networks.cards import FAMILY_SPECS
+from cellbrook.testing.contracts import EngineContract
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cellbrook.engines import Engine
+    from cellbrook.networks.base import NetworkSpec
+
+
+@functools.cache
+def network(family: str) -> Any:
+    """Build a network of random weights, none of them at the value that it begins with."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    if family == "cp3":
+        from cellbrook.networks.cp3.model import Cp3Net
+
+        built: Any = Cp3Net()
+    else:
+        from cellbrook.networks.cpsam.model import CpsamNet
+
+        built = CpsamNet(depth=2, dim=64, head_dim=16, mlp=96, neck=24)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    return built.eval()
+
+
+@functools.cache
+def engine(name: str, family: str) -> Engine:
+    """Make an engine of one thread, once: converting takes seconds."""
+    spec = FAMILY_SPECS[family]
+
+    def load() -> Any:
+        return network(family)
+
+    if name == "openvino":
+        return OpenVinoEngine(load, spec, precision="fp32", threads=1, why="a test")
+    return TorchEngine(load, spec, device="cpu", precision="fp32", threads=1, why="a test")
+
+
+class OnFamily(EngineContract):
+    name = ""
+    family = ""
+
+    @pytest.fixture(autouse=True)
+    def _libraries(self) -> None:
+        pytest.importorskip(self.name)
+
+    @property
+    def spec(self) -> NetworkSpec:
+        return FAMILY_SPECS[self.family]
+
+    def make_engine(self, threads: int = 1) -> Engine:
+        return engine(self.name, self.family)
+
+    def expected(self, x_BCYX: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        import torch
+
+        with torch.inference_mode():
+            outputs = network(self.family)(torch.from_numpy(x_BCYX))
+        return {name: value.numpy() for name, value in outputs.items()}
+
+
+class TestTorchCp3(OnFamily):
+    name, family = "torch", "cp3"
+
+
+class TestOpenVinoCp3(OnFamily):
+    name, family = "openvino", "cp3"
+
+
+class TestTorchCpsam(OnFamily):
+    name, family = "torch", "cpsam"
+
+
+class TestOpenVinoCpsam(OnFamily):
+    name, family = "openvino", "cpsam"
