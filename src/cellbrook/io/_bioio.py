@@ -1,4 +1,4 @@
-"""Microscope makers' own formats, through the readers of the ``bioio`` extra."""
+"""Microscope makers' own formats, through the readers of the ``bioio`` and ``bioio-gpl`` extras."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _EXTRA = 'pip install "cellbrook[bioio]"'
-# format, and what has to be installed for it; the last ones need Java and readers under the GPL
+_GPL_EXTRA = 'pip install "cellbrook[bioio-gpl]"'
+# format, and what has to be installed for it; the last ones need Java
 VENDOR_FORMATS: dict[str, tuple[str, str]] = {
-    ".czi": ("Zeiss CZI", _EXTRA),
+    ".czi": ("Zeiss CZI", _GPL_EXTRA),
     ".nd2": ("Nikon ND2", _EXTRA),
-    ".lif": ("Leica LIF", _EXTRA),
-    ".dv": ("DeltaVision", "pip install bioio bioio-dv"),
-    ".r3d": ("DeltaVision", "pip install bioio bioio-dv"),
+    ".lif": ("Leica LIF", _GPL_EXTRA),
+    ".dv": ("DeltaVision", _EXTRA),
+    ".r3d": ("DeltaVision", _EXTRA),
     ".sldy": ("SlideBook", "pip install bioio bioio-sldy"),
     ".oib": ("Olympus OIB", "pip install bioio bioio-bioformats"),
     ".oif": ("Olympus OIF", "pip install bioio bioio-bioformats"),

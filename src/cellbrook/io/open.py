@@ -87,7 +87,7 @@ def open_image(
     Parameters
     ----------
     source : str, Path or ndarray
-        A file (TIFF, OME-TIFF, ImageJ TIFF, PNG, JPEG, BMP, .npy; czi, lif, nd2 with the ``bioio`` extra), an
+        A file (TIFF, OME-TIFF, ImageJ TIFF, PNG, JPEG, BMP, .npy; nd2, dv, czi, lif with the ``bioio`` extras), an
         OME-Zarr folder, or an array of any type from bool to float64.
     axes : str or None
         What the dimensions are, a letter each out of T, C, Z, Y, X (and S for RGB samples). None: from the
