@@ -119,6 +119,20 @@ def test_every_listed_command_exists_and_explains_itself(
     assert "--empty-" not in out
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_are_printed_escaped() -> None:
+    done = subprocess.run([*RUN, b"caf\xe9.tif"], capture_output=True)
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    code = (
+        "import sys\nfrom cellbrook.cli import _console\n_console.tolerate_any_text()\n"
+        "print('\\udce9 \\u00b5m')"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
+    assert done.stdout == b"\\udce9 \\xb5m\n"
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     from importlib.metadata import version
 

@@ -95,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    _console.tolerate_any_text()
     _console.configure_logging()
     chosen = arguments[0] if arguments else None
     if chosen is not None:
