@@ -202,7 +202,9 @@ def _rings(shapes: Iterable[Shape], shape: tuple[int, ...]) -> Iterator[tuple[in
     for item in shapes:
         fits = len(item.plane) == len(shape) - 2
         if not fits or any(not 0 <= i < n for i, n in zip(item.plane, shape, strict=False)):
-            raise ImageError(f"object {item.label} lies in plane {item.plane}, outside labels of shape {shape}")
+            raise ImageError(
+                f"object {item.label} lies in plane {item.plane}, outside labels of shape {shape}"
+            )
         place = int(np.ravel_multi_index(item.plane, shape[:-2])) if item.plane else 0
         for ring in item.rings:
             yield item.label, place, ring

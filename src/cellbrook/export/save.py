@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellbrook.errors import UsageError
+from cellbrook.export._layout import flows_by_plane
 from cellbrook.io.files import OUTPUT_ENDINGS
 from cellbrook.io.writers import atomic, write_float_stack, write_labels, write_labels_zarr, write_png
 
@@ -161,8 +162,8 @@ def _seg(data: SegmentationData, path: Path, threads: int | None) -> None:
 def _flows(data: SegmentationData, path: Path, threads: int | None) -> None:
     assert data.output is not None
     flows = data.output.flows
-    whole = flows.shape[1:] == data.labels.shape  # else planes by themselves: (..., 2, Y, X)
-    axes = f"C{data.axes}" if whole else f"{data.axes[:-2]}C{data.axes[-2:]}"
+    by_plane = flows_by_plane(flows.shape, data.labels.shape)
+    axes = f"{data.axes[:-2]}C{data.axes[-2:]}" if by_plane else f"C{data.axes}"
     names = ("dz", "dy", "dx")[-flows.shape[axes.index("C")] :]
     write_float_stack(path, flows, axes=axes, pixel_size_um=_pixel_sizes(data), names=names)
 

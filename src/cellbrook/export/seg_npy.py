@@ -10,6 +10,7 @@ import numpy as np
 from cellbrook._kernels import _native
 from cellbrook.core.threads import resolve_threads
 from cellbrook.errors import UsageError
+from cellbrook.export._layout import flows_by_plane
 from cellbrook.export.pictures import PALETTE, neighbour_palette
 from cellbrook.io.writers import atomic
 
@@ -110,7 +111,7 @@ def _colors(planes: NDArray[np.uint32], count: int) -> NDArray[np.uint8]:
 def _flows(output: NetworkOutput, shape: tuple[int, ...]) -> list[Any]:
     """Return flows as the interface orders them: picture, cellprob as picture, flows, cellprob."""
     flows, cellprob = np.asarray(output.flows, np.float32), np.asarray(output.cellprob, np.float32)
-    if len(shape) == 3 and flows.shape[1:] != shape:  # planes, each with its own (2, Y, X)
+    if len(shape) == 3 and flows_by_plane(flows.shape, shape):
         flows = np.moveaxis(flows, 1, 0)
     picture = flow_rgb(flows)
     shown = np.clip(np.rint(255 / (1 + np.exp(-np.clip(cellprob, -30, 30)))), 0, 255).astype(np.uint8)

@@ -1,0 +1,118 @@
+"""`cellbrook measure` and `cellbrook export`: existing labels, alone, with an image, and in folders."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from cellbrook.cli.app import main
+from cellbrook.export.table import read_csv
+from cellbrook.io import write_labels, write_png
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder with two images, one of them a stack, and their labels."""
+    labels = np.zeros((30, 40), np.uint16)
+    labels[3:12, 4:15], labels[12:20, 4:15] = 1, 2
+    image = (labels * 50 + 10).astype(np.uint8)
+    write_png(tmp_path / "a_img.png", image)
+    write_png(tmp_path / "a_masks.png", labels)
+    (tmp_path / "deep").mkdir()
+    stack = np.stack([image, image * 2]).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "deep" / "b.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    two = np.stack([labels, np.where(labels > 0, labels + 2, 0)])
+    write_labels(tmp_path / "deep" / "b_labels.tif", two, axes="ZYX")
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    code = main([str(a) for a in arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_measure_one(folder, capsys):
+    code, out, err = run(capsys, "measure", folder / "a_masks.png", folder / "a_img.png", "--pixel-size", 0.5)
+    assert (code, err) == (0, "")
+    assert "2 objects" in out
+    table = read_csv(folder / "a_objects.csv")
+    assert table["area_px"].tolist() == [99, 88]
+    assert table["area_um2"].tolist() == [24.75, 22]
+    assert table["mean_0"].tolist() == [60, 110]
+
+
+def test_measure_folder(folder, capsys):
+    code, out, err = run(capsys, "measure", folder, folder, "--out", folder / "out", "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert [entry["objects"] for entry in document["images"]] == [2, 4]
+    assert read_csv(folder / "out" / "deep" / "b_objects.csv")["z"].tolist() == [0, 0, 1, 1]
+    assert read_csv(folder / "out" / "summary.csv")["objects"].tolist() == [2, 4]
+    assert len(read_csv(folder / "out" / "all_objects.csv")["label"]) == 6
+
+
+def test_measure_without_image_has_no_intensities(folder, capsys):
+    code, _, _ = run(capsys, "measure", folder / "a_masks.png", "--quiet")
+    assert code == 0
+    assert "mean_0" not in read_csv(folder / "a_objects.csv")
+
+
+def test_nothing_is_overwritten_unasked(folder, capsys):
+    (folder / "a_objects.csv").write_text("mine")
+    code, _, err = run(capsys, "measure", folder / "a_masks.png")
+    assert code == 1
+    assert "--overwrite" in err
+    assert (folder / "a_objects.csv").read_text() == "mine"
+    assert run(capsys, "measure", folder / "a_masks.png", "--overwrite")[0] == 0
+
+
+def test_one_bad_file_does_not_stop_the_others(folder, capsys):
+    (folder / "c_masks.png").write_bytes(b"not a picture")
+    (folder / "deep" / "b.tif").unlink()
+    code, _, err = run(capsys, "measure", folder, folder, "--out", folder / "out")
+    assert code == 1
+    assert (folder / "out" / "a_objects.csv").exists()
+    assert "image was not found" in err
+    assert "Traceback" not in err
+
+
+def test_sizes_must_agree(folder, capsys):
+    write_png(folder / "small.png", np.zeros((5, 5), np.uint8))
+    code, _, err = run(capsys, "measure", folder / "a_masks.png", folder / "small.png")
+    assert code == 1
+    assert "same size" in err
+    assert err.count("\n") == 1
+
+
+def test_export(folder, capsys):
+    arguments = ("--save", "rois,geojson", "--save", "overlay", "--out", folder / "out")
+    code, out, err = run(capsys, "export", folder / "a_masks.png", folder / "a_img.png", *arguments)
+    assert (code, err) == (0, "")
+    assert sorted(p.name for p in (folder / "out").iterdir()) == ["a.geojson", "a_overlay.png", "a_rois.zip"]
+    assert "a_rois.zip" in out
+
+
+def test_export_without_image(folder, capsys):
+    code, out, _ = run(capsys, "export", folder, "--save", "color,coco", "--out", folder / "out", "--json")
+    assert code == 0
+    assert len(json.loads(out)["images"]) == 2
+    assert (folder / "out" / "deep" / "b_color.png").exists()
+
+
+@pytest.mark.parametrize("kinds", ["flows", "rios", ","])
+def test_kinds_that_cannot_be_are_usage_errors(folder, capsys, kinds):
+    code, _, err = run(capsys, "export", folder / "a_masks.png", "--save", kinds)
+    assert code == 2
+    assert "choose from" in err
+
+
+@pytest.mark.parametrize(
+    ("labels", "image"), [("none.tif", None), ("a_masks.png", "deep"), ("deep", "a_img.png")]
+)
+def test_paths_that_do_not_fit_are_usage_errors(folder, capsys, labels, image):
+    paths = [folder / labels] + ([folder / image] if image else [])
+    code, _, err = run(capsys, "measure", *paths)
+    assert code == 2
+    assert err.count("\n") == 1

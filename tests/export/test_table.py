@@ -1,0 +1,105 @@
+"""Tables: exact numbers, whole files, and reading back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from cellbrook.core.objects import ObjectTable
+from cellbrook.errors import ImageError
+from cellbrook.export.table import TableRow, all_objects_csv, objects_csv, read_csv, summarise, summary_csv
+from cellbrook.measure import measure
+
+
+def some_objects():
+    labels = np.zeros((20, 20), int)
+    labels[2:6, 3:9], labels[10:20, 12:15] = 1, 2
+    image = np.random.default_rng(0).normal(1e-4, 1e-5, (2, 20, 20))
+    image[0, 10:, :] = np.nan
+    return measure(labels, image, channel_names=["α-tubulin", "DAPI"], pixel_size_um=0.325)
+
+
+def test_round_trip(tmp_path):
+    table = some_objects()
+    back = read_csv(objects_csv(tmp_path / "x_objects.csv", table))
+    assert list(back) == list(table)
+    for name in table:
+        if table[name].dtype.kind == "f":
+            assert_allclose(back[name], table[name], rtol=1e-6, err_msg=name)
+        else:
+            assert_array_equal(back[name], table[name], err_msg=name)
+    assert back["touches_border"].dtype == bool
+
+
+def test_file_is_plain_utf8_with_decimal_points(tmp_path):
+    path = objects_csv(tmp_path / "x_objects.csv", some_objects())
+    raw = path.read_bytes()
+    assert "α-tubulin" in raw.decode("utf-8")
+    assert b"\r" not in raw
+    assert b";" not in raw
+    assert [p.name for p in tmp_path.iterdir()] == ["x_objects.csv"]
+    back = read_csv(path)
+    assert np.isnan(back["mean_α-tubulin"][1])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(-(2**62), 2**62), min_size=1, max_size=5), st.data())
+def test_whole_numbers_are_exact_and_others_have_seven_digits(tmp_path_factory, numbers, data):
+    floats = data.draw(st.lists(st.floats(width=64), min_size=len(numbers), max_size=len(numbers)))
+    path = tmp_path_factory.getbasetemp() / "numbers.csv"
+    back = read_csv(objects_csv(path, ObjectTable({"label": np.array(numbers), "value": np.array(floats)})))
+    assert_array_equal(back["label"], numbers)
+    assert_allclose(back["value"].astype(float), floats, rtol=1e-6)
+
+
+def test_text_with_separators_survives(tmp_path):
+    table = ObjectTable({"label": np.array([1, 2]), "class": np.array(['a, "b"', "c\nd"])})
+    assert read_csv(objects_csv(tmp_path / "x.csv", table))["class"].tolist() == ['a, "b"', "c\nd"]
+
+
+def test_an_empty_table_keeps_its_columns(tmp_path):
+    table = measure(np.zeros((3, 3), int))
+    assert list(read_csv(objects_csv(tmp_path / "x.csv", table))) == list(table)
+
+
+@pytest.mark.parametrize("content", [b"", b"label,area\n1,2\n3", b"\xff\xfe\x00", None])
+def test_a_table_that_was_cut_off_is_an_error(tmp_path, content):
+    path = tmp_path / "x.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ImageError, match=r"x\.csv"):
+        read_csv(path)
+
+
+def test_summary_counts_what_was_found_and_discarded():
+    gone = ObjectTable({"label": np.arange(3), "reason": np.array(["too_small", "flow_error", "too_small"])})
+    table = some_objects()
+    row = summarise(ObjectTable(table.columns, gone))
+    assert (row["objects"], row["discarded"], row["discarded_too_small"], row["touching_border"]) == (
+        2,
+        3,
+        2,
+        1,
+    )
+    assert row["median_area_px"] == pytest.approx(27)
+    assert row["mean_mean_α-tubulin"] == pytest.approx(table["mean_α-tubulin"][0])
+    assert np.isnan(summarise(measure(np.zeros((3, 3), int)))["mean_area_px"])
+
+
+def test_tables_of_many_images_have_all_columns(tmp_path):
+    table = some_objects()
+    rows = [
+        TableRow("a/ä.tif", summarise(table), table),
+        TableRow("b.tif", {"objects": 0, "error": "truncated"}),
+        TableRow("c.tif", {"objects": 1}, {"label": np.array([4]), "extra": np.array([1.5])}),
+    ]
+    summary = read_csv(summary_csv(tmp_path / "summary.csv", rows))
+    assert summary["image"].tolist() == ["a/ä.tif", "b.tif", "c.tif"]
+    assert summary["objects"].tolist() == [2, 0, 1]
+    assert summary["error"].tolist() == ["", "truncated", ""]
+    objects = read_csv(all_objects_csv(tmp_path / "all_objects.csv", rows))
+    assert next(iter(objects)) == "image"
+    assert objects["image"].tolist() == ["a/ä.tif", "a/ä.tif", "c.tif"]
+    assert objects["label"].tolist() == [1, 2, 4]
+    assert_array_equal(objects["extra"], [np.nan, np.nan, 1.5])
