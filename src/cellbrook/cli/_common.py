@@ -6,18 +6,18 @@ import json
 import sys
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from cellbrook.core.params import InputParams, MaskParams, ModelParams, NormalizeParams, TileParams
 
 Flat = Parameter(name="*")
 """Put on a parameter dataclass of `cellbrook.core.params`: each of its fields becomes a flag of its own."""
 
-ModelFlags = Annotated[ModelParams, Parameter(name="*", group="Network")]
-InputFlags = Annotated[InputParams, Parameter(name="*", group="Image")]
-NormalizeFlags = Annotated[NormalizeParams, Parameter(name="*", group="Intensities")]
-TileFlags = Annotated[TileParams, Parameter(name="*", group="Tiles")]
-MaskFlags = Annotated[MaskParams, Parameter(name="*", group="Cells")]
+ModelFlags = Annotated[ModelParams, Parameter(name="*", group=Group("Network", sort_key=1))]
+InputFlags = Annotated[InputParams, Parameter(name="*", group=Group("Image", sort_key=2))]
+NormalizeFlags = Annotated[NormalizeParams, Parameter(name="*", group=Group("Intensities", sort_key=4))]
+TileFlags = Annotated[TileParams, Parameter(name="*", group=Group("Tiles", sort_key=5))]
+MaskFlags = Annotated[MaskParams, Parameter(name="*", group=Group("Cells", sort_key=3))]
 
 Json = Annotated[
     bool, Parameter(name="--json", negative="", help="Print one JSON document on standard output.")
