@@ -389,3 +389,48 @@ def test_files_are_closed_after_each_read(tmp_path):
     path.unlink()
     with pytest.raises(CellbrookError):
         source.read({"Z": 2})
+
+
+def test_zarr_plate(tmp_path):
+    plate = zarr.open_group(tmp_path / "plate.zarr", mode="w")
+    plate.attrs["ome"] = {"version": "0.5", "plate": {"wells": [{"path": "A/1"}, {"path": "B/2"}]}}
+    for well in ("A/1", "B/2"):
+        group = plate.create_group(well)
+        group.attrs["ome"] = {"version": "0.5", "well": {"images": [{"path": "0"}]}}
+        zarr_image(tmp_path / "plate.zarr" / well / "0", pixels((8, 9), seed=len(well)), "yx", "0.5")
+    assert scenes(tmp_path / "plate.zarr") == ("A/1/0", "B/2/0")
+    assert open_image(tmp_path / "plate.zarr", scene="B/2/0").shape == (8, 9)
+    assert open_image(tmp_path / "plate.zarr" / "A" / "1").shape == (8, 9)
+
+
+def test_reading_from_several_threads(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    array = pixels((40, 64, 65))
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, array, photometric="minisblack", metadata={"axes": "ZYX"}, compression="zlib")
+    source = open_image(path)
+    with ThreadPoolExecutor(4) as pool:
+        planes = list(pool.map(lambda z: source.read({"Z": z}), range(40)))
+    np.testing.assert_array_equal(np.stack(planes), array)
+
+
+def test_transparent_palette_png(tmp_path):
+    import struct
+    import zlib
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    colours = bytes([10, 20, 30, 40, 50, 60])
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 1, 1, 3, 0, 0, 0)) + chunk(b"PLTE", colours)
+    tail = chunk(b"IDAT", zlib.compress(b"\0\xaa")) + chunk(b"IEND", b"")
+    for name, extra in [("plain", b""), ("clear", chunk(b"tRNS", b"\0"))]:
+        late = (
+            chunk(b"teXt", bytes(1 << 17)) if name == "clear" else b""
+        )  # beyond where the header is looked at
+        path = tmp_path / f"{name}.png"
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + late + extra + tail)
+        source = open_image(path)
+        assert "palette" in source.notes[0]
+        np.testing.assert_array_equal(source.read()[:, 0, :2].T, [[40, 50, 60], [10, 20, 30]])

@@ -70,8 +70,10 @@ class _Raster:
         if self._pixels is None:
             check_memory(int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize, str(self._path))
             pixels = self._decode(self._path.read_bytes())
-            if pixels.shape != self.shape and pixels.size == np.prod(self.shape):
-                pixels = pixels.reshape(self.shape)
+            if pixels.shape != self.shape and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+                # transparency that the header did not tell of
+                opaque = pixels[..., :-1]
+                pixels = opaque[..., 0] if len(self.shape) == 2 else opaque
             if pixels.shape != self.shape:
                 raise ImageError(f"{self._path}: its header says {self.shape}, its pixels {pixels.shape}")
             self._pixels = pixels.astype(self.dtype, copy=False)

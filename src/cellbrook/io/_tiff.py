@@ -36,7 +36,8 @@ def open_tiff(path: Path, scene: str | None = None) -> StoredImage:
             _check_complete(level, path)
         page = series.keyframe
         axes = series.axes
-        stored = tuple(_TiffLevel(path, tif, level) for level in series.levels)
+        lock = threading.Lock()  # one position in the file, whatever the level
+        stored = tuple(_TiffLevel(path, tif, level, lock) for level in series.levels)
         size, channels, notes = _metadata(tif, tif.series.index(series))
         photometric = getattr(page.photometric, "name", "")
         samples = series.shape[axes.index("S")] if "S" in axes else 1
@@ -121,7 +122,7 @@ def _missing(path: Path) -> ImageError:
 class _TiffLevel:
     """One level of one series as a stored array. The file is open only while it is read."""
 
-    def __init__(self, path: Path, tif: Any, series: Any) -> None:
+    def __init__(self, path: Path, tif: Any, series: Any, lock: threading.Lock) -> None:
         self._path = path
         self._series = series
         self.shape: tuple[int, ...] = tuple(series.shape)
@@ -135,7 +136,7 @@ class _TiffLevel:
             lead = self.shape[: len(self.shape) - inner]
             if int(np.prod(lead, dtype=np.int64)) == pages:
                 self._lead = lead
-        self._lock = threading.Lock()  # one file position a file
+        self._lock = lock
 
     def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
         if self._offset is not None:

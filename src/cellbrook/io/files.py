@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cellbrook.errors import ImageError, OutputError, UsageError
 from cellbrook.io._omezarr import is_zarr
+from cellbrook.io._stored import reading
 from cellbrook.io.atomic import is_temporary
 from cellbrook.io.open import known_suffixes
 from cellbrook.io.writers import RESULT_MARK
@@ -147,7 +148,8 @@ def find_images(
     if any(Path(e).resolve() == out_path for e in given):
         out_path = None  # results beside the images: told apart by their names
 
-    folders = [Path(e) for e in given if Path(e).is_dir() and not is_zarr(Path(e))]
+    with reading(", ".join(str(e) for e in given)):
+        folders = [Path(e) for e in given if Path(e).is_dir() and not is_zarr(Path(e))]
 
     def take(path: Path, folder: Path) -> None:
         identity = os.path.normcase(path.absolute())
@@ -155,7 +157,7 @@ def find_images(
             seen.add(identity)
             images.append(FoundImage(path, folder, stem_of(path)))
 
-    for entry in given:
+    def take_entry(entry: str | Path) -> None:
         path = Path(entry)
         if path.is_dir() and not is_zarr(path):
             # several folders would mirror into each other, so each keeps its name then
@@ -171,6 +173,10 @@ def find_images(
             _take_pattern(str(entry), take, skipped)
         else:
             raise ImageError(f"{entry}: no such file or folder")
+
+    for entry in given:
+        with reading(str(entry)):
+            take_entry(entry)
     if not images:
         looked = ", ".join(str(e) for e in given)
         reasons = FoundImages(images, skipped).summary().partition("; ")[2]

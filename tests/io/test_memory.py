@@ -1,0 +1,34 @@
+from cellbrook.io._stored import free_memory
+
+
+def write(tmp_path, files):
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+MEMINFO = "MemTotal:       16000 kB\nMemAvailable:   8000 kB\nHugePages_Total:       0\n"
+
+
+def test_what_the_system_says(tmp_path):
+    assert free_memory(write(tmp_path, {"proc/meminfo": MEMINFO})) == 8000 * 1024
+
+
+def test_a_share_of_a_container_counts_when_it_is_less(tmp_path):
+    files = {
+        "proc/meminfo": MEMINFO,
+        "sys/fs/cgroup/memory.max": "5000000\n",
+        "sys/fs/cgroup/memory.current": "3000000\n",
+        "sys/fs/cgroup/memory.stat": "anon 1500000\ninactive_file 1000000\n",
+    }
+    assert free_memory(write(tmp_path, files)) == 3_000_000
+    assert free_memory(write(tmp_path, {"sys/fs/cgroup/memory.max": "max\n"})) == 8000 * 1024
+    older = "sys/fs/cgroup/memory/memory."
+    older = {f"{older}limit_in_bytes": "900\n", f"{older}usage_in_bytes": "950\n"}
+    assert free_memory(write(tmp_path, older)) == 0
+
+
+def test_this_system_has_some():
+    assert free_memory() > 0
