@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with eval/ and train/")
     parser.add_argument("--sets", nargs="+", help="names of sets (default: all)")
     parser.add_argument(
-        "--model", nargs="+", default=["compact"], help="models of Cellbrook, or otsu[,OPTION=VALUE...]"
+        "--model", nargs="+", default=["compact"], help="models of Cellbrook, or otsu; with options: MODEL,KEYWORD=VALUE,..."
     )
     parser.add_argument("--limit", type=int, help="images a set, spread over it")
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")
@@ -78,7 +78,8 @@ def make_segmenter(model: str, threads: int | None) -> Segment:
         return lambda image, axes: otsu.segment(image, axes, **parameters)
     import cellbrook
 
-    segmenter = cellbrook.Segmenter(model=model, threads=threads)
+    keywords = {key: json.loads(value) for key, value in (option.split("=", 1) for option in options)}
+    segmenter = cellbrook.Segmenter(model=name, threads=threads, **keywords)
     return lambda image, axes: segmenter.segment(image, axes=axes).labels
 
 

@@ -1,7 +1,7 @@
 """The image sets: pairs `<id>_img.png|tif` and `<id>_masks.png|tif` in one folder a set.
 
-`DIR/eval/<set>/` is measured whole. Of `DIR/train/` only what training must not have seen is: the test split
-of dsb2018 (column `split` of its `index.csv`) and the `val_` images of usiigaci_phc, where there are any.
+`DIR/eval/<set>/` is measured whole. Of `DIR/train/` only what training does not see is: the validation and test
+splits of dsb2018 (column `split` of its `index.csv`) and the frames of usiigaci_phc that are held out by look.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from cellbrook.training.data import USIIGACI_HELD_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,10 +56,11 @@ def find_sets(data: Path) -> dict[str, list[Pair]]:
     dsb, usiigaci = data / "train" / "dsb2018", data / "train" / "usiigaci_phc"
     if (dsb / "index.csv").exists():
         with (dsb / "index.csv").open(newline="") as file:
-            test = {row["id"] for row in csv.DictReader(file) if row["split"] == "test"}
-        sets["dsb2018_test"] = find_pairs(dsb, test.__contains__)
+            split = {row["id"]: row["split"] for row in csv.DictReader(file)}
+        for part in ("val", "test"):
+            sets[f"dsb2018_{part}"] = find_pairs(dsb, lambda name, part=part: split.get(name) == part)
     if usiigaci.exists():
-        sets["usiigaci_val"] = find_pairs(usiigaci, lambda name: name.startswith("val_"))
+        sets["usiigaci_held_out"] = find_pairs(usiigaci, USIIGACI_HELD_OUT.__contains__)
     sets = {name: pairs for name, pairs in sets.items() if pairs}
     if not sets:
         raise SystemExit(f"no image sets below {data}: expected eval/<set>/<id>_img.png with <id>_masks.png")

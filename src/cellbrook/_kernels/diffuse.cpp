@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "arrays.hpp"
+#include "dispatch.hpp"
 #include "flush_denormals.hpp"
 #include "parallel.hpp"
 #include "regions.hpp"
@@ -14,37 +15,152 @@ namespace cellbrook {
 namespace {
 
 // Below this the heat of a long object is near the end of what the type can hold, and its differences mean nothing.
-constexpr float kColdFloat = 1e-35f;
+constexpr float kColdFloat = 1e-30f;
 constexpr double kColdDouble = 1e-290;
 
-// One step over rows [y0, y1) of one strip of `W` columns: the mean over 3 x 3 pixels.
-template <int W, class Real>
-inline void spread_strip(const Real* now, Real* next, const Real* share, int64_t row, int64_t y0, int64_t y1) {
-    Real above[W], middle[W], below[W];
-    const Real* p = now + (y0 - 1) * row;
-    for (int j = 0; j < W; ++j) above[j] = p[j - 1] + p[j] + p[j + 1];
-    p += row;
-    for (int j = 0; j < W; ++j) middle[j] = p[j - 1] + p[j] + p[j + 1];
-    for (int64_t y = y0; y < y1; ++y) {
-        p += row;
-        const Real* m = share + y * row;
-        Real* out = next + y * row;
-        for (int j = 0; j < W; ++j) {
-            below[j] = p[j - 1] + p[j] + p[j + 1];
-            out[j] = (above[j] + middle[j] + below[j]) * m[j];
-            above[j] = middle[j];
-            middle[j] = below[j];
+// Heat of a piece in its padded box, and the way it spreads. `now` and `next` are exchanged after each step.
+template <int D, class Real>
+struct Spread {
+    Real *now, *next;
+    const Real* share;
+    int64_t row, plane, cells;  // strides and size in numbers
+    std::array<int64_t, D> extent, centre;
+    int64_t source, origin;  // places of the centre and of the box's first pixel
+    int64_t steps;
+};
+
+constexpr int kVector = 16;  // numbers in the longest vector of any level: rows are padded to whole ones
+#if defined(__GNUC__) || defined(__clang__)
+template <class Real, int Bytes>
+struct VectorOf {
+    typedef Real Type __attribute__((vector_size(Bytes), aligned(sizeof(Real)), may_alias));
+};
+template <class Real, int Bytes>
+using Vector = typename VectorOf<Real, Bytes>::Type;
+#else
+template <class Real, int Bytes>
+struct Vector {
+    Real v[Bytes / sizeof(Real)];
+    friend Vector operator+(Vector a, const Vector& b) {
+        for (size_t i = 0; i < Bytes / sizeof(Real); ++i) a.v[i] += b.v[i];
+        return a;
+    }
+    friend Vector operator*(Vector a, const Vector& b) {
+        for (size_t i = 0; i < Bytes / sizeof(Real); ++i) a.v[i] *= b.v[i];
+        return a;
+    }
+};
+#endif
+#define LOAD(p) (*reinterpret_cast<const V*>(p))
+#define STORE(p) (*reinterpret_cast<V*>(p))
+
+// One step: the mean over 3 x 3 pixels (2-D), or over a voxel and the six at its faces (3-D), in the part of the box
+// that heat can have reached.
+template <int D, class Real, int Bytes>
+CELLBROOK_INLINE void spread_once(const Spread<D, Real>& s, int64_t reach) {
+    using V = Vector<Real, Bytes>;
+    constexpr int64_t kStep = Bytes / sizeof(Real);
+    std::array<int64_t, D> low, high;
+    for (int a = 0; a < D; ++a) {
+        low[a] = std::max<int64_t>(0, s.centre[a] - reach);
+        high[a] = std::min<int64_t>(s.extent[a], s.centre[a] + reach + 1);
+    }
+    const int64_t row = s.row, x0 = low[D - 1] / kStep * kStep;
+    for (int64_t x = x0; x < high[D - 1]; x += kStep) {
+        if constexpr (D == 2) {
+            int64_t i = s.origin + (low[0] - 1) * row + x;
+            V above = LOAD(s.now + i - 1) + LOAD(s.now + i) + LOAD(s.now + i + 1);
+            i += row;
+            V middle = LOAD(s.now + i - 1) + LOAD(s.now + i) + LOAD(s.now + i + 1);
+            for (int64_t y = low[0]; y < high[0]; ++y, i += row) {
+                const Real* p = s.now + i + row;
+                const V below = LOAD(p - 1) + LOAD(p) + LOAD(p + 1);
+                STORE(s.next + i) = (above + middle + below) * LOAD(s.share + i);
+                above = middle;
+                middle = below;
+            }
+        } else {
+            for (int64_t z = low[0]; z < high[0]; ++z) {
+                int64_t i = s.origin + z * s.plane + low[1] * row + x;
+                for (int64_t y = low[1]; y < high[1]; ++y, i += row) {
+                    const Real* p = s.now + i;
+                    STORE(s.next + i) = (LOAD(p) + LOAD(p - 1) + LOAD(p + 1) + LOAD(p - row) + LOAD(p + row) +
+                                         LOAD(p - s.plane) + LOAD(p + s.plane)) *
+                                        LOAD(s.share + i);
+                }
+            }
         }
     }
 }
 
-// One step over a row of voxels: the mean over the voxel and its six neighbours.
-template <class Real>
-inline void spread_row(const Real* now, Real* next, const Real* share, int64_t row, int64_t plane, int64_t width) {
-    for (int64_t x = 0; x < width; ++x)
-        next[x] = (now[x] + now[x - 1] + now[x + 1] + now[x - row] + now[x + row] + now[x - plane] + now[x + plane]) *
-                  share[x];
+template <int D, class Real, int Bytes>
+CELLBROOK_INLINE void spread_all(Spread<D, Real>& s) {
+    for (int64_t step = 0; step < s.steps; ++step) {
+        s.now[s.source] += 1;
+        spread_once<D, Real, Bytes>(s, step + 1);
+        std::swap(s.now, s.next);
+        // in balance: no further step would change a bit
+        if (step % 32 == 31 && !std::memcmp(s.now, s.next, size_t(s.cells) * sizeof(Real))) return;
+    }
 }
+#undef LOAD
+#undef STORE
+
+// Unit vectors along the differences of neighbours, for a row of `width` pixels; 0 where `piece` differs.
+template <int D, class Real, int Bytes>
+CELLBROOK_INLINE void unit_gradient(const Real* heat, const std::array<int64_t, D>& strides, const int32_t* pieces,
+                                    int32_t piece, int64_t width, const std::array<float*, D>& out) {
+    for (int64_t x = 0; x < width; ++x) {
+        Real slope[D], steepest = 0, square = 0;
+        for (int a = 0; a < D; ++a) {
+            slope[a] = heat[x + strides[a]] - heat[x - strides[a]];
+            const Real size = slope[a] < 0 ? -slope[a] : slope[a];
+            steepest = steepest > size ? steepest : size;
+        }
+        // divided by the largest first: squares of tiny numbers would vanish
+        const bool any = steepest > 0;
+        const Real scale = Real(1) / (any ? steepest : Real(1));
+        for (int a = 0; a < D; ++a) {
+            slope[a] *= scale;
+            square += slope[a] * slope[a];
+        }
+        const Real unit = Real(1) / std::sqrt(any ? square : Real(1));
+        const bool own = pieces[x] == piece;
+        for (int a = 0; a < D; ++a) {
+            const float value = float(slope[a] * unit);
+            out[a][x] = own ? value : out[a][x];
+        }
+    }
+}
+
+#if defined(CELLBROOK_X86_LEVELS)
+#define AT_LEVEL(NAME, PARAMETERS, ARGUMENTS)                                                    \
+    template <int D, class Real>                                                                 \
+    void NAME##_baseline PARAMETERS { NAME<D, Real, 16> ARGUMENTS; }                               \
+    template <int D, class Real>                                                                 \
+    CELLBROOK_AVX2 void NAME##_avx2 PARAMETERS { NAME<D, Real, 32> ARGUMENTS; }                  \
+    template <int D, class Real>                                                                 \
+    CELLBROOK_AVX512 void NAME##_avx512 PARAMETERS { NAME<D, Real, 64> ARGUMENTS; }              \
+    template <int D, class Real>                                                                 \
+    void NAME##_best PARAMETERS {                                                                \
+        const Level level = vector_level();                                                      \
+        if (level == Level::avx512) return NAME##_avx512<D, Real> ARGUMENTS;                     \
+        if (level == Level::avx2) return NAME##_avx2<D, Real> ARGUMENTS;                         \
+        NAME##_baseline<D, Real> ARGUMENTS;                                                      \
+    }
+#else
+#define AT_LEVEL(NAME, PARAMETERS, ARGUMENTS) \
+    template <int D, class Real>              \
+    void NAME##_best PARAMETERS { NAME<D, Real, 16> ARGUMENTS; }
+#endif
+#define COMMA ,
+AT_LEVEL(spread_all, (Spread<D COMMA Real>& s), (s))
+AT_LEVEL(unit_gradient,
+         (const Real* heat, const std::array<int64_t COMMA D>& strides, const int32_t* pieces, int32_t piece,
+          int64_t width, const std::array<float* COMMA D>& out),
+         (heat, strides, pieces, piece, width, out))
+#undef COMMA
+#undef AT_LEVEL
 
 // Offsets of the neighbours through which heat spreads: 8 in 2-D, 6 in 3-D.
 template <int D>
@@ -82,20 +198,20 @@ bool neighbour_at(const Grid<D>& grid, const std::array<int64_t, D>& c, const st
 template <int D>
 template <class Real>
 int64_t ObjectFlows<D>::Heat<Real>::at(const std::array<int64_t, D>& c) const {
-    if constexpr (D == 2) return (c[0] + 1) * row + c[1] + kVector;
-    else return (c[0] + 1) * plane + (c[1] + 1) * row + c[2] + kVector;
+    if constexpr (D == 2) return (c[0] + 1) * row + c[1] + margin;
+    else return (c[0] + 1) * plane + (c[1] + 1) * row + c[2] + margin;
 }
 
 template <int D>
 template <class Real>
 auto ObjectFlows<D>::diffuse(const Box<D>& part, int32_t piece, Centre rule, int64_t steps) -> Heat<Real> {
-    constexpr int V = Heat<Real>::kVector;
     const Grid<D> grid = part.grid();
-    const int64_t width = (grid.width() + V - 1) / V * V;
+    const int64_t width = (grid.width() + kVector - 1) / kVector * kVector;
     Heat<Real> heat;
-    heat.row = width + 2 * V;
+    heat.row = width + kVector;  // the padding before a row is also that behind the row above
     heat.plane = D == 2 ? 0 : (grid.n[D - 2] + 2) * heat.row;
-    const int64_t cells = D == 2 ? (grid.n[0] + 2) * heat.row : (grid.n[0] + 2) * heat.plane;
+    heat.margin = kVector;
+    const int64_t cells = (grid.n[0] + 2) * (D == 2 ? heat.row : heat.plane) + kVector;
     memory_.assign(size_t(3 * cells * sizeof(Real) / sizeof(double) + 2), 0.);
     heat.now = reinterpret_cast<Real*>(memory_.data());
     heat.next = heat.now + cells;
@@ -131,32 +247,24 @@ auto ObjectFlows<D>::diffuse(const Box<D>& part, int32_t piece, Centre rule, int
             }
     });
 
-    const FlushDenormals flush;
-    const int64_t source = heat.at(centre);
-    for (int64_t step = 0; step < steps; ++step) {
-        heat.now[source] += 1;
-        // heat has not come further than this yet
-        const int64_t reach = step + 1;
-        std::array<int64_t, D> low, high;
-        for (int a = 0; a < D; ++a) {
-            low[a] = std::max<int64_t>(0, centre[a] - reach);
-            high[a] = std::min<int64_t>(grid.n[a], centre[a] + reach + 1);
-        }
-        if constexpr (D == 2) {
-            for (int64_t x = low[1] / V * V; x < high[1]; x += V)
-                spread_strip<V>(heat.now + V + x, heat.next + V + x, heat.share + V + x, heat.row, low[0] + 1,
-                                high[0] + 1);
-        } else {
-            for (int64_t z = low[0]; z < high[0]; ++z)
-                for (int64_t y = low[1]; y < high[1]; ++y) {
-                    const int64_t i = heat.at({z, y, 0});
-                    spread_row(heat.now + i, heat.next + i, heat.share + i, heat.row, heat.plane, width);
-                }
-        }
-        std::swap(heat.now, heat.next);
-        // in balance: no further step would change a bit
-        if (step % 32 == 31 && !std::memcmp(heat.now, heat.next, size_t(cells) * sizeof(Real))) break;
+    Spread<D, Real> spread;
+    spread.now = heat.now;
+    spread.next = heat.next;
+    spread.share = heat.share;
+    spread.row = heat.row;
+    spread.plane = heat.plane;
+    spread.cells = cells;
+    spread.extent = grid.n;
+    spread.centre = centre;
+    spread.source = heat.at(centre);
+    spread.origin = heat.at({});
+    spread.steps = steps;
+    {
+        const FlushDenormals flush;
+        spread_all_best<D, Real>(spread);
     }
+    heat.now = spread.now;
+    heat.next = spread.next;
     return heat;
 }
 
@@ -179,29 +287,15 @@ template <int D>
 template <class Real>
 void ObjectFlows<D>::write_gradient(const Heat<Real>& heat, const Box<D>& part, int32_t piece) {
     const Grid<D> grid = part.grid();
-    const std::array<int64_t, 3> strides = {heat.plane, heat.row, 1};
+    std::array<int64_t, D> strides;
+    strides[D - 1] = 1;
+    strides[D - 2] = heat.row;
+    if constexpr (D == 3) strides[0] = heat.plane;
     for_rows(local_, part, [&](int64_t from, int64_t to) {
-        auto c = grid.coordinates(to);
-        c[D - 1] = 0;
-        const Real* h = heat.now + heat.at(c);
-        for (int64_t x = 0; x < grid.width(); ++x) {
-            if (piece_[from + x] != piece) continue;
-            Real slope[D], steepest = 0;
-            for (int a = 0; a < D; ++a) {
-                const int64_t s = strides[3 - D + a];
-                slope[a] = h[x + s] - h[x - s];
-                steepest = std::max(steepest, std::abs(slope[a]));
-            }
-            if (!(steepest > 0)) continue;
-            // divided by the largest first: squares of tiny numbers would vanish
-            Real norm = 0;
-            for (int a = 0; a < D; ++a) {
-                slope[a] /= steepest;
-                norm += slope[a] * slope[a];
-            }
-            norm = std::sqrt(norm);
-            for (int a = 0; a < D; ++a) flow_[a * size_ + from + x] = float(slope[a] / norm);
-        }
+        std::array<float*, D> out;
+        for (int a = 0; a < D; ++a) out[a] = flow_.data() + a * size_ + from;
+        unit_gradient_best<D, Real>(heat.now + heat.at(grid.coordinates(to)), strides, piece_.data() + from, piece,
+                                    grid.width(), out);
     });
 }
 

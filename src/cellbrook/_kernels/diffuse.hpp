@@ -53,9 +53,8 @@ private:
     // Heat of one piece in its padded box. Rows are padded to whole vectors.
     template <class Real>
     struct Heat {
-        static constexpr int kVector = 16;
         Real *now, *next, *share;  // share: part of the neighbourhood's heat that a pixel takes; 0 outside the piece
-        int64_t row, plane;        // strides
+        int64_t row, plane, margin;  // strides, and the padding before each row
         int64_t at(const std::array<int64_t, D>& c) const;
     };
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from cellbrook.networks.compact.model import CompactNet
 from cellbrook.training.augment import AugmentParams, random_crop
-from cellbrook.training.data import LabelledImage, LookSampler, pairs_in
+from cellbrook.training.data import USIIGACI_HELD_OUT, LabelledImage, LookSampler, pairs_in
 from cellbrook.training.loop import Batch, LoopParams, Trainer
 from cellbrook.training.loss import LossParams, targets_of
 
@@ -36,9 +36,6 @@ POOL_DIAMETERS_PX = {
     "membrane": (12, 70),
 }
 """Range of diameters at which a family is drawn, where it is not 10 to 60 px: details are those of that scale."""
-
-USIIGACI_HELD_OUT = frozenset(f"train_set{n}" for n in range(22, 31))
-"""A run of consecutive frames of low contrast, unlike the others: held out by look."""
 
 SHARES = {"dsb2018": 0.42, "usiigaci": 0.16, "other": 0.04, "synthetic": 0.38}
 """Share of the crops that each source gives."""

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+USIIGACI_HELD_OUT = frozenset(f"train_set{n}" for n in range(22, 31))
+"""Frames of usiigaci_phc that no training sees: a run of low contrast, unlike the others, held out by look."""
+
+
 @dataclass(slots=True)
 class LabelledImage:
     """An image with its labels.
