@@ -53,6 +53,19 @@ def test_scenes_axes_names_and_pixel_size(bioio, czi):
     assert describe(source) == "scan.czi: TCZYX 1x2x1x12x14 uint16, channels DAPI, GFP, 0.2 um/px"
 
 
+def test_what_readers_make_up_is_not_passed_on(bioio, czi, monkeypatch):
+    def set_scene(self, number):
+        self.dask_data = np.zeros((1, 2, 1, 12, 14), np.uint8)
+        self.scenes = ("only",)
+        self.channel_names = [np.str_("Channel:0:0"), np.str_("Channel:0:1")]
+        self.physical_pixel_sizes = SimpleNamespace(Z=None, Y=1.0, X=1.0)
+
+    monkeypatch.setattr(FakeBioImage, "set_scene", set_scene)
+    source = open_image(czi)
+    assert source.channel_names == ("0", "1")
+    assert source.pixel_size_um == {}
+
+
 def test_colour(bioio, czi, monkeypatch):
     def set_scene(self, number):
         self.dims = SimpleNamespace(order="TCZYXS")

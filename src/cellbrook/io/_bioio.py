@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,8 @@ VENDOR_FORMATS: dict[str, tuple[str, str]] = {
     ".lei": ("Leica LEI", "pip install bioio bioio-bioformats"),
     ".mrxs": ("3DHistech MRXS", "pip install bioio bioio-bioformats"),
 }
+
+_MADE_UP = re.compile(r"Channel:\d+:\d+")  # names that readers give to channels without one
 
 
 def open_vendor(path: Path, scene: str | None = None) -> StoredImage:
@@ -80,7 +83,9 @@ def adapt(image: Any, scene: str | None, name: str) -> StoredImage:
     image.set_scene(pick_scene(scene, scenes, name))
     sizes = image.physical_pixel_sizes
     size = {axis: float(getattr(sizes, axis)) for axis in "ZYX" if getattr(sizes, axis, None)}
-    names = tuple(str(c) for c in (image.channel_names or ()))
+    if size.get("Y") == size.get("X") == 1.0:
+        size = {}  # what readers say when the file says nothing; a pixel of exactly 1 um is rarer
+    names = tuple("" if _MADE_UP.fullmatch(str(c)) else str(c) for c in (image.channel_names or ()))
     order = str(image.dims.order)
     level = _DaskLevel(image.dask_data)
     return StoredImage(
