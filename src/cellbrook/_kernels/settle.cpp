@@ -154,7 +154,7 @@ void walk_block_best(const Walker<D>& walker, std::array<float, D>* positions, i
     if constexpr (D == 2)
         if (vector_level() >= Level::avx2) return walk_block_avx2(walker, positions, n);
 #endif
-    walk_block(walker, positions, n);
+    walk_block<D>(walker, positions, n);
 }
 
 template <int D>
