@@ -58,7 +58,7 @@ def main() -> None:
     folder = Path(settings["folder"])
     image, labels = (np.load(folder / f"{name}.npy") for name in ("image", "labels"))
     tf.config.threading.set_intra_op_parallelism_threads(settings["threads"])
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(settings["threads"])
     prob, dist = candidates(labels.astype(np.int32))
     with tempfile.TemporaryDirectory() as home:
         model = StarDist2D(Config2D(n_rays=RAYS, grid=GRID), name="random", basedir=home)

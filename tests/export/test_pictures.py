@@ -188,8 +188,9 @@ def test_stacks_are_shown_side_by_side():
     image = np.random.default_rng(0).random((12, 2, 20, 30))
     rgb = overlay_rgb(image, labels)
     assert rgb.shape == (3 * 20 + 8, 3 * 30 + 8, 3)
-    assert_array_equal(rgb[:20, :30], overlay_rgb(image[0], labels[0]))
-    assert_array_equal(rgb[-20:, -30:], overlay_rgb(image[11], labels[11]))
+    line = find_boundaries(labels[11], mode="inner", connectivity=1)
+    assert np.isin(rgb[-20:, -30:][line], PALETTE).all()
+    assert (rgb[20:24] == 255).all()
     assert overlay_rgb(image[:2], labels[:2]).shape == (20, 64, 3)
     assert color_rgb(labels[:1]).shape == (20, 30, 3)
 
@@ -211,3 +212,19 @@ def test_what_does_not_fit_is_an_error():
         image_rgb(np.zeros((2, 2, 3, 3)))
     with pytest.raises(ImageError, match="real numbers"):
         image_rgb(np.zeros((3, 3), complex))
+
+
+def test_planes_of_a_stack_can_be_compared():
+    labels = np.zeros((3, 20, 30), np.uint16)
+    labels[:, 5:15, 5:15] = 1  # one object through all planes
+    labels[1, 5:15, 15:25] = 2
+    image = np.zeros((3, 1, 20, 30), np.uint16)
+    image[1, 0, :, 25:] = 1000
+    image[2, 0, :, 25:] = 10  # dim, and shown so
+    rgb = overlay_rgb(image, labels)
+    first, second, third = rgb[:20, :30], rgb[:20, 34:], rgb[24:, :30]
+    assert tuple(first[5, 7]) == tuple(second[5, 7]) == tuple(third[5, 7])
+    assert tuple(second[5, 7]) != tuple(second[5, 20])
+    assert second[10, 28, 0] == 255
+    assert third[10, 28, 0] < 30
+    assert tuple(color_rgb(labels)[7, 7]) == tuple(first[5, 7])

@@ -219,3 +219,12 @@ def test_hashes(tmp_path):
     assert sha256_of(tmp_path / "f") != before
     with pytest.raises(ImageError, match="no such file"):
         sha256_of(tmp_path / "gone")
+
+
+def test_results_that_the_shell_names_beside_their_images_are_passed_over(tmp_path):
+    names = ["a.tif", "a_labels.tif", "a_overlay.png", "b_img.png", "b_masks.png", "lonely_masks.png"]
+    for name in names:
+        (tmp_path / name).touch()
+    found = find_images([tmp_path / name for name in names])
+    assert [i.path.name for i in found.images] == ["a.tif", "b_img.png", "lonely_masks.png"]
+    assert len(found.skipped) == 3

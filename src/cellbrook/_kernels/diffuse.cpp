@@ -17,6 +17,8 @@ namespace {
 // Below this the heat of a long object is near the end of what the type can hold, and its differences mean nothing.
 constexpr float kColdFloat = 1e-30f;
 constexpr double kColdDouble = 1e-290;
+// A slope less than this part of the heat is rounding: the centre of a symmetric object.
+constexpr double kRounding = 1e-6;
 
 // Heat of a piece in its padded box, and the way it spreads. `now` and `next` are exchanged after each step.
 template <int D, class Real>
@@ -118,7 +120,7 @@ CELLBROOK_INLINE void unit_gradient(const Real* heat, const std::array<int64_t, 
             steepest = steepest > size ? steepest : size;
         }
         // divided by the largest first: squares of tiny numbers would vanish
-        const bool any = steepest > 0;
+        const bool any = steepest > Real(kRounding) * heat[x];
         const Real scale = Real(1) / (any ? steepest : Real(1));
         for (int a = 0; a < D; ++a) {
             slope[a] *= scale;
@@ -127,7 +129,7 @@ CELLBROOK_INLINE void unit_gradient(const Real* heat, const std::array<int64_t, 
         const Real unit = Real(1) / std::sqrt(any ? square : Real(1));
         const bool own = pieces[x] == piece;
         for (int a = 0; a < D; ++a) {
-            const float value = float(slope[a] * unit);
+            const float value = any ? float(slope[a] * unit) : 0.f;
             out[a][x] = own ? value : out[a][x];
         }
     }

@@ -83,16 +83,7 @@ def image_rgb(
     planes = image[None] if image.ndim == 2 else image
     if planes.ndim != 3 or planes.size == 0:
         raise ImageError(f"a picture needs an image of shape (C, Y, X) or (Y, X), got {image.shape}")
-    planes = _plain(planes)
-    if _is_rgb(planes, channel_names):
-        limits = np.tile((*_rgb_limits(planes), 1.0), (3, 1))
-        colors = np.eye(3)
-    else:
-        limits = np.array([_limits(channel) for channel in planes])
-        colors = _channel_colors(planes, limits)
-    rgb = np.empty((*planes.shape[1:], 3), np.uint8)
-    _native.compose(planes, limits, colors, rgb, resolve_threads(threads))
-    return rgb
+    return _rendered(planes[None], channel_names, resolve_threads(threads))[0]
 
 
 def overlay_rgb(
@@ -140,15 +131,14 @@ def overlay_rgb(
         raise ImageError(f"image of shape {image.shape} does not fit labels of shape {labels.shape}")
     threads = resolve_threads(threads)
     planes = labels.reshape(-1, *labels.shape[-2:])
+    shown = _panels(len(planes))
     pictures = image.reshape(-1, *image.shape[-3:])
-    panels = []
-    for k in _panels(len(planes)):
-        rgb = image_rgb(pictures[k], channel_names=channel_names, threads=threads)
-        index, palette = neighbour_palette(planes[k])
-        width = _line_width(planes[k]) if line_width is None else max(1, line_width)
-        halo = 1 if width < 3 else 2
+    panels = _rendered(_taken(pictures, shown), channel_names, threads)
+    index, palette = neighbour_palette(_taken(planes, shown))
+    width = _line_width(planes[shown[0]]) if line_width is None else max(1, line_width)
+    halo = 1 if width < 3 else 2
+    for k, rgb in zip(shown, panels, strict=True):
         _native.draw_contours(planes[k], rgb, index, palette, width, halo, _HALO_LUMINANCE, threads)
-        panels.append(rgb)
     return _mosaic(panels)
 
 
@@ -171,8 +161,9 @@ def color_rgb(labels: NDArray[Any], *, threads: int | None = None) -> NDArray[np
     threads = resolve_threads(threads)
     planes = labels.reshape(-1, *labels.shape[-2:])
     panels = []
-    for k in _panels(len(planes)):
-        index, palette = neighbour_palette(planes[k])
+    shown = _panels(len(planes))
+    index, palette = neighbour_palette(_taken(planes, shown))
+    for k in shown:
         rgb = np.empty((*labels.shape[-2:], 3), np.uint8)
         _native.paint_labels(planes[k], rgb, index, palette, threads)
         panels.append(rgb)
@@ -184,8 +175,8 @@ def neighbour_palette(labels: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], ND
 
     Parameters
     ----------
-    labels : ndarray of shape (Y, X), uint32
-        0 is background.
+    labels : ndarray of shape (Y, X) or (P, Y, X), uint32
+        0 is background. An object has the same colour in all planes.
 
     Returns
     -------
@@ -197,10 +188,30 @@ def neighbour_palette(labels: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], ND
     """
     index = np.zeros(int(labels.max(initial=0)) + 1, np.uint8)
     palette = PALETTE
+    if labels.ndim == 3:  # planes one below the other, too far apart to be neighbours
+        apart = ((0, 0), (0, _REACH_PX + 2), (0, 0))
+        labels = labels[0] if len(labels) == 1 else np.pad(labels, apart).reshape(-1, labels.shape[-1])
     while _native.neighbour_colors(labels, index, len(palette), _REACH_PX) and len(palette) < 64:
-        extra = label_colors(len(palette))[len(PALETTE) + 1 :]
-        palette = np.concatenate([PALETTE, extra, label_colors(2 * len(palette))[len(palette) + 1 :]])
+        palette = np.concatenate([PALETTE, label_colors(2 * len(palette))[len(PALETTE) + 1 :]])
     return index, palette
+
+
+def _rendered(pictures: NDArray[Any], names: Sequence[str], threads: int) -> list[NDArray[np.uint8]]:
+    """Return planes of shape (P, C, Y, X) as RGB, all with the same stretch, so that they can be compared."""
+    pictures = _plain(pictures)
+    channels = np.moveaxis(pictures, 1, 0)
+    if _is_rgb(channels, names):
+        limits = np.tile((*_rgb_limits(channels), 1.0), (3, 1))
+        colors = np.eye(3)
+    else:
+        limits = np.array([_limits(channel) for channel in channels])
+        colors = _channel_colors(channels, limits)
+    panels = []
+    for picture in pictures:
+        rgb = np.empty((*picture.shape[1:], 3), np.uint8)
+        _native.compose(picture, limits, colors, rgb, threads)
+        panels.append(rgb)
+    return panels
 
 
 def _dense(labels: NDArray[Any]) -> NDArray[np.uint32]:
@@ -208,7 +219,7 @@ def _dense(labels: NDArray[Any]) -> NDArray[np.uint32]:
     if labels.ndim < 2 or labels.size == 0:
         raise ImageError(f"labels must have axes ..., Y, X, got an array of shape {labels.shape}")
     if int(labels.max()) > labels.size + (1 << 20):  # a table by label would not fit the memory
-        labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+        labels = np.unique(np.append(labels, 0), return_inverse=True)[1][:-1].reshape(labels.shape)
     return np.ascontiguousarray(labels, np.uint32)
 
 
@@ -299,6 +310,11 @@ def _panels(planes: int) -> list[int]:
     if planes <= _PANELS:
         return list(range(planes))
     return [round(k * (planes - 1) / (_PANELS - 1)) for k in range(_PANELS)]
+
+
+def _taken(planes: NDArray[Any], shown: list[int]) -> NDArray[Any]:
+    """Return the planes that are shown, without a copy where that is all."""
+    return planes if len(shown) == len(planes) else planes[shown]
 
 
 def _mosaic(panels: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -116,7 +116,8 @@ def find_images(
 ) -> FoundImages:
     """Find the images that files, folders and patterns stand for.
 
-    A file given by its name is always taken. From folders come files of known kinds, except hidden ones,
+    A file given by its name is taken, unless it looks like a result of another one that is given, as the shell's
+    ``dir/*.png`` brings them. From folders come files of known kinds, except hidden ones,
     those in `out`, and those that look like results (``*_labels.tif``, ``*_masks.png``, ``*_seg.npy`` ...).
     An OME-Zarr folder is one image.
 
@@ -151,6 +152,9 @@ def find_images(
     with reading(", ".join(str(e) for e in given)):
         folders = [Path(e) for e in given if Path(e).is_dir() and not is_zarr(Path(e))]
 
+    # A shell turns dir/*.png into names, results among them: one whose image is named too is not an image.
+    sources = {p.parent / stem_of(p).removesuffix("_img") for p in map(Path, given) if not _is_result_name(p.name)}
+
     def take(path: Path, folder: Path) -> None:
         identity = os.path.normcase(path.absolute())
         if identity not in seen:
@@ -168,7 +172,10 @@ def find_images(
                 else:
                     skipped.append((found, reason))
         elif os.path.lexists(path):
-            take(path, Path())
+            if path.parent / _source_name(path) in sources:
+                skipped.append((path, "looks like a result"))
+            else:
+                take(path, Path())
         elif glob.has_magic(str(entry)):
             _take_pattern(str(entry), take, skipped)
         else:
@@ -234,14 +241,28 @@ def _walk(
 
 
 def _reason_to_skip(path: Path) -> str | None:
-    name = path.name.lower()
-    if is_temporary(path) or name.startswith("."):
+    if is_temporary(path) or path.name.startswith("."):
         return "hidden"
-    if _RESULT.search(name) or name.endswith(tuple(e for e in OUTPUT_ENDINGS.values() if e.startswith("_"))):
+    if _is_result_name(path.name):
         return "looks like a result"
     if path.is_dir():  # an OME-Zarr folder
         return "looks like a result" if _holds_labels(path) else None
     return None if path.suffix.lower() in known_suffixes() else "not an image"
+
+
+def _is_result_name(name: str) -> bool:
+    endings = tuple(e for e in OUTPUT_ENDINGS.values() if e.startswith("_"))
+    return bool(_RESULT.search(name)) or name.lower().endswith(endings)
+
+
+def _source_name(path: Path) -> str:
+    """Return the stem of the image that a file looks like a result of; its own name if it does not."""
+    if not _is_result_name(path.name):
+        return path.name
+    stem = _RESULT.sub("", path.name)
+    for ending in OUTPUT_ENDINGS.values():
+        stem = stem.removesuffix(ending)
+    return stem.removesuffix("_img")
 
 
 def _holds_labels(folder: Path) -> bool:
