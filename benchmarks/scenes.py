@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from cellbrook.dynamics import flows_from_labels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SPACING_PX = 38  # 2,916 cells at 2048 x 2048
 

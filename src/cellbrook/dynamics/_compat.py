@@ -97,9 +97,7 @@ def _drop(labels: NDArray[np.uint32], discards: Discards, threads: int) -> None:
     _native.map_labels(labels, kernel_map, threads)
 
 
-def _small(
-    area: NDArray[np.float64], left: NDArray[np.bool_], size: int, min_size: int
-) -> NDArray[np.bool_]:
+def _small(area: NDArray[np.float64], left: NDArray[np.bool_], size: int, min_size: int) -> NDArray[np.bool_]:
     """Return which are too small: the original skips the smallest value in the image, as that is the background."""
     small = area < min_size
     if left.any() and area[left].sum() == size:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from cellbrook._kernels import _native
-from cellbrook.core.params import Compat
 from cellbrook.core.threads import resolve_threads
 from cellbrook.dynamics._inputs import as_labels
 from cellbrook.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from cellbrook.core.params import Compat
 
 
 def flows_from_labels(
