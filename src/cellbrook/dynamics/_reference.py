@@ -41,7 +41,7 @@ def sample(field: NDArray[np.float32], positions: NDArray[np.float32]) -> NDArra
 
     def along(axis: int, corner: tuple[NDArray[np.int64], ...]) -> NDArray[np.float32]:
         if axis == positions.shape[1]:
-                everywhere: tuple[Any, ...] = (slice(None), *corner)
+            everywhere: tuple[Any, ...] = (slice(None), *corner)
             return np.asarray(padded[everywhere])
         low, high = (along(axis + 1, (*corner, whole[:, axis] + k)) for k in (0, 1))
         return np.asarray(low + weight[:, axis] * (high - low))
