@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from cellbrook.networks.compact.model import CompactNet
-from cellbrook.training.augment import AugmentParams, random_crop
-from cellbrook.training.data import USIIGACI_HELD_OUT, LabelledImage, LookSampler, pairs_in
-from cellbrook.training.loop import Batch, LoopParams, Trainer
-from cellbrook.training.loss import LossParams, targets_of
+from cellbrook.core.threads import calm_openmp
+
+calm_openmp()  # before torch is imported: its threads would spin where other work runs too
+
+import torch  # noqa: E402
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info  # noqa: E402
+
+from cellbrook.networks.compact.model import CompactNet  # noqa: E402
+from cellbrook.training.augment import AugmentParams, random_crop  # noqa: E402
+from cellbrook.training.data import USIIGACI_HELD_OUT, LabelledImage, LookSampler, pairs_in  # noqa: E402
+from cellbrook.training.loop import Batch, LoopParams, Trainer  # noqa: E402
+from cellbrook.training.loss import LossParams, targets_of  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,166 @@
+"""What the shipped model is trained with: draws, crops, targets, loss, loop, export."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from cellbrook.networks.compact.model import CompactNet  # noqa: E402
+from cellbrook.training.augment import AugmentParams, random_crop  # noqa: E402
+from cellbrook.training.data import LabelledImage, LookSampler, pairs_in  # noqa: E402
+from cellbrook.training.loop import LoopParams, Trainer, save  # noqa: E402
+from cellbrook.training.loss import LossParams, loss_of, targets_of  # noqa: E402
+
+
+def discs(size=160, radius=9, look="a/b"):
+    y, x = np.mgrid[:size, :size]
+    labels = np.zeros((size, size), np.uint32)
+    for n, (cy, cx) in enumerate([(40, 40), (80, 110), (120, 50)], 1):
+        labels[(y - cy) ** 2 + (x - cx) ** 2 < radius**2] = n
+    return LabelledImage("discs", (labels > 0).astype(np.float32)[None], labels, look)
+
+
+def test_an_image_knows_its_objects():
+    item = discs()
+    assert item.diameter_px == pytest.approx(18, abs=0.5)
+    assert item.boxes == pytest.approx(np.array([[40, 40], [80, 110], [120, 50]]), abs=0.1)
+
+
+def test_looks_are_drawn_evenly_whatever_their_number_of_files():
+    images = [discs(look="many/x")] * 100 + [discs(look="few/y")]
+    sampler = LookSampler(images, {"many": 0.5, "few": 0.5})
+    rng = np.random.default_rng(0)
+    few = sum(sampler.draw(rng).look == "few/y" for _ in range(1000))
+    assert 420 < few < 580
+
+
+def test_crops_keep_image_and_labels_together():
+    rng = np.random.default_rng(1)
+    item = discs(size=300)
+    for _ in range(20):
+        plain = AugmentParams(crop=96, wide_share=0.0)
+        image, labels, inside = random_crop(item, rng, plain)
+        assert image.shape == (3, 96, 96)
+        assert labels.shape == inside.shape == (96, 96)
+        assert image.dtype == np.float32
+        assert np.isfinite(image).all()
+        assert not labels[~inside].any()
+
+
+def test_the_geometry_of_a_crop_is_exact():
+    """Without changed intensities, the picture of a label stays on the label."""
+    from cellbrook.training import augment
+
+    rng = np.random.default_rng(2)
+    item = discs(size=300)
+    for _ in range(10):
+        image, labels, inside = augment._warp(item, rng, AugmentParams(crop=128))
+        disagreement = ((image[0] > 0.5) != (labels > 0))[inside].mean()
+        assert disagreement < 0.02
+
+
+def test_targets_say_what_the_labels_say():
+    item = discs()
+    target = targets_of(item.labels)
+    assert np.array_equal(target["cellprob"][0] > 0, item.labels > 0)
+    length = np.hypot(*target["flow"])[item.labels > 0]
+    assert np.median(length) == pytest.approx(1, abs=1e-3)
+    assert np.nanmedian(np.exp(target["log_diameter"])) == pytest.approx(18, abs=0.5)
+
+
+def test_objects_cut_by_the_border_say_nothing_of_their_size():
+    labels = np.zeros((64, 64), np.uint32)
+    labels[:20, :20] = 1
+    assert np.isnan(targets_of(labels)["log_diameter"]).all()
+
+
+def test_loss_is_zero_for_the_truth_and_ignores_what_is_outside():
+    target = {k: torch.from_numpy(v)[None] for k, v in targets_of(discs().labels).items()}
+    perfect = {
+        "flow": target["flow"],
+        "cellprob": (target["cellprob"] * 2 - 1) * 50,
+        "log_diameter": target["log_diameter"].nan_to_num(3.0),
+    }
+    assert loss_of(perfect, target, LossParams())[0] < 1e-6
+    target["inside"] = torch.zeros_like(target["inside"])
+    wrong = {k: torch.randn_like(v) for k, v in perfect.items()}
+    _, terms = loss_of(wrong, target, LossParams())
+    assert terms["flow"] == terms["cellprob"] == 0
+
+
+def tiny():
+    torch.manual_seed(0)
+    return CompactNet((8, 8, 8, 16, 16))
+
+
+def batches():
+    rng = np.random.default_rng(3)
+    while True:
+        crops = [random_crop(discs(), rng, AugmentParams(crop=64)) for _ in range(2)]
+        targets = [targets_of(labels, inside) for _, labels, inside in crops]
+        yield (
+            torch.from_numpy(np.stack([c[0] for c in crops])),
+            {k: torch.from_numpy(np.stack([t[k] for t in targets])) for k in targets[0]},
+        )
+
+
+def test_it_learns():
+    trainer = Trainer(tiny(), LoopParams(steps=60, warmup=5, bf16=False), LossParams())
+    source = batches()
+    losses = [trainer.train_step(next(source))["loss"] for _ in range(60)]
+    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
+    fixed = [next(source) for source in [batches()] for _ in range(6)]
+
+    def train(trainer, crops):
+        for batch in crops:
+            trainer.train_step(batch)
+        return trainer
+
+    params = LoopParams(steps=6, warmup=2, bf16=False)
+    through = train(Trainer(tiny(), params, LossParams()), fixed)
+    first = train(Trainer(tiny(), params, LossParams()), fixed[:3])
+    save(first.state_dict(), tmp_path / "last.pt")
+    second = Trainer(tiny(), params, LossParams())
+    second.load_state_dict(torch.load(tmp_path / "last.pt", weights_only=True))
+    train(second, fixed[3:])
+    for name, value in through.averaged.state_dict().items():
+        assert torch.equal(value, second.averaged.state_dict()[name]), name
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
+    trainer = Trainer(tiny(), LoopParams(bf16=False), LossParams())
+    image, target = next(batches())
+    with pytest.raises(FloatingPointError, match="step 0"):
+        trainer.train_step((image * float("nan"), target))
+
+
+def test_the_exported_graph_says_what_the_network_says(tmp_path):
+    pytest.importorskip("onnx")
+    import onnxruntime
+
+    from cellbrook.networks.export import export_network
+
+    network = tiny().eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+    paths = export_network(network, tmp_path, "tiny")
+    assert paths["onnx"].stat().st_size < 60_000, "weights are in the safetensors file, once"
+    session = onnxruntime.InferenceSession(str(paths["onnx"]))
+    for shape in ((1, 3, 64, 96), (2, 3, 32, 32)):
+        x = torch.randn(shape)
+        with torch.no_grad():
+            expected = network(x)
+        for name, value in zip(expected, session.run(list(expected), {"x": x.numpy()}), strict=True):
+            np.testing.assert_allclose(value, expected[name].numpy(), atol=1e-4, err_msg=name)
+
+
+def test_pairs_are_found_by_id(tmp_path):
+    for name in ("b_img.png", "b_masks.png", "a_img.tif", "a_masks.tif", "c_img.png", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [name for name, *_ in pairs_in(tmp_path)] == ["a", "b"]
