@@ -156,6 +156,21 @@ def test_cancelling_stops_between_tiles():
     assert progress.tiles == 1
 
 
+def test_an_image_too_large_for_the_memory_is_refused_before_it_is_read(monkeypatch):
+    class Huge:
+        name, axes, shape, dtype = "huge.tif", "YX", (100_000, 90_000), np.dtype("u2")
+        pixel_size_um, channel_names, is_rgb, notes = {}, ("0",), False, ()
+
+        def read(self, selection=None, level=0):
+            raise AssertionError("it must not be read")
+
+    monkeypatch.setattr(pipeline, "free_memory", lambda: 8 * 2**30)
+    model = model_of(BLOB_SPEC)
+    plan = pipeline.resolve(Huge(), model, SegmentParams())
+    with pytest.raises(ImageError, match=r"needs about 5\d\d GiB of memory and 8 GiB are free"):
+        pipeline.run(Huge(), plan, model, BlobEngine(), name="x")
+
+
 def test_an_image_without_pixels_is_an_error():
     with pytest.raises(ImageError, match="no pixels"):
         run(np.zeros((0, 10), np.uint8))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.core.memory import free_memory
 from cellbrook.core.objects import ObjectTable, concatenate
 from cellbrook.core.plan import Diameter, SegmentPlan
 from cellbrook.core.progress import NoProgress, Progress
@@ -48,6 +49,9 @@ MAX_ENLARGEMENT = 3.0
 """Small objects are enlarged up to this: beyond it the time grows with the square and nothing new is seen."""
 
 LOWEST_SCALE = 1 / 16
+
+WORKING_BYTES = 46
+"""Bytes a pixel that network outputs, blending and dynamics take at their peak, measured at 4096 x 4096."""
 
 
 @dataclass(slots=True)
@@ -220,6 +224,7 @@ def run(
     threads = resolve_threads(plan.params.model_params.threads)
     report = report or Report()
     report.notes += source.notes
+    _check_memory(source, plan, keep_output)
     with report.timed("read"):
         planes = list(read_planes(source, plan))
     ranges = _shared_ranges([pixels for _, pixels in planes], plan, threads)
@@ -274,6 +279,23 @@ def run(
         pixel_size_um=_sizes(plan),
         name=name,
     )
+
+
+def _check_memory(source: Source, plan: SegmentPlan, keep_output: bool) -> None:
+    """Refuse at the start what would run out of memory half-way; small images are not worth asking for."""
+    sizes = dict(zip(source.axes, source.shape, strict=True))
+    plane = sizes["Y"] * sizes["X"]
+    planes = int(np.prod([sizes[a] for a in plan.stack_axes], dtype=np.int64))
+    channels = len(plan.channels)
+    working = plane * (WORKING_BYTES + channels * 4)
+    stored = plane * planes * (channels * source.dtype.itemsize + 4 + (12 if keep_output else 0))
+    free = free_memory() if working + stored > 2**30 else None
+    if free is not None and working + stored > free:
+        raise ImageError(
+            f"{source.name}: segmenting {planes} x {sizes['Y']} x {sizes['X']} pixels needs about "
+            f"{(working + stored) / 2**30:.3g} GiB of memory and {free / 2**30:.3g} GiB are free: crop or shrink it, "
+            "choose fewer planes or channels, or use a machine with more"
+        )
 
 
 def _shared_ranges(planes: list[NDArray[Any]], plan: SegmentPlan, threads: int) -> NDArray[np.float64] | None:

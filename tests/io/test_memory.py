@@ -1,4 +1,4 @@
-from cellbrook.io._stored import free_memory
+from cellbrook.core.memory import free_memory
 
 
 def write(tmp_path, files):
