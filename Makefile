@@ -28,6 +28,7 @@ test: .venv-dev/installed
 
 lint: .venv-dev/installed
 	$(DEV)/ruff check
+	$(DEV)/ruff format --check --quiet
 	$(DEV)/mypy
 	$(DEV)/lint-imports
 

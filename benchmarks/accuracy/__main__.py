@@ -34,7 +34,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with eval/ and train/")
     parser.add_argument("--sets", nargs="+", help="names of sets (default: all)")
     parser.add_argument(
-        "--model", nargs="+", default=["compact"], help="models of Cellbrook, or otsu; with options: MODEL,KEYWORD=VALUE,..."
+        "--model",
+        nargs="+",
+        default=["compact"],
+        help="models of Cellbrook, or otsu; with options: MODEL,KEYWORD=VALUE,...",
     )
     parser.add_argument("--limit", type=int, help="images a set, spread over it")
     parser.add_argument("--threads", type=int, help="processor threads (default: all)")

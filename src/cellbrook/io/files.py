@@ -153,7 +153,9 @@ def find_images(
         folders = [Path(e) for e in given if Path(e).is_dir() and not is_zarr(Path(e))]
 
     # A shell turns dir/*.png into names, results among them: one whose image is named too is not an image.
-    sources = {p.parent / stem_of(p).removesuffix("_img") for p in map(Path, given) if not _is_result_name(p.name)}
+    sources = {
+        p.parent / stem_of(p).removesuffix("_img") for p in map(Path, given) if not _is_result_name(p.name)
+    }
 
     def take(path: Path, folder: Path) -> None:
         identity = os.path.normcase(path.absolute())
