@@ -441,6 +441,7 @@ def _at_scale(
                 maps = run_tiled(
                     scaled, run, tiles, batch_size=batch, augment=params.augment, progress=progress
                 )
+                engine.release()  # before the dynamics take their share
                 return maps, len(tiles)
             except EngineMemoryError:
                 if batch == 1:

@@ -67,7 +67,6 @@ class OnnxRuntimeEngine:
             raise EngineError(f"onnxruntime cannot load {graph}: {first_line(error)}") from error
         self._giving_back = onnxruntime.RunOptions()
         self._giving_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._usual_pixels = 2 * spec.tile_size**2
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._spec = spec
@@ -83,8 +82,6 @@ class OnnxRuntimeEngine:
         x_BCYX = check_input(x_BCYX, self._spec)
         try:
             arrays: list[Any] = self._session.run(self._outputs, {self._input: x_BCYX})
-            if x_BCYX[:, 0].size > self._usual_pixels:
-                arrays = self._give_back_memory(arrays)
         except Exception as error:
             text = first_line(error)
             if "allocat" in text.lower() or isinstance(error, MemoryError):
@@ -94,16 +91,12 @@ class OnnxRuntimeEngine:
             raise EngineError(f"onnxruntime failed on a batch of shape {x_BCYX.shape}: {text}") from error
         return dict(zip(self._outputs, arrays, strict=True))
 
-    def _give_back_memory(self, arrays: list[Any]) -> list[Any]:
-        """Return copies of the outputs, and to the system what an uncommonly large batch took.
+    def release(self) -> None:
+        """Give memory back; see `Engine.release`.
 
-        Outputs lie in the session's arena and hold its blocks, hence the copies; the arena shrinks at the end
-        of a run, hence another one, of the smallest tile. Without this a process keeps 0.7 GB after a tile of
-        2048 x 2048. It would cost common tiles a tenth of their time.
+        The arena shrinks at the end of a run that asks for it, hence one of the smallest tile. Asking in every run
+        would cost a tenth of the time.
         """
-        copies = [array.copy() for array in arrays]
-        arrays.clear()
         side = self._spec.tile_size if self._spec.fixed_tile else self._spec.stride
         least = np.zeros((1, self._spec.channels, side, side), np.float32)
         self._session.run(self._outputs[:1], {self._input: least}, self._giving_back)
-        return copies

@@ -98,6 +98,9 @@ class OpenVinoEngine:
             for place, name in enumerate(self._outputs)
         }
 
+    def release(self) -> None:
+        """Do nothing: a compiled model keeps the memory of its requests; see `Engine.release`."""
+
 
 def _convert(openvino: Any, load: Callable[[], Any], spec: NetworkSpec) -> tuple[Any, list[str]]:
     """Convert a torch network; return OpenVINO's model and the names of its outputs in order."""

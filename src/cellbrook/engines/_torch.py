@@ -110,6 +110,11 @@ class TorchEngine:
                 f"torch failed on a batch of shape {x_BCYX.shape}: {first_line(error)}"
             ) from error
 
+    def release(self) -> None:
+        """Give memory back; see `Engine.release`."""
+        if self._device.type == "cuda":
+            self._torch.cuda.empty_cache()
+
 
 def _checked_device(torch: Any, device: str) -> Any:
     """Return the torch device, after asking torch whether it can be used."""

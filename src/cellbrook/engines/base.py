@@ -73,6 +73,12 @@ class Engine(Protocol):
             If the batch does not fit the memory of the device; a smaller one may.
         """
 
+    def release(self) -> None:
+        """Give back to the system what is kept for the next batch; called after the tiles of an image.
+
+        No output of `run` may be alive: it may lie in the memory that is given back.
+        """
+
 
 def check_input(x_BCYX: NDArray[np.float32], spec: NetworkSpec) -> NDArray[np.float32]:
     """Return the batch as a contiguous float32 array, or say in what it does not fit the network.

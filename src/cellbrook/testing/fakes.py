@@ -87,6 +87,9 @@ class BlobEngine:
                 _paint(out, tile, ys, xs)
         return {name: array for name, array in out.items() if name in self.spec.outputs}
 
+    def release(self) -> None:
+        """Do nothing: it keeps nothing."""
+
 
 def _paint(
     out: dict[str, NDArray[np.float32]], tile: int, ys: NDArray[np.intp], xs: NDArray[np.intp]
