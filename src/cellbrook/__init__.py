@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cellbrook import dynamics, metrics, networks
-    from cellbrook.api import Segmentation, Segmenter, evaluate, open_image, segment
+    from cellbrook.api import Segmentation, Segmenter, open_image, segment
     from cellbrook.core.objects import ObjectTable
     from cellbrook.core.params import MaskParams, NormalizeParams, SegmentParams, TileParams
     from cellbrook.core.result import NetworkOutput
     from cellbrook.errors import CellbrookError
+    from cellbrook.metrics import evaluate
 
 _HOMES = {
     "segment": "cellbrook.api",
     "Segmenter": "cellbrook.api",
     "Segmentation": "cellbrook.api",
-    "evaluate": "cellbrook.api",
+    "evaluate": "cellbrook.metrics",
     "open_image": "cellbrook.api",
     "MaskParams": "cellbrook.core.params",
     "NormalizeParams": "cellbrook.core.params",

@@ -15,7 +15,6 @@ from cellbrook.core.params import SegmentParams
 from cellbrook.core.result import SegmentationData
 from cellbrook.errors import UsageError
 from cellbrook.io import open_image
-from cellbrook.metrics import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from cellbrook.core.progress import Progress
     from cellbrook.engines.base import EngineInfo
 
-__all__ = ["Segmentation", "Segmenter", "evaluate", "open_image", "segment"]
+__all__ = ["Segmentation", "Segmenter", "open_image", "segment"]
 
 ImageLike = str | os.PathLike[str] | NDArray[Any]
 

@@ -78,7 +78,7 @@ def describe_run(
             "numpy": np.__version__,
             engine.engine: engine.version,
         },
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
 
 
