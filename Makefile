@@ -19,9 +19,12 @@ help:
 	@echo "make clean      remove everything that was built"
 
 demo: .venv/installed
+	$(DEMO)/cellbrook segment examples --out $(OUT) --overwrite
 	$(DEMO)/python -m cellbrook.testing.samples $(OUT)/generated
-	$(DEMO)/cellbrook segment examples $(OUT)/generated --out $(OUT)/results --overwrite
-	@echo "Look at $(OUT)/results/*/*_overlay.png"
+	$(DEMO)/cellbrook segment $(OUT)/generated --overwrite --quiet
+	@echo
+	@echo "Results are in $(OUT)/ (real images) and $(OUT)/generated/. Look first at"
+	@ls $(OUT)/*_overlay.png $(OUT)/generated/*_overlay.png
 
 test: .venv-dev/installed
 	$(DEV)/python -m pytest $(ARGS)
