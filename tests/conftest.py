@@ -1,6 +1,13 @@
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# On a shared build every run tries the same examples; on a developer's machine each run tries new ones.
+settings.register_profile("build", derandomize=True, deadline=None)
+if os.environ.get("CI"):
+    settings.load_profile("build")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -171,7 +171,14 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path):
     for n in range(40):
         tifffile.imwrite(images / f"i{n}.tif", sample_image(size=256).astype(np.uint16))
     command = [sys.executable, "-m", "cellbrook.cli.app", "segment", str(images), "--save", "flows,rois"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs ignore Ctrl-C, and so would their children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not list(images.glob("*_run.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
