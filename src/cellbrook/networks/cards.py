@@ -40,8 +40,8 @@ FAMILY_SPECS: Mapping[str, NetworkSpec] = {
         tile_size=1536,
         fixed_tile=False,
         tile_overlap=192,  # less shows seams on large, sparse cells (tests/test_seams.py)
-        object_diameter_px=24.0,
-        diameter_range_px=(12.0, 60.0),
+        object_diameter_px=30.0,
+        diameter_range_px=(14.0, 40.0),
         outputs=("flow", "cellprob", "log_diameter"),
     ),
     "cp3": NetworkSpec(

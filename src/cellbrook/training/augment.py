@@ -74,11 +74,13 @@ def _warp(
     zoom = float(np.clip(diameter / (item.diameter_px or 24.0), *p.zoom_range))
     image = torch.from_numpy(item.image)[None]
     labels = torch.from_numpy(item.labels.astype(np.float32))[None, None]
-    height, width = labels.shape[-2:]
-    # shrinking by interpolation alone would alias: average blocks first
+    # shrinking by interpolation alone would alias: average blocks first, whole ones, so that image and labels stay aligned
     block = int(max(1, np.floor(1 / zoom)))
     if block > 1:
-        image = F.avg_pool2d(image, block, ceil_mode=True)
+        rows, cols = (max(1, n // block) * block for n in labels.shape[-2:])
+        image = F.avg_pool2d(image[..., :rows, :cols], min(block, rows, cols))
+        labels = labels[..., :rows, :cols]
+    height, width = labels.shape[-2:]
     squeeze = np.exp(rng.normal(0, 0.08))
     angle = rng.uniform(0, 2 * np.pi)
     flip = -1.0 if rng.random() < 0.5 else 1.0
