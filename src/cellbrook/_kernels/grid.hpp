@@ -31,6 +31,14 @@ struct Grid {
         }
         return c;
     }
+    // Moves coordinates on to the next pixel: divisions for each one would cost more than what is done there.
+    void next(std::array<int64_t, D>& c) const {
+        for (int a = D - 1; a > 0 && ++c[a] == n[a]; --a) {
+            c[a] = 0;
+            if (a == 1) ++c[0];
+        }
+        if (D == 1) ++c[0];
+    }
 };
 
 template <int D>

@@ -27,7 +27,7 @@ std::pair<NumpyArray<uint32_t>, NumpyArray<int32_t>> peer_candidates(const Image
     {
         nb::gil_scoped_release release;
         int32_t* values = reinterpret_cast<int32_t*>(labels.data());
-        follow_flows(grid, flows.data(), cellprob.data(), threshold, niter, threads, values);
+        follow_flows(grid, flows.data(), cellprob.data(), threshold, niter, kPeakReach, threads, values);
         for (const Seed& seed : group_by_seeds(grid, values, threads)) {
             seeds.push_back(seed.pixel);
             seeds.push_back(seed.count);

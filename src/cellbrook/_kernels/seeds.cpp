@@ -6,7 +6,6 @@ namespace cellbrook {
 
 namespace {
 
-constexpr int kPeakReach = 2;  // a peak is the largest bin in the 5 x 5 around it
 constexpr int kPeakCount = 10;  // and holds more pixels than this
 constexpr int kGrowSteps = 5;  // it grows this often by the bins that touch it
 constexpr int kGrowCount = 2;  // and hold more pixels than this
@@ -39,10 +38,6 @@ std::vector<Seed> group_by_seeds(const Grid<D>& grid, int32_t* ends, int threads
         return index;
     };
     const int64_t size = grid.size(), width = grid.width(), rows = grid.rows();
-    parallel_for(size, 1 << 16, threads, [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i)
-            if (ends[i] >= 0) ends[i] = int32_t(padded_index(ends[i]));
-    });
     for (int64_t i = 0; i < size; ++i)
         if (ends[i] >= 0) ++counts[ends[i]];
 
