@@ -52,7 +52,8 @@ def write_results(
     names = {kind: data.name + OUTPUT_ENDINGS[kind] for kind in export.check_kinds(kinds)}
     if not overwrite:
         check_replaceable(folder, data.name, names)
-    written = export.save(data, folder, [k for k in kinds if k != "run"], stem=data.name)
+    threads = data.provenance.get("parameters", {}).get("threads")
+    written = export.save(data, folder, [k for k in kinds if k != "run"], stem=data.name, threads=threads)
     if "run" in kinds:
         path = folder / names["run"]
         files = {k: {"name": p.name, "sha256": sha256_of(p)} for k, p in written.items()}

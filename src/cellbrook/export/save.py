@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellbrook.core.threads import resolve_threads
 from cellbrook.errors import UsageError
 from cellbrook.export._layout import flows_by_plane
 from cellbrook.io.files import OUTPUT_ENDINGS
@@ -86,8 +88,15 @@ def save(
         )
     stem = data.name if stem is None else stem
     paths = {kind: Path(out_dir) / f"{stem}{OUTPUT_ENDINGS[kind]}" for kind in kinds}
-    for kind, path in paths.items():
-        _WRITERS[kind](data, path, threads)
+    workers = min(resolve_threads(threads), len(paths))
+    if workers <= 1:
+        for kind, path in paths.items():
+            _WRITERS[kind](data, path, threads)
+        return paths
+    # encoders leave the interpreter's lock, so one file's bytes are packed while another's text is made
+    with ThreadPoolExecutor(workers) as pool:
+        for done in [pool.submit(_WRITERS[kind], data, path, threads) for kind, path in paths.items()]:
+            done.result()
     return paths
 
 
