@@ -76,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 something failed, 2 usage, 130 interrupted, 141 the output's reader went away.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # No command multiplies matrices through NumPy, whose threads for it spin for a tenth of a second from the start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     debug = os.environ.get("CELLBROOK_DEBUG") == "1"
     try:
         code = _run(arguments)
