@@ -91,15 +91,22 @@ class Peer(Side):
             **bound(settings["threads"]),
         )
 
+    def wait_until_ready(self) -> None:
+        """Wait for its imports and networks: until then it takes time from the others."""
+        self._answer()
+
     def run(self) -> None:
         assert self._process.stdin
-        assert self._process.stdout
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
+        self.runs.append(self._answer())
+
+    def _answer(self) -> Any:
+        assert self._process.stdout
         answer = self._process.stdout.readline()
         if not answer:
             raise SystemExit(f"{self.name} ended with {self._process.wait()}")
-        self.runs.append(json.loads(answer))
+        return json.loads(answer)
 
     def close(self) -> None:
         assert self._process.stdin
@@ -196,6 +203,8 @@ def main() -> None:
         cells = write_scene(folder, args.size, args.seed)
         print(f"{args.size} x {args.size} uint16, {cells} cells, {args.threads} threads")
         ours, peers = Ours(folder, args.engine, args.threads), start_peers(args, folder)
+        for peer in peers:
+            peer.wait_until_ready()
         ours.run()
         ours.runs.clear()  # a warm-up: file cache and byte code
         for turn in range(args.rounds):

@@ -118,6 +118,7 @@ def main() -> None:
     dtype = str(next(model.net.parameters()).dtype).removeprefix("torch.")
     model.eval(image[:256, :256])  # a warm-up
 
+    print(json.dumps("ready"), file=answers, flush=True)
     for _ in sys.stdin:
         tiles.start(wanted=settings["tiles"])
         wall, cpu = time.perf_counter(), processor_s()

@@ -84,6 +84,7 @@ def main() -> None:
 
     segment()  # the first call compiles the network
     count = int((prob > THRESHOLDS["prob"]).sum())
+    print(json.dumps("ready"), file=answers, flush=True)
     for _ in sys.stdin:
         wall, cpu = time.perf_counter(), processor_s()
         labels = segment()
