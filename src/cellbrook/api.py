@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cellbrook.core.params import SegmentParams
 from cellbrook.core.result import SegmentationData
 from cellbrook.errors import UsageError
+from cellbrook.export import DEFAULT_KINDS
 from cellbrook.io import open_image
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Segmentation", "Segmenter", "open_image", "segment"]
 
 ImageLike = str | os.PathLike[str] | NDArray[Any]
-
-DEFAULT_KINDS = ("labels", "overlay", "objects", "run")
 
 
 @dataclass(frozen=True, slots=True)

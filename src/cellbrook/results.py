@@ -6,12 +6,12 @@ was never ours, is not. ``run.json`` holds the hash of every file beside it, whi
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
 from cellbrook import export
 from cellbrook.errors import OutputError
-from cellbrook.io.atomic import atomic
 from cellbrook.io.files import OUTPUT_ENDINGS
 from cellbrook.io.hashing import sha256_of
 
@@ -55,14 +55,9 @@ def write_results(
     threads = data.provenance.get("parameters", {}).get("threads")
     written = export.save(data, folder, [k for k in kinds if k != "run"], stem=data.name, threads=threads)
     if "run" in kinds:
-        path = folder / names["run"]
-        files = {k: {"name": p.name, "sha256": sha256_of(p)} for k, p in written.items()}
-        with atomic(path) as part:
-            text = json.dumps(
-                {**data.provenance, "files": files}, indent=1, ensure_ascii=False, default=_plain
-            )
-            part.write_text(text + "\n", encoding="utf-8")
-        written["run"] = path
+        files = {kind: {"name": path.name, "sha256": sha256_of(path)} for kind, path in written.items()}
+        whole = dataclasses.replace(data, provenance={**data.provenance, "files": files})
+        written |= export.save(whole, folder, ["run"], stem=data.name, threads=threads)
     return written
 
 
@@ -103,27 +98,20 @@ def check_replaceable(folder: Path, stem: str, names: Mapping[str, str]) -> None
 
 def read_previous_run(folder: Path, stem: str) -> dict[str, Any] | None:
     """Return the ``run.json`` of this stem if it and all files it names are there, else None."""
-    try:
-        run = json.loads(_run_path(folder, stem).read_text(encoding="utf-8"))
-        whole = all((folder / entry["name"]).exists() for entry in run["files"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return run if whole else None
+    run = _read_run(folder, stem)
+    return run if run and all((folder / entry["name"]).exists() for entry in run["files"].values()) else None
 
 
 def _files_of_run(folder: Path, stem: str) -> dict[str, dict[str, str]]:
+    run = _read_run(folder, stem)
+    return run["files"] if run else {}
+
+
+def _read_run(folder: Path, stem: str) -> dict[str, Any] | None:
+    """Return the content of a ``run.json`` that says which files it belongs to; None for anything else."""
     try:
-        files = json.loads(_run_path(folder, stem).read_text(encoding="utf-8"))["files"]
-        return files if isinstance(files, dict) else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _run_path(folder: Path, stem: str) -> Path:
-    return folder / f"{stem}{OUTPUT_ENDINGS['run']}"
-
-
-def _plain(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return str(value)
+        run = json.loads((folder / f"{stem}{OUTPUT_ENDINGS['run']}").read_text(encoding="utf-8"))
+        whole = all({"name", "sha256"} <= set(entry) for entry in run["files"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return run if whole else None

@@ -79,9 +79,9 @@ def segment(
     if not inputs:
         raise UsageError("nothing to segment: give images or folders, such as `cellbrook segment cells.tif`")
 
-    from cellbrook.api import DEFAULT_KINDS, Segmenter
+    from cellbrook.api import Segmenter
     from cellbrook.batch import jobs_for, run_batch
-    from cellbrook.export import check_kinds
+    from cellbrook.export import DEFAULT_KINDS, check_kinds
     from cellbrook.io.files import check_collisions, find_images
 
     kinds = check_kinds((*DEFAULT_KINDS, *(k for item in save for k in item.split(",") if k)))
