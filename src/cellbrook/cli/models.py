@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
+
+from cellbrook.cli._common import Json, print_json
 
 if TYPE_CHECKING:
     from cellbrook.networks.cards import ModelCard
     from cellbrook.networks.store import ListedModel
 
 app = App(name="models", help="List, install, check and remove models.")
-
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document instead of text.")]
 
 
 @app.command(name="list")
@@ -24,7 +23,7 @@ def list_(*, json_: Json = False) -> int:
 
     models = list_models()
     if json_:
-        _print_json([_summary(model) for model in models])
+        print_json([_summary(model) for model in models])
         return 0
     rows = [("NAME", "ALSO", "STATE", "FAMILY", "LICENCE", "DESCRIPTION")]
     for model in models:
@@ -59,7 +58,7 @@ def info(name: str, *, json_: Json = False) -> int:
         folder = next(iter(resolved.paths.values())).parent
         model = ListedModel(resolved.card, "installed", folder)
     if json_:
-        _print_json({**card_to_dict(model.card), **_summary(model)})
+        print_json({**card_to_dict(model.card), **_summary(model)})
         return 0
     for label, value in _describe(model.card, model):
         print(f"{label:<15} {value}".rstrip())
@@ -96,7 +95,7 @@ def install(
     progress = None if json_ or not sys.stderr.isatty() else _ByteProgress()
     models = install_models(source, name=name, sha256=sha256, offline=offline, progress=progress)
     if json_:
-        _print_json(
+        print_json(
             [
                 {"name": m.name, "sha256": m.sha256, "files": {k: str(p) for k, p in m.paths.items()}}
                 for m in models
@@ -124,7 +123,7 @@ def verify(name: str | None = None, *, json_: Json = False) -> int:
     checks = verify_models(name)
     good = all(check.problem is None for check in checks)
     if json_:
-        _print_json(
+        print_json(
             {
                 "ok": good,
                 "files": [
@@ -162,7 +161,7 @@ def path(name: str, *, json_: Json = False) -> int:
 
     model = resolve_model(name)
     if json_:
-        _print_json({"name": model.name, "files": {kind: str(p) for kind, p in model.paths.items()}})
+        print_json({"name": model.name, "files": {kind: str(p) for kind, p in model.paths.items()}})
     else:
         for file in model.paths.values():
             print(file)
@@ -182,7 +181,7 @@ def remove(name: str, *, json_: Json = False) -> int:
 
     folder = remove_model(name)
     if json_:
-        _print_json({"removed": str(folder)})
+        print_json({"removed": str(folder)})
     else:
         print(f"removed {folder}")
     return 0
@@ -234,10 +233,6 @@ def _describe(card: ModelCard, model: ListedModel) -> list[tuple[str, str]]:
             ("install", f"cellbrook models install {card.aliases[0] if card.aliases else card.name}")
         )
     return lines
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 class _ByteProgress:
