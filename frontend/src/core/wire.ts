@@ -1,0 +1,159 @@
+// What the page and the server say to each other: see design/0005-wire.md. The Python half is server/messages.py.
+
+export const PROTOCOL = 1;
+export const TILE = 512;
+
+export type Box = [y0: number, x0: number, y1: number, x1: number]; // half-open, pixels
+export type Point = [y: number, x: number];
+export type Mode = "overwrite" | "keep" | "inside";
+export type Origin = "auto" | "manual" | "edited";
+export type ImageState = "new" | "predicted" | "corrected" | "done" | "missing";
+
+export interface ChannelInfo {
+  index: number;
+  name: string;
+  color: string; // "#rrggbb"
+  low: number; // auto-contrast, in raw units
+  high: number;
+  min: number;
+  max: number;
+}
+
+export interface ImageInfo {
+  id: string;
+  name: string;
+  state: ImageState;
+  axes: string;
+  shape: [height: number, width: number];
+  z: number;
+  t: number;
+  channels: ChannelInfo[];
+  pixel_bits: 8 | 16; // as sent; raw = sent * value_scale + value_offset
+  value_scale: number;
+  value_offset: number;
+  pixel_size_um: number | null;
+  levels: number;
+  rev: number;
+  objects: number;
+  score: number | null; // mean object score
+  problem: string | null; // what is wrong with the file, and what to do
+}
+
+export interface ClassInfo {
+  id: number; // 1-9 have keys
+  name: string;
+  color: string;
+}
+
+export interface ModelInfo {
+  name: string;
+  title: string;
+  active: boolean;
+  note: string;
+}
+
+export interface Project {
+  name: string;
+  path: string;
+  classes: ClassInfo[];
+  models: ModelInfo[];
+  model: string;
+  images: ImageInfo[];
+  rounds: Round[];
+  sample: boolean;
+}
+
+export interface Round {
+  name: string;
+  ap_before: number | null;
+  ap_after: number | null;
+  frozen_before: number | null;
+  frozen_after: number | null;
+  objects: number;
+  active: boolean;
+  words: string[];
+}
+
+export interface ObjectRow {
+  id: number;
+  gone?: boolean;
+  plane?: number;
+  y0?: number;
+  x0?: number;
+  y1?: number;
+  x1?: number;
+  area?: number;
+  class?: number;
+  origin?: Origin;
+  locked?: boolean;
+  score?: number | null;
+  flow_error?: number | null;
+  discarded?: boolean;
+  reason?: string;
+}
+
+export type ObjectColumns = { [K in keyof Required<ObjectRow>]: Required<ObjectRow>[K][] };
+
+export type JobKind = "segment" | "rethreshold" | "train" | "evaluate" | "suggest" | "batch";
+export type JobState = "queued" | "running" | "done" | "failed" | "cancelled" | "interrupted";
+
+export interface Job {
+  id: string;
+  kind: JobKind;
+  image: string | null;
+  state: JobState;
+  done: number;
+  total: number;
+  message: string;
+  eta_s: number | null;
+  error: string | null;
+  hint: string | null;
+  result: Record<string, unknown> | null;
+}
+
+export type EditKind =
+  | "paint" | "merge" | "delete" | "relabel" | "set_class" | "lock" | "split" | "accept" | "prompt";
+
+export interface Edit {
+  type: "edit";
+  op_id: string;
+  image: string;
+  plane: number;
+  base_rev: number;
+  kind: EditKind;
+  label?: number;
+  box?: Box;
+  runs?: Uint8Array;
+  mode?: Mode;
+  ids?: number[];
+  value?: number;
+  line?: Point[];
+}
+
+export type ToServer =
+  | { type: "hello"; protocol: number }
+  | { type: "open"; image: string; plane: number }
+  | Edit
+  | { type: "undo"; image: string }
+  | { type: "redo"; image: string }
+  | { type: "lease"; image: string; count: number }
+  | { type: "submit"; kind: JobKind; image: string | null; params: Record<string, unknown> }
+  | { type: "cancel"; job: string }
+  | { type: "set"; what: "classes" | "model" | "state" | "name" | "pixel_size_um"; value: unknown }
+  | { type: "ping"; t: number };
+
+export type FromServer =
+  | { type: "welcome"; protocol: number; user: string; project: Project }
+  | { type: "opened"; image: string; plane: number; rev: number; first_id: number; last_id: number }
+  | { type: "ack"; op_id: string; image: string; rev: number; objects: ObjectRow[] }
+  | { type: "reject"; op_id: string; image: string; rev: number; tiles: Point[]; reason: string }
+  | {
+      type: "patch"; image: string; plane: number; rev: number; by: string;
+      runs: Uint8Array | null; tiles: Point[]; objects: ObjectRow[];
+    }
+  | { type: "leased"; image: string; first_id: number; last_id: number }
+  | { type: "job"; job: Job }
+  | { type: "image"; image: ImageInfo }
+  | { type: "project"; project: Project }
+  | { type: "notice"; level: "info" | "warning" | "error"; message: string; hint: string }
+  | { type: "pong"; t: number };
