@@ -10,7 +10,13 @@ from skimage.measure import label as components_of
 from cellbrook.errors import UsageError
 from cellbrook.training.synthetic import FAMILIES, generate
 from cellbrook.training.synthetic._fields import blur, smooth_noise
-from cellbrook.training.synthetic._shapes import MIN_AREA_PX, clean_labels, components, push_apart
+from cellbrook.training.synthetic._shapes import (
+    MIN_AREA_PX,
+    clean_labels,
+    clean_nuclei,
+    components,
+    push_apart,
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -100,6 +106,55 @@ def test_objects_differ_from_the_ground(family):
                 - abs(np.corrcoef(plane.ravel(), inside[::-1, ::-1].ravel())[0, 1])
             )
     assert np.mean(ratios) > 0.05
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_nuclei_lie_in_one_piece_inside_their_cells(family):
+    seen = 0
+    for seed in range(10):
+        sample = generate(family, seed, 128, diameter=30)
+        if sample.nuclei is None:
+            assert "nuclei" not in sample.channel_names or sample.target == "nuclei"
+            continue
+        assert sample.target == "cells"
+        assert sample.nuclei.dtype == sample.labels.dtype
+        inside = sample.nuclei > 0
+        np.testing.assert_array_equal(sample.nuclei[inside], sample.labels[inside])
+        areas = np.bincount(sample.nuclei[inside])
+        assert areas[areas > 0].min(initial=MIN_AREA_PX) >= MIN_AREA_PX
+        parts = components_of(sample.nuclei.astype(np.int64), background=0, connectivity=1)
+        assert parts.max() == (areas > 0).sum()
+        assert inside.sum() < (sample.labels > 0).sum()
+        seen += 1
+    if family in ("phase_cells", "dic", "cyto_fluo", "membrane", "blood_smear"):
+        assert seen >= 2
+
+
+def test_the_nuclear_channel_is_bright_in_nuclei():
+    orders, gains = set(), []
+    for seed in range(24):
+        sample = generate("phase_cells", seed, 160, diameter=36)
+        if sample.nuclei is None or not sample.nuclei.any():
+            continue
+        stain = sample.image[sample.channel_names.index("nuclei")]
+        gains.append(stain[sample.nuclei > 0].mean() > 1.2 * stain[sample.nuclei == 0].mean())
+        orders.add(sample.channel_names)
+    assert np.mean(gains) > 0.9
+    assert orders == {("phase", "nuclei"), ("nuclei", "phase")}
+
+
+def test_clean_nuclei_takes_the_ids_of_the_cells():
+    cells = np.zeros((12, 20), np.int32)
+    cells[:, :9], cells[:, 10:] = 5, 3
+    nuclei = np.zeros_like(cells)
+    nuclei[2:6, 2:6] = 5
+    nuclei[2:6, 12:16] = 3
+    nuclei[8:12, 12:16] = 5  # in the wrong cell
+    cleaned = clean_labels(cells)
+    out = clean_nuclei(nuclei, cells, cleaned)
+    assert out.dtype == cleaned.dtype
+    assert np.unique(out[:, :9]).tolist() == [0, cleaned[0, 0]]
+    assert np.bincount(out.ravel(), minlength=3)[cleaned[0, 15]] == 16
 
 
 def test_wrong_arguments_are_named():

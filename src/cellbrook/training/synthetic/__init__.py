@@ -24,7 +24,7 @@ from cellbrook.training.synthetic._fields import log_uniform
 from cellbrook.training.synthetic._nuclei import fluo_nuclei
 from cellbrook.training.synthetic._phase import dic, phase_cells
 from cellbrook.training.synthetic._scene import Painting, Scene, Target
-from cellbrook.training.synthetic._shapes import clean_labels
+from cellbrook.training.synthetic._shapes import clean_labels, clean_nuclei
 from cellbrook.training.synthetic._stained import he_tissue
 from cellbrook.training.synthetic._yeast import yeast_brightfield
 
@@ -67,6 +67,9 @@ class Sample:
         The typical object diameter that was asked for or drawn, in px. Objects vary around it.
     target : {"nuclei", "cells"}
         What the labels outline.
+    nuclei : ndarray of shape (Y, X), dtype of `labels`, or None
+        Nuclei inside the cells of `labels`, with the ids of their cells; not every cell has one in the
+        picture. None where nuclei are not to be seen, or are what `labels` outlines.
     """
 
     image: NDArray[np.float32]
@@ -75,6 +78,7 @@ class Sample:
     family: str
     diameter_px: float
     target: Target
+    nuclei: NDArray[np.uint16 | np.uint32] | None = None
 
 
 def generate(
@@ -124,11 +128,14 @@ def generate(
     margin = 8 + round(min(diameter, 60.0))
     painting = _PAINTERS[family](Scene(rng, (height + 2 * margin, width + 2 * margin), diameter))
     inner = (slice(margin, margin + height), slice(margin, margin + width))
+    labels = clean_labels(painting.labels[inner])
+    nuclei = painting.nuclei
     return Sample(
         image=np.ascontiguousarray(painting.image[(slice(None), *inner)], dtype=np.float32),
-        labels=clean_labels(painting.labels[inner]),
+        labels=labels,
         channel_names=painting.channel_names,
         family=family,
         diameter_px=diameter,
         target=painting.target,
+        nuclei=None if nuclei is None else clean_nuclei(nuclei[inner], painting.labels[inner], labels),
     )

@@ -66,6 +66,9 @@ def _lobed_nuclei(scene: Scene, cells: Stamped, centres: Field, radius: Field) -
             out = r * scene.uniform(0.3, 0.5)
             at = np.stack([np.sin(turn), np.cos(turn)], axis=1) * out
             size = scene.vary(lobes, r * scene.uniform(0.3, 0.42), 0.12)
+            # strands of chromatin hold the lobes together
+            at = np.concatenate([at, (at[1:] + at[:-1]) / 2])
+            size = np.concatenate([size, np.full(lobes - 1, r * scene.uniform(0.14, 0.24), np.float32)])
         else:
             at = scene.rng.normal(0, 0.08 * r, (1, 2))
             size = scene.vary(1, r * (scene.uniform(0.65, 0.92) if kind == "round" else 0.68), 0.05)
@@ -168,4 +171,4 @@ def blood_smear(scene: Scene) -> Painting:
         film = fractal_noise(scene.rng, scene.shape, d * scene.uniform(0.1, 0.6), 2)
         light *= np.exp(-np.float32(scene.uniform(0.005, 0.04)) * film)[None]
     camera = transmission_camera(scene.rng, max(0.5, 0.025 * d), 0.3, colour=True)
-    return Painting(expose(scene.rng, light, camera), cells.labels, RGB, "cells")
+    return Painting(expose(scene.rng, light, camera), cells.labels, RGB, "cells", nuclei.labels)

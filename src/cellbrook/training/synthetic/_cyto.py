@@ -15,6 +15,7 @@ from cellbrook.training.synthetic._cells import (
     ragged,
     shuffled,
     spread_outlines,
+    with_nuclei,
 )
 from cellbrook.training.synthetic._fields import blur, fibres, fractal_noise, smooth_noise, smoothstep
 from cellbrook.training.synthetic._nuclei import background, specks
@@ -34,11 +35,10 @@ def _finish(scene: Scene, light: Field, cells: Stamped, nuclei: Stamped, n: int,
     ground = background(scene, light, 0.8 * scene.diameter)
     camera = fluorescence_camera(scene.rng, max(0.5, 0.03 * scene.diameter), 0.15, float(ground.mean()))
     image = expose(scene.rng, (light + ground)[None], camera)
-    names: tuple[str, ...] = (name,)
     if scene.chance(0.5):
-        image = np.concatenate([image, nuclear_channel(scene, nuclei, n, camera.ceiling)])
-        names = (name, "nuclei")
-    return Painting(image, cells.labels, names, "cells")
+        stain = nuclear_channel(scene, nuclei, cells, n, camera.ceiling)
+        return with_nuclei(scene, (name, image), stain, cells, nuclei)
+    return Painting(image, cells.labels, (name,), "cells")
 
 
 def cyto_fluo(scene: Scene) -> Painting:
@@ -53,7 +53,7 @@ def cyto_fluo(scene: Scene) -> Painting:
     )
     cells = stamp(scene.shape, centres, table, "nearest")
     cells = ragged(scene, cells, d * scene.uniform(0.005, 0.05))
-    nuclei = inner_nuclei(scene, cells, centres, scene.uniform(0.35, 0.6))
+    nuclei = inner_nuclei(scene, cells, centres, scene.uniform(0.35, 0.6), table)
     rho = np.minimum(cells.rho, 1)
 
     unequal = scene.uniform(0.05, 0.3) if scene.chance(0.5) else scene.uniform(0.3, 0.4 if confluent else 0.7)
@@ -114,7 +114,7 @@ def membrane(scene: Scene) -> Painting:
     table = ellipses(scene.vary(n, 0.72 * d, scene.uniform(0.03, 0.2)), np.full(n, stretch), axis)
     cells = stamp(scene.shape, centres, roughen(scene.rng, table, 0.03), "nearest")
     cells = ragged(scene, cells, d * scene.uniform(0.02, 0.09))
-    nuclei = inner_nuclei(scene, cells, centres, scene.uniform(0.4, 0.65))
+    nuclei = inner_nuclei(scene, cells, centres, scene.uniform(0.4, 0.65), table)
     inside = cells.labels > 0
 
     width = max(0.6, d * scene.log_uniform(0.015, 0.07))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.training.synthetic._camera import expose, transmission_camera
+from cellbrook.training.synthetic._camera import Camera, expose, transmission_camera
 from cellbrook.training.synthetic._cells import (
     cell_layout,
     inner_nuclei,
@@ -14,8 +15,9 @@ from cellbrook.training.synthetic._cells import (
     per_object,
     ragged,
     spread_outlines,
+    with_nuclei,
 )
-from cellbrook.training.synthetic._fields import blur, fractal_noise, smooth_noise, smoothstep
+from cellbrook.training.synthetic._fields import blur, fractal_noise, smooth_noise, smoothstep, warp_index
 from cellbrook.training.synthetic._nuclei import specks
 from cellbrook.training.synthetic._scene import Painting
 from cellbrook.training.synthetic._shapes import Stamped, borders, ellipses, roughen, stamp
@@ -28,23 +30,79 @@ if TYPE_CHECKING:
     Field = NDArray[np.floating[Any]]
 
 
-def _culture(scene: Scene) -> tuple[Stamped, Stamped, NDArray[np.bool_]]:
-    """Return cells, their nuclei, and which cells are rounded up."""
+@dataclass(frozen=True, slots=True)
+class _Culture:
+    """Cells of one field and how they sit on the dish.
+
+    Attributes
+    ----------
+    cells, nuclei : Stamped
+        A nucleus carries the label of its cell.
+    rounded : ndarray of shape (N,), bool
+        Cells rounded up: dividing, dying or in suspension.
+    mitotic : ndarray of shape (N,), float32
+        1 where the chromatin is condensed, else 0.
+    habit : str
+        One of `HABITS`.
+    """
+
+    cells: Stamped
+    nuclei: Stamped
+    rounded: NDArray[np.bool_]
+    mitotic: Field
+    habit: str
+
+
+HABITS = ("sheet", "spindle", "round", "spread", "mixed")
+
+
+def _islands(scene: Scene, centres: Field) -> Field:
+    """Return the centres (N, 2) that lie in patches of a sheet whose free edges are smooth."""
+    wide = smooth_noise(scene.rng, scene.shape, scene.diameter * scene.uniform(2, 6))
+    at = np.clip(np.rint(centres), 0, np.array(scene.shape) - 1).astype(np.intp)
+    kept = centres[wide[at[:, 0], at[:, 1]] < scene.uniform(-0.5, 1.2)]
+    return kept if len(kept) else centres[len(centres) // 2 :][:1]
+
+
+def _culture(scene: Scene) -> _Culture:
+    """Draw the cells of one field, all of one habit or mixed."""
     d = scene.diameter
-    confluent = scene.chance(0.25)
-    centres, enlarge = cell_layout(scene, confluent, scene.log_uniform(0.06, 0.8))
+    habit = str(scene.rng.choice(HABITS, p=[0.3, 0.2, 0.12, 0.18, 0.2]))
+    closed = habit == "sheet"
+    densest = {"round": 0.75, "spindle": 0.9, "spread": 0.7}.get(habit, 0.85)
+    centres, enlarge = cell_layout(scene, closed, scene.log_uniform(0.06, densest))
+    if closed and scene.chance(0.55):
+        centres = _islands(scene, centres)
     n = len(centres)
-    longest = 1.6 if confluent else scene.log_uniform(1.3, 5.0)
-    spiky = 0.1 if confluent else float(scene.rng.choice([0.05, scene.uniform(0.2, 0.8)]))
-    table = spread_outlines(scene, scene.vary(n, d * enlarge, scene.uniform(0.08, 0.3)), longest, spiky)
-    round_share = scene.rng.choice([0.0, 0.04, scene.uniform(0.1, 1.0)], p=[0.3, 0.5, 0.2])
-    rounded = scene.rng.uniform(size=n) < round_share
+    longest = {"sheet": 1.6, "spindle": scene.uniform(3, 7), "round": 1.15, "spread": 1.7}.get(
+        habit, scene.log_uniform(1.3, 5.0)
+    )
+    spiky = {"sheet": 0.08, "spindle": 0.25, "round": 0.0, "spread": scene.uniform(0.2, 0.7)}.get(
+        habit, float(scene.rng.choice([0.05, scene.uniform(0.2, 0.8)]))
+    )
+    table = spread_outlines(
+        scene, scene.vary(n, d * enlarge, scene.uniform(0.08, 0.3)), longest, spiky, habit != "spindle"
+    )
+    if habit == "spread":  # ruffled margins
+        table = roughen(scene.rng, table, scene.uniform(0.02, 0.07), 5, 12)
+    share = (
+        1.0 if habit == "round" else scene.rng.choice([0.0, 0.05, scene.uniform(0.1, 0.5)], p=[0.3, 0.5, 0.2])
+    )
+    rounded = scene.rng.uniform(size=n) < share
     # spread cells that round up shrink; a field of round cells (suspension) has the typical size
-    radius = scene.vary(n, (0.5 if round_share > 0.5 else 0.36) * d, 0.12)
+    radius = scene.vary(n, (0.5 if habit == "round" else 0.36) * d, 0.12)
     discs = roughen(scene.rng, ellipses(radius, scene.vary(n, 1.1, 0.06), scene.turn(n)), 0.02)
-    cells = stamp(scene.shape, centres, np.where(rounded[:, None], discs, table), "nearest")
+    table = np.where(rounded[:, None], discs, table)
+    mitotic = (rounded & (scene.rng.uniform(size=n) < 0.5) & (habit != "round")).astype(np.float32)
+    cells = stamp(scene.shape, centres, table, "nearest")
+    if habit in ("spindle", "mixed") and scene.chance(0.7):  # long cells are bent
+        rows, columns = warp_index(
+            scene.rng, scene.shape, d * scene.uniform(0.8, 1.6), d * scene.uniform(0.05, 0.14)
+        )
+        cells = Stamped(cells.labels[rows, columns], cells.rho[rows, columns])
     cells = ragged(scene, cells, d * scene.uniform(0.004, 0.025))
-    return cells, inner_nuclei(scene, cells, centres, scene.uniform(0.3, 0.5)), rounded
+    nuclei = inner_nuclei(scene, cells, centres, scene.uniform(0.35, 0.62), table)
+    return _Culture(cells, nuclei, rounded, mitotic, habit)
 
 
 def _matter(scene: Scene, cells: Stamped, nuclei: Stamped, n: int) -> tuple[Field, Field]:
@@ -95,7 +153,8 @@ def _dish(scene: Scene, light: Field, contrast: float) -> Field:
 def phase_cells(scene: Scene) -> Painting:
     """Paint animal cells in phase contrast, at times with a nuclear stain as second channel."""
     d = scene.diameter
-    cells, nuclei, rounded = _culture(scene)
+    culture = _culture(scene)
+    cells, nuclei, rounded = culture.cells, culture.nuclei, culture.rounded
     n = len(rounded)
     inside = cells.labels > 0
     body, texture = _matter(scene, cells, nuclei, n)
@@ -127,17 +186,24 @@ def phase_cells(scene: Scene) -> Painting:
 
     camera = transmission_camera(scene.rng, max(0.6, 0.025 * d), (0.2 if flat else 0.5) * contrast)
     image = expose(scene.rng, _dish(scene, np.float32(contrast) * light, contrast)[None], camera)
-    names: tuple[str, ...] = ("phase",)
-    if scene.chance(0.4):
-        image = np.concatenate([image, nuclear_channel(scene, nuclei, n, camera.ceiling)])
-        names = ("phase", "nuclei")
-    return Painting(image, cells.labels, names, "cells")
+    return _perhaps_with_nuclei(scene, ("phase", image), culture, camera)
+
+
+def _perhaps_with_nuclei(
+    scene: Scene, main: tuple[str, Field], culture: _Culture, camera: Camera
+) -> Painting:
+    if scene.chance(0.5):
+        n = len(culture.rounded)
+        stain = nuclear_channel(scene, culture.nuclei, culture.cells, n, camera.ceiling, culture.mitotic)
+        return with_nuclei(scene, main, stain, culture.cells, culture.nuclei)
+    return Painting(main[1].astype(np.float32), culture.cells.labels, (main[0],), "cells")
 
 
 def dic(scene: Scene) -> Painting:
     """Paint animal cells in relief contrast: the slope of their thickness along one direction."""
     d = scene.diameter
-    cells, nuclei, rounded = _culture(scene)
+    culture = _culture(scene)
+    cells, nuclei, rounded = culture.cells, culture.nuclei, culture.rounded
     inside = cells.labels > 0
     body, texture = _matter(scene, cells, nuclei, len(rounded))
     ball = per_object(rounded.astype(np.float32), cells.labels) * inside
@@ -157,4 +223,4 @@ def dic(scene: Scene) -> Painting:
     light += np.float32(scene.uniform(-0.06, 0.06)) * thick
     camera = transmission_camera(scene.rng, max(0.6, 0.025 * d), 0.15 * contrast)
     image = expose(scene.rng, _dish(scene, light.astype(np.float32), 0.2 * contrast)[None], camera)
-    return Painting(image, cells.labels, ("dic",), "cells")
+    return _perhaps_with_nuclei(scene, ("dic", image), culture, camera)

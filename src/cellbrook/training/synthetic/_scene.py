@@ -66,9 +66,13 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Painting:
-    """What a family returns, still with its margin: image (C, Y, X) in camera units and labels (Y, X)."""
+    """What a family returns, still with its margin: image (C, Y, X) in camera units and labels (Y, X).
+
+    `nuclei` (Y, X) carries the label of the cell around each nucleus where both are to be seen.
+    """
 
     image: NDArray[np.float32]
     labels: NDArray[np.int32]
     channel_names: tuple[str, ...]
     target: Target
+    nuclei: NDArray[np.int32] | None = None

@@ -249,13 +249,8 @@ def components(labels: NDArray[np.int32]) -> NDArray[np.int32]:
     return np.asarray(np.where(labels > 0, number[parent][run_2d], 0), dtype=np.int32)
 
 
-def clean_labels(labels: NDArray[np.int32], min_area_px: int = MIN_AREA_PX) -> NDArray[np.uint16 | np.uint32]:
-    """Return labels 1..n where each object is its largest 4-connected part, if that has `min_area_px` pixels.
-
-    Returns
-    -------
-    ndarray of shape (Y, X), uint16, or uint32 from 65,536 objects
-    """
+def _largest_parts(labels: NDArray[np.int32], min_area_px: int) -> NDArray[np.int32]:
+    """Return each label's largest 4-connected part that has `min_area_px` pixels, numbered from 1 (Y, X)."""
     part = components(labels)
     area = np.bincount(part.ravel())
     area[0] = 0
@@ -268,5 +263,36 @@ def clean_labels(labels: NDArray[np.int32], min_area_px: int = MIN_AREA_PX) -> N
     keep = np.zeros(len(area), bool)
     keep[best[best >= 0]] = True
     keep &= area >= min_area_px
-    new = np.where(keep, np.cumsum(keep), 0)
-    return new[part].astype(np.uint16 if keep.sum() < 65536 else np.uint32)
+    return np.where(keep, np.cumsum(keep), 0).astype(np.int32)[part]
+
+
+def clean_labels(labels: NDArray[np.int32], min_area_px: int = MIN_AREA_PX) -> NDArray[np.uint16 | np.uint32]:
+    """Return labels 1..n where each object is its largest 4-connected part, if that has `min_area_px` pixels.
+
+    Returns
+    -------
+    ndarray of shape (Y, X), uint16, or uint32 from 65,536 objects
+    """
+    new = _largest_parts(labels, min_area_px)
+    return new.astype(np.uint16 if new.max(initial=0) < 65536 else np.uint32)
+
+
+def clean_nuclei(
+    nuclei: NDArray[np.int32], cells: NDArray[np.int32], cleaned: NDArray[np.uint16 | np.uint32]
+) -> NDArray[np.uint16 | np.uint32]:
+    """Return nuclei, each in one piece, with the ids of their cells.
+
+    Parameters
+    ----------
+    nuclei, cells : ndarray of shape (Y, X), int32
+        As painted: a nucleus carries its cell's label.
+    cleaned : ndarray of shape (Y, X)
+        `clean_labels(cells)`.
+
+    Returns
+    -------
+    ndarray of shape (Y, X), dtype of `cleaned`
+        A nucleus of fewer than `MIN_AREA_PX` pixels is left out, as is one outside its cell.
+    """
+    own = np.where((nuclei > 0) & (nuclei == cells), cleaned, 0).astype(np.int32)
+    return np.where(_largest_parts(own, MIN_AREA_PX) > 0, own, 0).astype(cleaned.dtype)
