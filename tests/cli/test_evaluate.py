@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from cellbrook.cli._pairs import find_pairs, image_id
 from cellbrook.cli.app import main
 from cellbrook.errors import UsageError
 from cellbrook.io import write_labels
+from cellbrook.io.pairs import find_pairs, image_id
 
 GRID = np.kron(np.arange(1, 17).reshape(4, 4), np.pad(np.ones((8, 8), int), 1))
 

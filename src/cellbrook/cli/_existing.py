@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.cli._pairs import LABEL_MARKS, SUFFIXES, image_id
 from cellbrook.errors import CellbrookError, ImageError, OutputError, UsageError
+from cellbrook.io.pairs import LABEL_MARKS, SUFFIXES, image_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

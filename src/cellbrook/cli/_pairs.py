@@ -1,22 +1,16 @@
-"""Which truth belongs to which prediction: by the id that file names share."""
+"""Which truth belongs to which prediction."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cellbrook.errors import UsageError
 from cellbrook.io.files import natural_key
+from cellbrook.io.pairs import image_id, is_image, label_files
 
-MARKS = ("_masks", "_labels", "_seg", "_img")
-"""Endings of a stem that are not part of the id."""
-
-LABEL_MARKS = {"truth": ("_masks", "_seg", "_labels"), "prediction": ("_labels", "_masks", "_seg")}
-"""Endings of label files, the likelier first: people call what they drew masks, Cellbrook writes labels."""
-
-SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".npy")
-NOT_LABELS = ("_img", "_overlay", "_color", "_flows", "_cellprob")
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +30,6 @@ class Pairs:
     only_prediction: tuple[Path, ...]
 
 
-def image_id(name: str) -> str:
-    """Return the id in a file name: the stem without trailing `_img`, `_masks`, `_labels`, `_seg`.
-
-    Examples
-    --------
-    >>> image_id("x_img.png"), image_id("x_img_labels.tif"), image_id("well.A1.ome.tif")
-    ('x', 'x', 'well.A1')
-    """
-    stem = Path(name).stem.removesuffix(".ome")
-    while True:
-        bare = next((stem.removesuffix(mark) for mark in MARKS if stem.endswith(mark)), stem)
-        if bare in ("", stem):
-            return stem
-        stem = bare
-
-
 def find_pairs(truth: Path, prediction: Path) -> Pairs:
     """Pair files or folders; folders are searched with their subfolders, whose names belong to the id.
 
@@ -64,13 +42,13 @@ def find_pairs(truth: Path, prediction: Path) -> Pairs:
     for path in (truth, prediction):
         if not path.exists():
             raise UsageError(f"no such file or folder: {path}")
-    if _is_image(truth) and _is_image(prediction):
+    if is_image(truth) and is_image(prediction):
         return Pairs(((image_id(truth.name), truth, prediction),), (), ())
-    true_files = _by_id(truth, "truth")
-    pred_files = _by_id(prediction, "prediction")
-    if _is_image(truth) or _is_image(prediction):
+    true_files = label_files(truth, "truth")
+    pred_files = label_files(prediction, "prediction")
+    if is_image(truth) or is_image(prediction):
         # a single file has no folder in its id, and the folder's other files are not missing a partner
-        wanted = {image_id((truth if _is_image(truth) else prediction).name)}
+        wanted = {image_id((truth if is_image(truth) else prediction).name)}
         true_files = {_name(key): path for key, path in true_files.items() if _name(key) in wanted}
         pred_files = {_name(key): path for key, path in pred_files.items() if _name(key) in wanted}
     both = sorted(true_files.keys() & pred_files.keys(), key=natural_key)
@@ -84,51 +62,6 @@ def find_pairs(truth: Path, prediction: Path) -> Pairs:
         tuple(true_files[key] for key in sorted(true_files.keys() - pred_files.keys(), key=natural_key)),
         tuple(pred_files[key] for key in sorted(pred_files.keys() - true_files.keys(), key=natural_key)),
     )
-
-
-def _by_id(path: Path, role: str) -> dict[str, Path]:
-    if _is_image(path):
-        return {image_id(path.name): path}
-    files = [
-        Path(folder, name)
-        for folder, names in _walk(path)
-        for name in names
-        if name.lower().endswith(SUFFIXES)
-    ]
-    marked = {mark: [f for f in files if _stem(f).endswith(mark)] for mark in LABEL_MARKS[role]}
-    if not any(
-        marked.values()
-    ):  # nothing says what is a label image, so everything that is not something else
-        marked = {"": [f for f in files if not _stem(f).endswith(NOT_LABELS)]}
-    found: dict[str, Path] = {}
-    for group in marked.values():
-        chosen: dict[str, Path] = {}
-        for file in sorted(group):
-            key = (file.parent.relative_to(path) / image_id(file.name)).as_posix()
-            if key in chosen:
-                raise UsageError(f"two label files for one image, {chosen[key]} and {file}: keep one of them")
-            chosen[key] = file
-        found = chosen | found  # an earlier mark wins
-    if not found:
-        raise UsageError(f"no label images in {path}: expected files such as x_masks.png or x_labels.tif")
-    return found
-
-
-def _is_image(path: Path) -> bool:
-    return path.is_file() or path.suffix == ".zarr"
-
-
-def _walk(path: Path) -> list[tuple[str, list[str]]]:
-    visited = []
-    for folder, folders, names in os.walk(path):
-        # an OME-Zarr is one image in a folder; hidden folders are nobody's data
-        folders[:] = sorted(f for f in folders if not f.endswith(".zarr") and not f.startswith("."))
-        visited.append((folder, [name for name in names if not name.startswith(".")]))
-    return visited
-
-
-def _stem(file: Path) -> str:
-    return file.stem.removesuffix(".ome")
 
 
 def _name(key: str) -> str:

@@ -1,0 +1,138 @@
+"""Which files belong to one image: by the id that their names share."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellbrook.errors import UsageError
+from cellbrook.io.files import find_images, natural_key
+
+MARKS = ("_masks", "_labels", "_seg", "_img")
+"""Endings of a stem that are not part of the id."""
+
+LABEL_MARKS = {"truth": ("_masks", "_seg", "_labels"), "prediction": ("_labels", "_masks", "_seg")}
+"""Endings of label files, the likelier first: people call what they drew masks, Cellbrook writes labels."""
+
+SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".npy")
+NOT_LABELS = ("_img", "_overlay", "_color", "_flows", "_cellprob")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledFiles:
+    """Images of a folder with their labels, and what found no partner.
+
+    Parameters
+    ----------
+    pairs : tuple of (str, Path, Path)
+        Id, image, labels; ordered by id.
+    only_images, only_labels : tuple of Path
+        Files without a partner.
+    """
+
+    pairs: tuple[tuple[str, Path, Path], ...]
+    only_images: tuple[Path, ...]
+    only_labels: tuple[Path, ...]
+
+
+def image_id(name: str) -> str:
+    """Return the id in a file name: the stem without trailing `_img`, `_masks`, `_labels`, `_seg`.
+
+    Examples
+    --------
+    >>> image_id("x_img.png"), image_id("x_img_labels.tif"), image_id("well.A1.ome.tif")
+    ('x', 'x', 'well.A1')
+    """
+    stem = Path(name).stem.removesuffix(".ome")
+    while True:
+        bare = next((stem.removesuffix(mark) for mark in MARKS if stem.endswith(mark)), stem)
+        if bare in ("", stem):
+            return stem
+        stem = bare
+
+
+def find_labelled(folder: Path) -> LabelledFiles:
+    """Pair the images of a folder with the label files beside them; subfolders belong to the id.
+
+    Raises
+    ------
+    UsageError
+        If it is no folder, holds no marked label file, or two files of one kind have one id.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"no such folder: {folder}")
+    labels = label_files(folder, "truth", marked_only=True)
+    images: dict[str, Path] = {}
+    for found in find_images((folder,), None).images:
+        key = (found.path.parent.relative_to(folder) / image_id(found.path.name)).as_posix()
+        if key in images:
+            raise UsageError(f"two images of one id, {images[key]} and {found.path}: keep one of them")
+        images[key] = found.path
+    both = sorted(images.keys() & labels.keys(), key=natural_key)
+    return LabelledFiles(
+        tuple((key, images[key], labels[key]) for key in both),
+        tuple(images[key] for key in sorted(images.keys() - labels.keys(), key=natural_key)),
+        tuple(labels[key] for key in sorted(labels.keys() - images.keys(), key=natural_key)),
+    )
+
+
+def label_files(path: Path, role: str, *, marked_only: bool = False) -> dict[str, Path]:
+    """Return the label files of a folder and its subfolders by id, or the one file that was given.
+
+    Parameters
+    ----------
+    path : Path
+        A folder or a file.
+    role : {"truth", "prediction"}
+        Which of several label files of one image is meant.
+    marked_only : bool
+        Take only names that say so. Else a folder without any such name is taken to hold nothing but labels.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or two have one id.
+    """
+    if is_image(path):
+        return {image_id(path.name): path}
+    files = [
+        Path(folder, name)
+        for folder, names in _walk(path)
+        for name in names
+        if name.lower().endswith(SUFFIXES)
+    ]
+    marked = {mark: [f for f in files if _stem(f).endswith(mark)] for mark in LABEL_MARKS[role]}
+    if not marked_only and not any(marked.values()):
+        # nothing says what is a label image, so everything that is not something else
+        marked = {"": [f for f in files if not _stem(f).endswith(NOT_LABELS)]}
+    found: dict[str, Path] = {}
+    for group in marked.values():
+        chosen: dict[str, Path] = {}
+        for file in sorted(group):
+            key = (file.parent.relative_to(path) / image_id(file.name)).as_posix()
+            if key in chosen:
+                raise UsageError(f"two label files for one image, {chosen[key]} and {file}: keep one of them")
+            chosen[key] = file
+        found = chosen | found  # an earlier mark wins
+    if not found:
+        raise UsageError(f"no label images in {path}: expected files such as x_masks.png or x_labels.tif")
+    return found
+
+
+def is_image(path: Path) -> bool:
+    """Return whether this path is one image: a file, or an OME-Zarr folder."""
+    return path.is_file() or path.suffix == ".zarr"
+
+
+def _walk(path: Path) -> list[tuple[str, list[str]]]:
+    visited = []
+    for folder, folders, names in os.walk(path):
+        # an OME-Zarr is one image in a folder; hidden folders are nobody's data
+        folders[:] = sorted(f for f in folders if not f.endswith(".zarr") and not f.startswith("."))
+        visited.append((folder, [name for name in names if not name.startswith(".")]))
+    return visited
+
+
+def _stem(file: Path) -> str:
+    return file.stem.removesuffix(".ome")
