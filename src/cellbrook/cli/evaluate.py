@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from cellbrook.cli._common import Json, print_json
 from cellbrook.cli._console import error, note, one_line, warn
-from cellbrook.cli._pairs import find_pairs
+from cellbrook.io.pairs import find_pairs
 from cellbrook.errors import CellbrookError
 
 if TYPE_CHECKING:

@@ -7,14 +7,11 @@ from cellbrook.metrics.agreement import (
     seg_score,
 )
 from cellbrook.metrics.boundary import BoundaryScores, boundary_f, boundary_scores
-from cellbrook.metrics.evaluation import (
-    EvaluationResult,
-    ImageCounts,
-    Interval,
-    count_image,
-    evaluate,
-    summarise,
-)
+from cellbrook.metrics.classes import ClassCounts, class_scores, count_classes
+from cellbrook.metrics.errors import ImageErrors, ObjectError, find_errors
+from cellbrook.metrics.evaluation import EvaluationResult, ImageCounts, count_image, evaluate, summarise
+from cellbrook.metrics.human import HumanComparison, compare_with_human
+from cellbrook.metrics.intervals import Interval
 from cellbrook.metrics.matching import (
     MatchResult,
     Overlaps,
@@ -26,18 +23,26 @@ from cellbrook.metrics.matching import (
 
 __all__ = [
     "BoundaryScores",
+    "ClassCounts",
     "EvaluationResult",
+    "HumanComparison",
     "ImageCounts",
+    "ImageErrors",
     "Interval",
     "MatchResult",
+    "ObjectError",
     "Overlaps",
     "PanopticQuality",
     "aggregated_jaccard_index",
     "average_precision",
     "boundary_f",
     "boundary_scores",
+    "class_scores",
+    "compare_with_human",
+    "count_classes",
     "count_image",
     "evaluate",
+    "find_errors",
     "mask_ious",
     "matching",
     "overlaps",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellbrook.errors import UsageError
 from cellbrook.metrics.agreement import jaccard_parts, seg_scores
 from cellbrook.metrics.boundary import boundary_scores
+from cellbrook.metrics.intervals import Interval, bootstrap_draws, interval_note, intervals
 from cellbrook.metrics.matching import as_thresholds, match_rows, overlaps, ratio, share
 
 if TYPE_CHECKING:
@@ -19,19 +20,6 @@ if TYPE_CHECKING:
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """IoU thresholds 0.5, 0.55 ... 0.95."""
-
-
-class Interval(NamedTuple):
-    """A value with its 95 % interval; `low` and `high` are None where there is one image only."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-    def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return f"{self.value:.3f}"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +92,19 @@ class EvaluationResult:
     pooled: dict[str, tuple[Interval, ...]]
     mean: dict[str, tuple[Interval, ...]]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the intervals should know."""
+        note = interval_note(len(self.images))
+        return (note,) if note else ()
+
     def worst(self, count: int = 5) -> list[ImageCounts]:
         """Return the images of lowest AP at the first threshold, the worst first.
 
         Of images with equal AP, those with more wrong objects come first.
         """
+        if not self.images:
+            return []
         ap = self.per_image["ap"][:, 0]
         wrong = [image.n_true + image.n_pred - 2 * image.tp[0] for image in self.images]
         order = sorted(range(len(self.images)), key=lambda i: (ap[i], -wrong[i]))
@@ -147,6 +143,7 @@ class EvaluationResult:
             "pooled": plain(self.pooled),
             "mean": plain(self.mean),
             "images": self.rows(),
+            "notes": list(self.notes),
         }
 
 
@@ -263,27 +260,44 @@ def summarise(images: Sequence[ImageCounts], *, resamples: int = 2000, seed: int
         raise UsageError("images to summarise must have been counted at the same thresholds")
     counts = np.array([_as_row(image) for image in images])
     per_image = _metrics(counts, len(thresholds))
-    drawn = np.random.default_rng(seed).multinomial(
-        len(images), np.full(len(images), 1 / len(images)), size=max(resamples, 1)
-    )
-    pooled, pooled_samples = (
-        _metrics(counts.sum(0)[None], len(thresholds)),
-        _metrics(drawn @ counts, len(thresholds)),
-    )
+    drawn = bootstrap_draws(len(images), resamples, seed)
+    pooled, pooled_samples = pooled_metrics(images), pooled_metrics(images, drawn)
     with_interval = len(images) > 1 and resamples > 1
     return EvaluationResult(
         thresholds=thresholds,
         images=tuple(images),
         per_image=per_image,
         pooled={
-            name: _intervals(values[0], pooled_samples[name] if with_interval else None)
+            name: intervals(values[0], pooled_samples[name] if with_interval else None)
             for name, values in pooled.items()
         },
         mean={
-            name: _intervals(values.mean(0), drawn @ values / len(images) if with_interval else None)
+            name: intervals(values.mean(0), drawn @ values / len(images) if with_interval else None)
             for name, values in per_image.items()
         },
     )
+
+
+def pooled_metrics(
+    images: Sequence[ImageCounts], drawn: NDArray[np.int64] | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Return the metrics of counts summed over images.
+
+    Parameters
+    ----------
+    images : sequence of ImageCounts
+        At least one, all counted at the same thresholds.
+    drawn : ndarray of shape (samples, n_images) or None
+        How often each image counts in each sample. None: one sample, each image once.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (samples,) or (samples, n_thresholds)
+        Named as in `EvaluationResult`.
+    """
+    counts = np.array([_as_row(image) for image in images])
+    weights = np.ones((1, len(images)), np.int64) if drawn is None else drawn
+    return _metrics(weights @ counts, len(images[0].thresholds))
 
 
 def _as_row(image: ImageCounts) -> list[float]:
@@ -325,11 +339,3 @@ def _metrics(counts: NDArray[np.float64], n_thresholds: int) -> dict[str, NDArra
         "count_error": difference / np.maximum(n_true, 1),
         "count_bias": (n_pred - n_true) / np.maximum(n_true, 1),
     }
-
-
-def _intervals(values: NDArray[np.float64], samples: NDArray[np.float64] | None) -> tuple[Interval, ...]:
-    flat = np.atleast_1d(values)
-    if samples is None:
-        return tuple(Interval(float(value), None, None) for value in flat)
-    low, high = np.percentile(samples.reshape(len(samples), -1), (2.5, 97.5), axis=0)
-    return tuple(Interval(*map(float, three)) for three in zip(flat, low, high, strict=True))
