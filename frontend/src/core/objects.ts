@@ -1,0 +1,125 @@
+// The object table of the open plane, and which of its rows the thresholds leave. Ids are dense, so states are arrays.
+
+import { computed, effect, signal, type ReadonlySignal } from "@preact/signals-core";
+import { Fate, NO_THRESHOLDS, type Thresholds } from "./state";
+import type { ObjectColumns, ObjectRow, Origin } from "./wire";
+
+/** One object. Never changed in place: a change makes a new one. */
+export interface Cell {
+  readonly id: number;
+  readonly plane: number;
+  readonly y0: number;
+  readonly x0: number;
+  readonly y1: number;
+  readonly x1: number;
+  readonly area: number; // pixels
+  readonly class: number; // 0: none
+  readonly origin: Origin;
+  readonly locked: boolean;
+  readonly score: number | null;
+  readonly flow_error: number | null;
+  readonly discarded: boolean; // a candidate whose pixels are not in the labels
+  readonly reason: string; // why it was discarded
+}
+
+const BLANK: Omit<Cell, "id"> = {
+  plane: 0, y0: 0, x0: 0, y1: 0, x1: 0, area: 0, class: 0, origin: "manual",
+  locked: false, score: null, flow_error: null, discarded: false, reason: "",
+};
+
+export function fateOf(cell: Cell, limits: Thresholds, shape: readonly [number, number]): Fate {
+  // A person's word stands above every threshold.
+  if (cell.origin !== "auto" || cell.locked) return Fate.kept;
+  if (limits.flow_error !== null && cell.flow_error !== null && cell.flow_error > limits.flow_error) return Fate.flow_error;
+  if (limits.score !== null && cell.score !== null && cell.score < limits.score) return Fate.score;
+  if (limits.min_size !== null && cell.area < limits.min_size) return Fate.small;
+  if (limits.max_size !== null && cell.area > limits.max_size) return Fate.large;
+  const touches = cell.y0 <= 0 || cell.x0 <= 0 || cell.y1 >= shape[0] || cell.x1 >= shape[1];
+  if (limits.exclude_border && touches) return Fate.border;
+  return Fate.kept;
+}
+
+export class ObjectTable {
+  /** Grows with every change of rows: read it to be told. */
+  readonly version = signal(0);
+  readonly thresholds = signal<Thresholds>(NO_THRESHOLDS);
+  readonly hiddenClasses = signal<ReadonlySet<number>>(new Set());
+  /** Kept and discarded, by cause; a `Fate` is the index. */
+  readonly counts: ReadonlySignal<readonly number[]>;
+  /** Fate by id; same array until it must grow. Read `fatesVersion` to be told of changes. */
+  fates = new Uint8Array(1024);
+  readonly fatesVersion = signal(0);
+
+  private cells = new Map<number, Cell>();
+  private sorted: readonly Cell[] | null = null;
+  private readonly countsSignal = signal<readonly number[]>([0, 0, 0, 0, 0, 0, 0]);
+
+  constructor(private readonly shape: ReadonlySignal<readonly [number, number]>) {
+    this.counts = computed(() => this.countsSignal.value);
+    effect(() => this.decide());
+  }
+
+  /** Every object of the plane, discarded candidates too, by id. */
+  rows(): readonly Cell[] {
+    void this.version.value;
+    this.sorted ??= [...this.cells.values()].sort((a, b) => a.id - b.id);
+    return this.sorted;
+  }
+
+  get(id: number): Cell | undefined {
+    void this.version.value;
+    return this.cells.get(id);
+  }
+
+  fate(id: number): Fate {
+    void this.fatesVersion.value;
+    return (this.fates[id] ?? Fate.kept) as Fate;
+  }
+
+  load(columns: ObjectColumns): void {
+    this.cells = new Map();
+    columns.id.forEach((id, i) => {
+      const row: Record<string, unknown> = {};
+      for (const key of Object.keys(BLANK) as (keyof typeof BLANK)[]) row[key] = columns[key]?.[i] ?? BLANK[key];
+      this.cells.set(id, { ...row, id } as Cell);
+    });
+    this.changed();
+  }
+
+  clear(): void {
+    this.cells = new Map();
+    this.changed();
+  }
+
+  /** Take in rows that the server, or an edit that it has yet to confirm, changed. */
+  apply(rows: readonly ObjectRow[]): void {
+    for (const { gone, ...row } of rows) {
+      if (gone) this.cells.delete(row.id);
+      else this.cells.set(row.id, { ...BLANK, ...this.cells.get(row.id), ...row });
+    }
+    if (rows.length > 0) this.changed();
+  }
+
+  private changed(): void {
+    this.sorted = null;
+    this.version.value++;
+  }
+
+  private decide(): void {
+    const limits = this.thresholds.value;
+    const hidden = this.hiddenClasses.value;
+    const shape = this.shape.value;
+    const counts = [0, 0, 0, 0, 0, 0, 0];
+    const rows = this.rows();
+    const last = rows.length > 0 ? rows[rows.length - 1].id : 0;
+    if (last >= this.fates.length) this.fates = new Uint8Array(2 ** Math.ceil(Math.log2(last + 1)));
+    this.fates.fill(Fate.kept);
+    for (const cell of rows) {
+      const fate = hidden.has(cell.class) ? Fate.filtered : fateOf(cell, limits, shape);
+      this.fates[cell.id] = fate;
+      counts[fate]++;
+    }
+    this.countsSignal.value = counts;
+    this.fatesVersion.value = this.fatesVersion.peek() + 1;
+  }
+}

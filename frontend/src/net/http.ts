@@ -1,0 +1,54 @@
+import type { Http, Store } from "../core/session";
+
+/** What a failed request says, as the server words it. */
+export class RequestError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export class FetchHttp implements Http {
+  constructor(private readonly base: string) {}
+
+  url(path: string): string {
+    return new URL(path, this.base).href;
+  }
+
+  async json<T>(path: string): Promise<T> {
+    return (await (await this.request(path)).json()) as T;
+  }
+
+  async bytes(path: string): Promise<ArrayBuffer | null> {
+    const response = await this.request(path);
+    return response.status === 204 ? null : response.arrayBuffer();
+  }
+
+  async upload(path: string, files: readonly File[]): Promise<void> {
+    const body = new FormData();
+    for (const file of files) body.append("files", file, file.name);
+    await this.request(path, { method: "POST", body });
+  }
+
+  async remove(path: string): Promise<void> {
+    await this.request(path, { method: "DELETE" });
+  }
+
+  private async request(path: string, options: RequestInit = {}): Promise<Response> {
+    const response = await fetch(this.url(path), { credentials: "same-origin", ...options });
+    if (!response.ok) throw new RequestError(response.status, (await response.text()) || response.statusText);
+    return response;
+  }
+}
+
+export class BrowserStore implements Store {
+  get(key: string): string | null {
+    return localStorage.getItem(`cellbrook.${key}`);
+  }
+
+  set(key: string, value: string): void {
+    localStorage.setItem(`cellbrook.${key}`, value);
+  }
+}

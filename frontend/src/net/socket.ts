@@ -1,0 +1,48 @@
+// The one WebSocket: MessagePack both ways, comes back by itself.
+
+import { decode, encode } from "@msgpack/msgpack";
+import type { Transport } from "../core/session";
+import { PROTOCOL, type FromServer, type ToServer } from "../core/wire";
+
+export interface Receiver {
+  connected(): void;
+  disconnected(): void;
+  receive(message: FromServer): void;
+}
+
+const RETRY_MS = [250, 500, 1000, 2000, 4000];
+
+export class Socket implements Transport {
+  private socket: WebSocket | null = null;
+  private receiver: Receiver | null = null;
+  private attempts = 0;
+
+  constructor(private readonly url: string) {}
+
+  start(receiver: Receiver): void {
+    this.receiver = receiver;
+    this.connect();
+  }
+
+  /** Sent when connected, else dropped: the session sends what matters again after `connected`. */
+  send(message: ToServer): void {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(encode(message));
+  }
+
+  private connect(): void {
+    const socket = new WebSocket(this.url);
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      this.attempts = 0;
+      socket.send(encode({ type: "hello", protocol: PROTOCOL }));
+      this.receiver?.connected();
+    };
+    socket.onmessage = (event) => this.receiver?.receive(decode(event.data as ArrayBuffer) as FromServer);
+    socket.onclose = () => {
+      this.receiver?.disconnected();
+      const wait = RETRY_MS[Math.min(this.attempts++, RETRY_MS.length - 1)];
+      setTimeout(() => this.connect(), wait);
+    };
+    this.socket = socket;
+  }
+}
