@@ -20,7 +20,8 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _blur_axis0(image: Field, sigma: float) -> Field:
+def blur_axis0(image: Field, sigma: float) -> Field:
+    """Return `image` (N, M) convolved along its first axis with a Gaussian; edges are repeated."""
     radius = max(1, int(np.ceil(2.7 * sigma)))
     weights = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
     weights = (weights / (weights[0] + 2 * weights[1:].sum())).astype(np.float32)
@@ -67,9 +68,9 @@ def blur(image: Field, sigma: float, sigma_x: float | None = None) -> Field:
     else:
         small = image
     if sigma >= 0.2:
-        small = _blur_axis0(small, sigma / step_y)
+        small = blur_axis0(small, sigma / step_y)
     if sigma_x >= 0.2:
-        small = _blur_axis0(np.ascontiguousarray(small.T), sigma_x / step_x).T
+        small = blur_axis0(np.ascontiguousarray(small.T), sigma_x / step_x).T
     if step_y > 1:
         small = _enlarge_axis0(small, height, step_y)
     if step_x > 1:
