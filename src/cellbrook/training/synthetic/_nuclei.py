@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Field = NDArray[np.floating[Any]]
 
-MANNERS = ("smooth", "mottled", "spots", "holes", "coarse")
+MANNERS = ("smooth", "mottled", "spots", "holes", "coarse", "chromocentres", "nucleoli")
 
 
 def nucleus_outlines(
@@ -42,14 +42,20 @@ def nucleus_outlines(
     table = roughen(scene.rng, round_, irregular)
     dented = scene.rng.uniform(size=n) < scene.uniform(0, 0.15)
     depth = np.where(dented, -scene.rng.uniform(0.1, 0.35, n), 0)
-    return keep_area(bump(table, scene.turn(n), 0.5, depth), round_)
+    table = bump(table, scene.turn(n), 0.5, depth)
+    if scene.chance(0.3):  # lobed and blebbed ones
+        odd = scene.rng.uniform(size=n) < scene.uniform(0.05, 0.5)
+        for _ in range(3):
+            height = np.where(odd, scene.rng.normal(0, 0.3, n).clip(-0.45, 0.6), 0)
+            table = bump(table, scene.turn(n), scene.rng.uniform(0.25, 0.7, n), height)
+    return keep_area(table, round_)
 
 
 def chromatin(scene: Scene, rho: Field) -> Field:
     """Return the relative brightness (Y, X) inside nuclei: mean near 1, texture in one of several manners."""
     d = scene.diameter
     shape = rho.shape
-    manner = scene.rng.choice(MANNERS, p=[0.2, 0.3, 0.2, 0.15, 0.15])
+    manner = scene.rng.choice(MANNERS, p=[0.18, 0.24, 0.14, 0.1, 0.12, 0.12, 0.1])
     fine = max(1.2, d * scene.uniform(0.05, 0.12))
     out = 1 + np.float32(scene.uniform(0.02, 0.12)) * smooth_noise(scene.rng, shape, fine)
     if manner == "mottled":
@@ -63,6 +69,13 @@ def chromatin(scene: Scene, rho: Field) -> Field:
     elif manner == "coarse":
         noise = smooth_noise(scene.rng, shape, max(1.5, d * scene.uniform(0.15, 0.3)))
         out *= np.exp(np.float32(scene.uniform(0.25, 0.6)) * noise)
+    elif manner == "chromocentres":  # the few round bright spots of mouse nuclei
+        noise = smooth_noise(scene.rng, shape, max(1.4, d * scene.uniform(0.08, 0.16)))
+        start = scene.uniform(0.9, 1.5)
+        out += np.float32(scene.uniform(0.5, 3.0)) * smoothstep(noise, start, start + 0.5) * (rho < 0.92)
+    elif manner == "nucleoli":  # one to few round dark places with an edge
+        noise = smooth_noise(scene.rng, shape, max(1.5, d * scene.uniform(0.15, 0.3)))
+        out *= 1 - np.float32(scene.uniform(0.3, 0.85)) * smoothstep(noise, 1.1, 1.4) * (rho < 0.8)
     if scene.chance(0.5):  # a dome rather than a slab
         out *= 1 - np.float32(scene.uniform(0.1, 0.7)) * np.minimum(rho, 1) ** 2
     elif scene.chance(0.2):  # chromatin along the envelope
@@ -90,6 +103,26 @@ def _divide(scene: Scene, table: Field, brightness: Field) -> tuple[Field, Field
     return table, brightness.astype(np.float32)
 
 
+def _part(scene: Scene, table: Field, level: Field, centres: Field) -> tuple[Field, Field, Field]:
+    """Turn a few nuclei into pairs of bright parallel plates (anaphase), each plate an object."""
+    n = len(table)
+    some = np.flatnonzero(scene.rng.uniform(size=n) < scene.uniform(0, 0.03))
+    radius = np.sqrt((table[some] ** 2).mean(axis=1))
+    axis = scene.turn(len(some))
+    bars = roughen(scene.rng, ellipses(radius * 0.5, scene.vary(len(some), 2.4, 0.1), axis), 0.04)
+    off = np.stack([np.cos(axis), -np.sin(axis)], axis=1) * (radius * scene.uniform(0.45, 0.9))[:, None]
+    table, level, centres = table.copy(), level.copy(), centres.copy()
+    table[some] = bars
+    level[some] *= np.float32(scene.uniform(1.3, 2.5))
+    twins = centres[some] - off
+    centres[some] += off
+    return (
+        np.concatenate([table, bars]).astype(np.float32),
+        np.concatenate([level, level[some]]).astype(np.float32),
+        np.concatenate([centres, twins]).astype(np.float32),
+    )
+
+
 def specks(scene: Scene, n: int, size: tuple[float, float], level: tuple[float, float]) -> Field:
     """Return the light (Y, X) of `n` unlabelled specks; radii and brightness log-uniform in the ranges."""
     if n == 0:
@@ -115,20 +148,39 @@ def background(scene: Scene, light: Field, reach: float) -> Field:
     return np.asarray(glow + np.float32(base) * np.exp(uneven), dtype=np.float32)
 
 
+SCENES = ("ordinary", "unequal", "sparse", "crowded", "edge")
+
+
 def fluo_nuclei(scene: Scene) -> Painting:
     """Paint fluorescent nuclei: dim beside bright, in and out of focus, touching, with unlabelled debris."""
     d = scene.diameter
-    coverage = scene.log_uniform(0.035, 0.65)
-    n = max(4, scene.count(coverage))
+    manner = str(scene.rng.choice(SCENES, p=[0.4, 0.2, 0.12, 0.16, 0.12]))
+    n = max(4, scene.count(scene.log_uniform(0.035, 0.65)))
+    if manner == "sparse":
+        n = int(scene.rng.integers(1, 9))
+    elif manner == "crowded":
+        n = max(4, scene.count(scene.uniform(0.6, 0.95)))
     size = scene.vary(n, d, scene.uniform(0.05, 0.28))
     irregular = scene.uniform(0.005, 0.03) if scene.chance(0.7) else scene.uniform(0.03, 0.08)
     table = nucleus_outlines(scene, size, irregular)
-    unequal = scene.uniform(0.1, 0.4) if scene.chance(0.5) else scene.uniform(0.4, 1.0)
-    level = np.maximum(scene.vary(n, scene.uniform(0.3, 0.7), unequal), np.float32(0.05))
+    spread = scene.uniform(0.1, 0.4) if scene.chance(0.5) else scene.uniform(0.4, 0.9)
+    middle = scene.uniform(0.3, 0.7)
+    if manner == "unequal":  # most dim, few many times brighter
+        spread, middle = scene.uniform(0.7, 1.1), scene.uniform(0.12, 0.3)
+    level = np.maximum(scene.vary(n, middle, spread), np.float32(0.05))
     table, level = _divide(scene, table, level)
-    centres = scatter(scene.rng, scene.shape, n, d * scene.uniform(0.75, 1.15), scene.uniform(0, 0.9))
+    loosest = 0.9 if manner == "crowded" else 1.15
+    centres = scatter(scene.rng, scene.shape, n, d * scene.uniform(0.7, loosest), scene.uniform(0, 0.9))
+    table, level, centres = _part(scene, table, level, centres)
+    if manner == "edge":  # a culture or tissue that ends within the field
+        wide = smooth_noise(scene.rng, scene.shape, scene.uniform(0.3, 0.8) * max(scene.shape))
+        at = np.clip(np.rint(centres), 0, np.array(scene.shape) - 1).astype(np.intp)
+        there = wide[at[:, 0], at[:, 1]] < scene.uniform(-0.3, 0.5)
+        there[0] = True
+        table, level, centres = table[there], level[there], centres[there]
+    n = len(level)
     # a third of the fields hold nuclei that press against each other with straight borders
-    pressed = scene.chance(0.4)
+    pressed = scene.chance(0.6 if manner == "crowded" else 0.4)
     stamped = stamp(scene.shape, centres, table, "nearest" if pressed else "front")
 
     values = np.concatenate([np.zeros(1, np.float32), level])
@@ -152,9 +204,11 @@ def fluo_nuclei(scene: Scene) -> Painting:
             scene,
             int(scene.rng.integers(1, 4 + few)),
             (small, large),
-            (0.1, 6.0 if scene.chance(0.25) else 1.6),
+            (0.1, 8.0 if scene.chance(0.35) else 1.6),
         )
         picture += blur(dirt, scene.uniform(0.3, 1.2))
+        if scene.chance(0.4):  # it glows
+            picture += np.float32(scene.uniform(0.2, 1)) * blur(dirt, 0.15 * d + 1)
     if scene.chance(0.25):  # nuclei far below the focus: light without an edge, unlabelled
         ghosts = specks(scene, int(scene.rng.integers(1, 6)), (0.4 * d, 0.8 * d), (0.03, 0.25))
         picture += blur(ghosts, 0.4 * d)
