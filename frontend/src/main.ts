@@ -5,7 +5,7 @@ import { Socket } from "./net/socket";
 import { App } from "./ui/App";
 
 const http = new FetchHttp(document.baseURI);
-const socket = new Socket(http.url("ws").replace(/^http/, "ws"));
+const socket = new Socket(http.url("ws").replace(/^http/, "ws"), crypto.randomUUID());
 const session = new Session(socket, http, new BrowserStore());
 socket.start(session);
 

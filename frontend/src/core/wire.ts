@@ -112,7 +112,19 @@ export interface Job {
 }
 
 export type EditKind =
-  | "paint" | "merge" | "delete" | "relabel" | "set_class" | "lock" | "split" | "accept" | "prompt";
+  | "paint" | "merge" | "delete" | "relabel" | "set_class" | "lock" | "split" | "accept" | "prompt" | "batch";
+
+/** One of several edits that are done, and undone, as one. */
+export interface EditPart {
+  plane: number;
+  kind: EditKind;
+  label?: number;
+  runs?: Uint8Array;
+  mode?: Mode;
+  ids?: number[];
+  value?: number;
+  line?: Point[];
+}
 
 export interface Edit {
   type: "edit";
@@ -128,10 +140,11 @@ export interface Edit {
   ids?: number[];
   value?: number;
   line?: Point[];
+  parts?: EditPart[];
 }
 
 export type ToServer =
-  | { type: "hello"; protocol: number }
+  | { type: "hello"; protocol: number; client: string }
   | { type: "open"; image: string; plane: number }
   | Edit
   | { type: "undo"; image: string }

@@ -17,7 +17,10 @@ export class Socket implements Transport {
   private receiver: Receiver | null = null;
   private attempts = 0;
 
-  constructor(private readonly url: string) {}
+  constructor(
+    private readonly url: string,
+    private readonly client: string,
+  ) {}
 
   start(receiver: Receiver): void {
     this.receiver = receiver;
@@ -34,7 +37,7 @@ export class Socket implements Transport {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       this.attempts = 0;
-      socket.send(encode({ type: "hello", protocol: PROTOCOL }));
+      socket.send(encode({ type: "hello", protocol: PROTOCOL, client: this.client }));
       this.receiver?.connected();
     };
     socket.onmessage = (event) => this.receiver?.receive(decode(event.data as ArrayBuffer) as FromServer);
