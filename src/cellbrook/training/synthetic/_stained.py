@@ -11,7 +11,7 @@ from cellbrook.training.synthetic._cells import per_object, ragged
 from cellbrook.training.synthetic._fields import blur, fibres, fractal_noise, smooth_noise, smoothstep
 from cellbrook.training.synthetic._nuclei import nucleus_outlines
 from cellbrook.training.synthetic._scene import Painting, Scene
-from cellbrook.training.synthetic._shapes import borders, scatter, stamp
+from cellbrook.training.synthetic._shapes import borders, ellipses, roughen, scatter, stamp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +23,7 @@ RGB = ("red", "green", "blue")
 HEMATOXYLIN = (0.55, 0.76, 0.31)
 VIOLET = (0.45, 0.88, 0.12)  # thionin-like dyes, used alone
 EOSIN = (0.20, 0.90, 0.33)
+ERYTHROCYTE = (0.08, 0.72, 0.66)
 
 
 def dye(scene: Scene, typical: tuple[float, float, float], spread: float) -> NDArray[np.float32]:
@@ -37,13 +38,53 @@ def transmit(density: list[tuple[Field, NDArray[np.float32]]], glass: NDArray[np
     return np.asarray(glass[:, None, None] * np.exp(-total), dtype=np.float32)
 
 
+def _erythrocytes(scene: Scene, away: NDArray[np.bool_]) -> Field:
+    """Return the amount of red-cell colour (Y, X): smooth discs without a nucleus, heaped in vessels."""
+    d = scene.diameter * scene.uniform(0.55, 0.95)
+    n = max(2, min(500, round(scene.log_uniform(0.02, 0.4) * away.size / (np.pi / 4 * d * d))))
+    centres = scatter(scene.rng, scene.shape, n, 0.95 * d, scene.uniform(0.6, 1.0))
+    table = roughen(
+        scene.rng, ellipses(scene.vary(n, d / 2, 0.1), scene.vary(n, 1.15, 0.12), scene.turn(n)), 0.03
+    )
+    discs = stamp(scene.shape, centres, table, "nearest")
+    pale = np.float32(scene.uniform(0, 0.5)) * smoothstep(1 - np.minimum(discs.rho, 1), 0.3, 0.9)
+    amount = per_object(scene.vary(n, scene.uniform(0.5, 1.3), 0.15), discs.labels) * (1 - pale)
+    return blur(np.where(away, amount, 0).astype(np.float32), 0.03 * d + 0.3)
+
+
+def _dyes(
+    scene: Scene, purple_only: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return the colours (3,) of the nuclear dye, of the counterstain and of the light, each from wide ranges."""
+    look = "violet" if purple_only and scene.chance(0.5) else "usual"
+    blue = dye(scene, VIOLET if look == "violet" else HEMATOXYLIN, 0.12)
+    if purple_only:
+        pink = blue
+    else:
+        pink = dye(scene, EOSIN, 0.15)
+        if scene.chance(0.35):  # sections all in purple: the two dyes hardly differ
+            share = np.float32(scene.uniform(0.4, 0.85))
+            pink = share * blue + (1 - share) * pink
+    glass = np.clip(1 - np.abs(scene.rng.normal(0, 0.05, 3)), 0.7, 1)
+    if scene.chance(0.25):  # a scanner's cast: lilac, cream, bluish or grey
+        casts = (
+            (0.72, 0.64, 0.84),
+            (0.96, 0.92, 0.82),
+            (0.85, 0.9, 0.97),
+            (0.8, 0.8, 0.8),
+            (0.95, 0.83, 0.9),
+        )
+        glass = glass * np.array(casts[int(scene.rng.integers(len(casts)))])
+    return blue, pink.astype(np.float32), glass.astype(np.float32)
+
+
 def he_tissue(scene: Scene) -> Painting:
     """Paint nuclei in a section stained with hematoxylin and eosin, or with a purple dye alone."""
     d = scene.diameter
-    n = max(4, scene.count(scene.log_uniform(0.04, 0.6)))
+    n = max(4, scene.count(scene.log_uniform(0.04, 0.6) if scene.chance(0.75) else scene.uniform(0.5, 0.85)))
     size = scene.vary(n, d, scene.uniform(0.1, 0.3))
     table = nucleus_outlines(scene, size, scene.uniform(0.01, 0.09), 3.2)
-    centres = scatter(scene.rng, scene.shape, n, d * scene.uniform(0.7, 1.1), scene.uniform(0, 0.7))
+    centres = scatter(scene.rng, scene.shape, n, d * scene.uniform(0.6, 1.1), scene.uniform(0, 0.7))
     stamped = ragged(scene, stamp(scene.shape, centres, table, "front"), d * scene.uniform(0.005, 0.035))
     inside = stamped.labels > 0
     rho = stamped.rho
@@ -82,7 +123,9 @@ def he_tissue(scene: Scene) -> Painting:
 
     # --- nuclei: from pale and hollow to nearly black
     dark = scene.vary(n, scene.uniform(0.7, 1.5), scene.uniform(0.15, 0.5))
-    hollow = scene.rng.beta(0.6, scene.uniform(0.7, 4), n).astype(np.float32)
+    vesicular = scene.chance(0.3)  # a field of pale nuclei, with a fine rim and a nucleolus
+    first, second = (2.5, 0.8) if vesicular else (0.6, scene.uniform(0.7, 4))
+    hollow = scene.rng.beta(first, second, n).astype(np.float32)
     hollow_of = np.concatenate([np.zeros(1, np.float32), hollow])[stamped.labels]
     fine = max(1.3, d * scene.uniform(0.06, 0.14))
     grain = smooth_noise(scene.rng, scene.shape, fine)
@@ -108,12 +151,15 @@ def he_tissue(scene: Scene) -> Painting:
     # eosin recedes inside, but not up to the outline: a gap there would draw a bright ring that slides lack
     eosin = (eosin * (1 - scene.uniform(0.0, 0.7) * smoothstep(1 - rho, 0.1, 0.35))).astype(np.float32)
 
-    violet = purple_only and scene.chance(0.5)
-    blue_dye = dye(scene, VIOLET if violet else HEMATOXYLIN, 0.1)
-    pink_dye = blue_dye if purple_only else dye(scene, EOSIN, 0.15)
-    strength = np.float32(scene.uniform(0.8, 1.7))
-    glass = np.clip(1 - np.abs(scene.rng.normal(0, 0.05, 3)), 0.7, 1).astype(np.float32)
+    blue_dye, pink_dye, glass = _dyes(scene, purple_only)
+    faded = scene.chance(0.2)
+    strength = np.float32(scene.uniform(0.35, 0.8) if faded else scene.uniform(0.8, 1.7))
     hematoxylin = (basophil + chromatin).astype(np.float32) * strength
-    light = transmit([(hematoxylin, blue_dye), (eosin * strength, pink_dye)], glass)
+    stains = [(hematoxylin, blue_dye), (eosin * strength, pink_dye)]
+    if scene.chance(0.3):
+        red = _erythrocytes(scene, ~inside)
+        stains = [(hematoxylin * (1 - 0.6 * np.minimum(red, 1) * ~inside), blue_dye), stains[1]]
+        stains.append((red * strength, dye(scene, ERYTHROCYTE, 0.2)))
+    light = transmit(stains, glass)
     camera = transmission_camera(scene.rng, max(0.5, 0.04 * d), 0.3, colour=True)
     return Painting(expose(scene.rng, light, camera), stamped.labels, RGB, "nuclei")
