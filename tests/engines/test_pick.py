@@ -32,8 +32,9 @@ Machine = "Callable[..., None]"
 def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Set what is installed and which accelerator there is."""
 
-    def setup(*installed: str, accelerator: str | None = None) -> None:
+    def setup(*installed: str, accelerator: str | None = None, int8: bool = False) -> None:
         monkeypatch.setattr(_probe, "installed", lambda engine: engine in installed)
+        monkeypatch.setattr(_probe, "fast_int8", lambda: int8)
         monkeypatch.setattr(_probe, "accelerator_hint", lambda: accelerator)
 
     return setup
@@ -81,6 +82,34 @@ def test_best_way(
 ) -> None:
     machine(*installed, accelerator=accelerator)
     assert first(kinds, **asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("installed", "accelerator", "asked", "expected"),
+    [
+        (EVERYTHING, None, {}, ("onnxruntime", "cpu", "int8")),
+        (("openvino",), None, {}, ("openvino", "cpu", "int8")),
+        (("torch",), None, {}, ("torch", "cpu", "fp32")),
+        (EVERYTHING, "cuda", {}, ("torch", "cuda", "fp32")),
+        (EVERYTHING, "cuda", {"device": "cpu"}, ("onnxruntime", "cpu", "int8")),
+        (EVERYTHING, None, {"engine": "torch"}, ("torch", "cpu", "fp32")),
+        (EVERYTHING, None, {"precision": "fp32"}, ("onnxruntime", "cpu", "fp32")),
+    ],
+)
+def test_int8_is_the_default_where_the_processor_is_made_for_it(
+    machine: Callable[..., None],
+    installed: tuple[str, ...],
+    accelerator: str | None,
+    asked: dict[str, str],
+    expected: tuple[str, str, str],
+) -> None:
+    machine(*installed, accelerator=accelerator, int8=True)
+    assert first(COMPACT, **asked) == expected
+
+
+def test_without_an_int8_graph_the_default_is_fp32(machine: Callable[..., None]) -> None:
+    machine(*EVERYTHING, int8=True)
+    assert first(frozenset({"onnx", "safetensors"})) == ("onnxruntime", "cpu", "fp32")
 
 
 def test_transformers_stay_with_torch_on_a_processor(machine: Callable[..., None]) -> None:

@@ -39,6 +39,13 @@ def library_version(engine: str) -> str | None:
         return None
 
 
+def fast_int8() -> bool:
+    """Return True if the processor sums products of 8-bit integers in one instruction."""
+    from cellbrook._kernels import _native
+
+    return _native.has_int8_dot()
+
+
 @cache
 def accelerator_hint() -> str | None:
     """Return "cuda" or "mps" if the system looks as if the installed torch could use one, else None."""
