@@ -27,6 +27,7 @@ from cellbrook.dynamics import labels_from_flows
 from cellbrook.errors import EngineMemoryError, ImageError, UsageError
 from cellbrook.io.channels import resolve_channels
 from cellbrook.measure import measure
+from cellbrook.networks.base import TARGET_VALUES
 from cellbrook.normalize import normalize, percentile_ranges
 from cellbrook.resize import resize, scaled_shape
 from cellbrook.tiles import plan_tiles, run_tiled
@@ -110,6 +111,7 @@ def resolve(source: Source, model: ResolvedModel, params: SegmentParams) -> Segm
         projection=projection,
         pixel_size_um=dict(source.pixel_size_um),
         diameter_px=diameter.px,
+        target=_target(params.model_params.target, model, len(channels), source),
         model=model.name,
         model_sha256=model.sha256,
         params=params,
@@ -137,6 +139,21 @@ def _choose_channels(
             f"choose with --channels, such as --channels {','.join(str(i) for i in indices[: spec.channels])}"
         )
     return indices, tuple(source.channel_names[i] for i in indices)
+
+
+def _target(wish: str, model: ResolvedModel, channels: int, source: Source) -> str:
+    """Settle what to look for: the user's wish, else whole cells where there are several stains."""
+    if wish not in ("auto", "cells", "nuclei"):
+        raise UsageError(f'target must be "auto", "cells" or "nuclei", got {wish!r}')
+    targets = model.card.spec.targets
+    if wish != "auto":
+        if wish not in targets:
+            able = "compact" if not targets else " or ".join(targets)
+            raise UsageError(
+                f"{model.name} cannot be told to look for {wish}: leave out --target, or use {able}"
+            )
+        return wish
+    return "cells" if targets and channels > 1 and not source.is_rgb else "either"
 
 
 def _projection(source: Source, wish: str | None) -> str | int | None:
@@ -431,7 +448,7 @@ def _at_scale(
         stride=spec.stride,
         fixed=spec.fixed_tile,
     )
-    run = _with_channels(engine.run, spec.channels)
+    run = _with_planes(engine.run, spec, plan.target)
     # on a processor a batch gains nothing and takes its memory
     batch = params.batch_size or (1 if engine.info.device == "cpu" else 8)
     progress.start("tile", len(tiles))
@@ -450,16 +467,18 @@ def _at_scale(
                 report.notes.append(f"the device ran out of memory: went on with {batch} tiles at once")
 
 
-def _with_channels(
-    run: Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]], channels: int
+def _with_planes(
+    run: Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]], spec: NetworkSpec, target: str
 ) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-    """Fill missing channels with zeros, tile by tile rather than for the whole image."""
+    """Fill missing channels with zeros and add the target's plane, tile by tile rather than for the whole image."""
 
     def filled(x_BCYX: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        if x_BCYX.shape[1] == channels:
+        if x_BCYX.shape[1] == spec.planes:
             return run(x_BCYX)
-        full = np.zeros((x_BCYX.shape[0], channels, *x_BCYX.shape[2:]), np.float32)
+        full = np.zeros((x_BCYX.shape[0], spec.planes, *x_BCYX.shape[2:]), np.float32)
         full[:, : x_BCYX.shape[1]] = x_BCYX
+        if spec.targets:
+            full[:, spec.channels] = TARGET_VALUES[target]
         return run(full)
 
     return filled

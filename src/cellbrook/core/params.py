@@ -147,6 +147,9 @@ class ModelParams:
         Where the network runs. "cuda:1" names the second card.
     engine : {"auto", "onnxruntime", "openvino", "torch"}
         What runs the network.
+    target : {"auto", "cells", "nuclei"}
+        What to outline where an image shows both whole cells and their nuclei. "auto": the cells where there are two
+        or more stains, else whatever is seen.
     precision : {"auto", "fp32", "bf16", "int8"}
         Arithmetic of the network. "auto" is the fastest that is shown to give equal accuracy.
     threads : int or None
@@ -155,6 +158,7 @@ class ModelParams:
 
     model: str = "compact"
     diameter: str = "auto"
+    target: str = "auto"
     device: str = "auto"
     engine: str = "auto"
     precision: str = "auto"

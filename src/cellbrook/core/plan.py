@@ -82,10 +82,12 @@ class SegmentPlan:
         For those of Z, Y, X that are known.
     diameter_px : float or None
         Given diameter; None: estimated.
+    target : {"cells", "nuclei", "either"}
+        What the network is told to look for.
     model : str
         Name of the model.
     model_sha256 : str
-        Hash of the file that runs.
+        Hash of the model's weights.
     params : SegmentParams
         The wishes it was made from.
     """
@@ -99,6 +101,7 @@ class SegmentPlan:
     projection: str | int | None
     pixel_size_um: dict[str, float]
     diameter_px: float | None
+    target: str
     model: str
     model_sha256: str
     params: SegmentParams

@@ -98,5 +98,5 @@ class OnnxRuntimeEngine:
         would cost a tenth of the time.
         """
         side = self._spec.tile_size if self._spec.fixed_tile else self._spec.stride
-        least = np.zeros((1, self._spec.channels, side, side), np.float32)
+        least = np.zeros((1, self._spec.planes, side, side), np.float32)
         self._session.run(self._outputs[:1], {self._input: least}, self._giving_back)

@@ -125,11 +125,11 @@ def _convert(openvino: Any, load: Callable[[], Any], spec: NetworkSpec) -> tuple
 
     side = spec.tile_size if spec.fixed_tile else 2 * spec.stride
     free = side if spec.fixed_tile else -1
-    example = torch.zeros(1, spec.channels, side, side)
+    example = torch.zeros(1, spec.planes, side, side)
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # the tracer remarks on every shape that Python looks at
         # Left to itself, convert_model traces twice and compares: seconds for a large network.
         trace: Any = torch.jit.trace
         traced = trace(ByPosition().eval(), example, check_trace=False)
-        graph = openvino.convert_model(traced, example_input=example, input=[(-1, spec.channels, free, free)])
+        graph = openvino.convert_model(traced, example_input=example, input=[(-1, spec.planes, free, free)])
     return graph, names

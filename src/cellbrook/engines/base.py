@@ -106,8 +106,8 @@ def check_input(x_BCYX: NDArray[np.float32], spec: NetworkSpec) -> NDArray[np.fl
     if x_BCYX.dtype != np.float32:
         raise EngineError(f"an engine takes float32, got {x_BCYX.dtype}: convert with .astype('float32')")
     network, sides = f"this {spec.family} network", f"{shape[2]} x {shape[3]}"
-    if shape[1] != spec.channels:
-        raise EngineError(f"{network} takes {spec.channels} channel(s), got {shape[1]}")
+    if shape[1] != spec.planes:
+        raise EngineError(f"{network} takes {spec.planes} plane(s), got {shape[1]}")
     if spec.fixed_tile and shape[2:] != (spec.tile_size, spec.tile_size):
         raise EngineError(f"{network} takes tiles of {spec.tile_size} x {spec.tile_size}, got {sides}")
     if shape[2] % spec.stride or shape[3] % spec.stride:

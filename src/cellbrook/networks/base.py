@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+
+TARGET_VALUES: Mapping[str, float] = {"either": 0.0, "cells": 1.0, "nuclei": -1.0}
+"""What the target plane holds, everywhere the same, for whole cells, for nuclei, or for what there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,9 @@ class NetworkSpec:
         Diameter to assume where neither the user nor the network says one; None: take the image as it is.
     channel_roles : tuple of str
         What the channels must show, in order, such as ("cell", "nucleus"). Empty: any order.
+    targets : tuple of str
+        What it can be told to look for, among "cells" and "nuclei". A plane after the channels tells it (see
+        `TARGET_VALUES`). Empty: it has no such plane.
     """
 
     family: str
@@ -49,3 +57,9 @@ class NetworkSpec:
     outputs: tuple[str, ...]
     channel_roles: tuple[str, ...] = ()
     default_diameter_px: float | None = None
+    targets: tuple[str, ...] = ()
+
+    @property
+    def planes(self) -> int:
+        """Planes of the network's input: the channels, and one for the target if it can be told one."""
+        return self.channels + bool(self.targets)

@@ -61,7 +61,7 @@ def export_network(network: nn.Module, folder: Path, stem: str) -> dict[str, Pat
         )  # the exporter's own deprecation; the newer one folds the weights away
         torch.onnx.export(
             network,
-            (torch.zeros(1, spec.channels, side, side),),
+            (torch.zeros(1, spec.planes, side, side),),
             str(graph_path),
             input_names=["x"],
             output_names=outputs,

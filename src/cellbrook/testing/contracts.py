@@ -43,7 +43,7 @@ class EngineContract:
     def batch(self, count: int = 1, rows: int = 0, columns: int = 0, seed: int = 0) -> NDArray[np.float32]:
         """Return `count` random tiles of these sides, both the smallest that the network takes if 0."""
         least = self.spec.tile_size if self.spec.fixed_tile else 2 * self.spec.stride
-        shape = (count, self.spec.channels, rows or least, columns or least)
+        shape = (count, self.spec.planes, rows or least, columns or least)
         return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
     @pytest.fixture
