@@ -75,9 +75,9 @@ def candidates(
     """Return every installed way to run a model, best first; never empty.
 
     The order on a processor follows from measurements (design/0002-engines.md): an int8 graph goes first where the
-    processor has the instructions for it; a ready ONNX graph in fp32 goes first through onnxruntime, which takes the same processor time a tile as OpenVINO and starts sooner;
-    weights of a convolutional network go first through OpenVINO, those of a transformer through torch; bf16
-    goes through OpenVINO.
+    processor has the instructions for it; a ready ONNX graph in fp32 goes first through onnxruntime, which takes
+    the same processor time a tile as OpenVINO and starts sooner; weights of a convolutional network go first
+    through OpenVINO, those of a transformer through torch; bf16 goes through OpenVINO.
     """
     _check_asked(engine, device, precision)
     kinds = frozenset(model.paths)

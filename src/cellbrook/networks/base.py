@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
-TARGET_VALUES: Mapping[str, float] = {"either": 0.0, "cells": 1.0, "nuclei": -1.0}
+TARGET_VALUES = MappingProxyType({"either": 0.0, "cells": 1.0, "nuclei": -1.0})
 """What the target plane holds, everywhere the same, for whole cells, for nuclei, or for what there is."""
 
 
