@@ -184,7 +184,8 @@ def phase_cells(scene: Scene) -> Painting:
     shine = (ball * dome * scene.uniform(0.3, 2.5) * (1 + 0.5 * texture)).astype(np.float32)
     light = np.where(ball > 0, 0.3 * light, light) + shine - np.float32(0.9) * blur(shine, 0.08 * d)
 
-    camera = transmission_camera(scene.rng, max(0.6, 0.025 * d), (0.2 if flat else 0.5) * contrast)
+    quiet = 0.2 if flat or scene.chance(0.6) else 0.45
+    camera = transmission_camera(scene.rng, max(0.6, 0.025 * d), quiet * contrast)
     image = expose(scene.rng, _dish(scene, np.float32(contrast) * light, contrast)[None], camera)
     return _perhaps_with_nuclei(scene, ("phase", image), culture, camera)
 
@@ -209,7 +210,11 @@ def dic(scene: Scene) -> Painting:
     ball = per_object(rounded.astype(np.float32), cells.labels) * inside
     dome = np.sqrt(np.maximum(1 - np.minimum(cells.rho, 1) ** 2, 0))
     body = body + (scene.uniform(0.5, 2.0) * ball * dome).astype(np.float32)
-    thick = blur(body, max(0.8, d * scene.uniform(0.015, 0.05)))
+    # cells of a sheet thin out towards their neighbours: without a groove nothing would tell them apart
+    groove = blur((borders(cells.labels) & inside).astype(np.float32), max(0.8, 0.02 * d))
+    least = 0.6 if inside.mean() > 0.6 else 0.1
+    body = body * (1 - np.float32(scene.uniform(least, 1.0)) * np.minimum(groove * (1.2 + 0.05 * d), 1))
+    thick = blur(body, max(0.8, d * scene.uniform(0.015, 0.04)))
     thick = thick + np.float32(scene.uniform(0.05, 0.35)) * blur(texture, max(0.6, 0.012 * d))
     if scene.chance(0.4):
         n = int(scene.rng.integers(1, 2 + min(100, scene.count(0.4))))
