@@ -1,7 +1,9 @@
 """Writing results without losing anybody's work.
 
 Files that Cellbrook wrote and nobody changed since are replaced by a new run; a file that was corrected by hand, or
-was never ours, is not. ``run.json`` holds the hash of every file beside it, which tells the two apart.
+was never ours, is not. ``run.json`` holds the hash of every file beside it, which tells the two apart. It is put in its
+place first, and knows the hashes of the files that are about to be replaced too: a run that is killed at any moment leaves
+nothing behind of which the next one could not tell whose it is.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellbrook import export
 from cellbrook.errors import OutputError
+from cellbrook.io.atomic import put, staged
 from cellbrook.io.files import OUTPUT_ENDINGS
 from cellbrook.io.hashing import sha256_of
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 def write_results(
     data: SegmentationData, folder: Path, kinds: Sequence[str], *, overwrite: bool = False
 ) -> dict[str, Path]:
-    """Write the files of one image, ``run.json`` last.
+    """Write the files of one image, each whole or not at all.
 
     Parameters
     ----------
@@ -53,12 +56,22 @@ def write_results(
     if not overwrite:
         check_replaceable(folder, data.name, names)
     threads = data.provenance.get("parameters", {}).get("threads")
-    written = export.save(data, folder, [k for k in kinds if k != "run"], stem=data.name, threads=threads)
-    if "run" in kinds:
-        files = {kind: {"name": path.name, "sha256": sha256_of(path)} for kind, path in written.items()}
-        whole = dataclasses.replace(data, provenance={**data.provenance, "files": files})
-        written |= export.save(whole, folder, ["run"], stem=data.name, threads=threads)
-    return written
+    with staged(folder, data.name) as stage:
+        written = export.save(data, stage, [k for k in kinds if k != "run"], stem=data.name, threads=threads)
+        if "run" in kinds:
+            files = {kind: _entry(path, folder) for kind, path in written.items()}
+            whole = dataclasses.replace(data, provenance={**data.provenance, "files": files})
+            written = export.save(whole, stage, ["run"], stem=data.name, threads=threads) | written
+        for path in written.values():
+            put(path, folder / path.name)
+    return {kind: folder / name for kind, name in names.items()}
+
+
+def _entry(staged_file: Path, folder: Path) -> dict[str, str]:
+    """Return what ``run.json`` says of a file: its name, its hash, and that of the file it replaces, if any."""
+    entry = {"name": staged_file.name, "sha256": sha256_of(staged_file)}
+    old = folder / staged_file.name
+    return {**entry, "replaces": sha256_of(old)} if old.exists() else entry
 
 
 def check_replaceable(folder: Path, stem: str, names: Mapping[str, str]) -> None:
@@ -81,16 +94,16 @@ def check_replaceable(folder: Path, stem: str, names: Mapping[str, str]) -> None
     there = {k: folder / n for k, n in names.items() if (folder / n).exists()}
     if not there:
         return
-    hashes = {entry["name"]: entry["sha256"] for entry in _files_of_run(folder, stem).values()}
+    ours = {e["name"]: (e["sha256"], e.get("replaces")) for e in _files_of_run(folder, stem).values()}
     for kind, path in there.items():
-        if kind == "run" and hashes:
+        if kind == "run" and ours:
             continue
-        if path.name not in hashes:
+        if path.name not in ours:
             raise OutputError(
                 f"{path} is there already and no run.json says that Cellbrook wrote it: "
                 "give --overwrite to replace it, or another --out"
             )
-        if sha256_of(path) != hashes[path.name]:
+        if sha256_of(path) not in ours[path.name]:
             raise OutputError(
                 f"{path} was changed since Cellbrook wrote it: give --overwrite to lose the changes, or another --out"
             )
@@ -99,7 +112,14 @@ def check_replaceable(folder: Path, stem: str, names: Mapping[str, str]) -> None
 def read_previous_run(folder: Path, stem: str) -> dict[str, Any] | None:
     """Return the ``run.json`` of this stem if it and all files it names are there, else None."""
     run = _read_run(folder, stem)
-    return run if run and all((folder / entry["name"]).exists() for entry in run["files"].values()) else None
+    return run if run and all(_in_place(folder, entry) for entry in run["files"].values()) else None
+
+
+def _in_place(folder: Path, entry: Mapping[str, str]) -> bool:
+    """Tell whether a file is there, and is not still the one it was to replace."""
+    path = folder / entry["name"]
+    old = entry.get("replaces", entry["sha256"])
+    return path.exists() and (old == entry["sha256"] or sha256_of(path) != old)
 
 
 def _files_of_run(folder: Path, stem: str) -> dict[str, dict[str, str]]:

@@ -67,6 +67,47 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def staged(folder: Path, stem: str) -> Iterator[Path]:
+    """Give a hidden folder inside `folder` for files that belong together; see `put`.
+
+    What is left in it when the block ends is removed.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files are to be. Made if it does not exist.
+    stem : str
+        Beginning of their names.
+
+    Yields
+    ------
+    Path
+        The hidden folder.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to, or the disk is full.
+    """
+    stage = folder / f".{stem[:60]}{_MARK}{secrets.token_hex(4)}"
+    try:
+        try:
+            stage.mkdir(parents=True)
+            yield stage
+        except CellbrookError:
+            raise
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written: {_reason(error)}") from error
+    finally:
+        _remove(stage)
+
+
+def put(temporary: Path, path: Path) -> None:
+    """Let a file or folder take the place of `path`, in one step; both lie on one file system."""
+    _replace(temporary, path)
+
+
 def is_temporary(path: Path) -> bool:
     """Return True for the name of an unfinished file, such as one that a killed run left behind."""
     return path.name.startswith(".") and _MARK in path.name

@@ -1,0 +1,108 @@
+"""Writing results so that a killed run costs nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from cellbrook import results
+from cellbrook.core.objects import ObjectTable
+from cellbrook.core.result import SegmentationData
+from cellbrook.errors import OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KINDS = ("labels", "objects", "zarr", "run")
+
+WRITE_AND_DIE = """
+import os, sys
+from pathlib import Path
+from tests_results import sample
+from cellbrook import results
+
+left = int(sys.argv[2])
+put = results.put
+def mortal(temporary, path):
+    global left
+    if left == 0:
+        os._exit(9)
+    left -= 1
+    put(temporary, path)
+results.put = mortal
+results.write_results(sample(2), Path(sys.argv[1]), ("labels", "objects", "zarr", "run"))
+"""
+
+
+def sample(value: int) -> SegmentationData:
+    labels = np.zeros((20, 24), np.uint32)
+    labels[4:9, 4 : 6 + value] = 1
+    return SegmentationData(
+        labels=labels,
+        objects=ObjectTable({"label": np.array([1]), "area_px": np.array([(labels > 0).sum()])}),
+        output=None,
+        image=np.zeros((1, 20, 24), np.uint8),
+        axes="YX",
+        channel_names=("0",),
+        pixel_size_um=None,
+        name="cells",
+        provenance={"parameters": {"threads": 1}},
+    )
+
+
+@pytest.mark.parametrize("earlier", [False, True], ids=["new folder", "after an earlier run"])
+@pytest.mark.parametrize("survivors", range(len(KINDS)))
+def test_after_a_kill_the_next_run_goes_on(tmp_path: Path, survivors: int, earlier: bool) -> None:
+    (tmp_path / "tests_results.py").write_text(
+        "\n".join(
+            [
+                "import numpy as np",
+                "from cellbrook.core.objects import ObjectTable",
+                "from cellbrook.core.result import SegmentationData",
+                _source_of_sample(),
+            ]
+        )
+    )
+    out = tmp_path / "out"
+    if earlier:
+        results.write_results(sample(1), out, KINDS)
+    died = subprocess.run(
+        [sys.executable, "-c", WRITE_AND_DIE, str(out), str(survivors)], cwd=tmp_path, check=False
+    )
+    assert died.returncode == 9
+    unfinished = results.read_previous_run(out, "cells")
+    assert unfinished is None or survivors == 0  # nothing was touched yet: the earlier run is whole
+    results.write_results(sample(3), out, KINDS)
+    assert results.read_previous_run(out, "cells") is not None
+
+
+def test_what_somebody_changed_is_kept_even_after_a_kill(tmp_path: Path) -> None:
+    results.write_results(sample(1), tmp_path, KINDS)
+    results.write_results(sample(2), tmp_path, KINDS)
+    labels = tmp_path / "cells_labels.tif"
+    labels.write_bytes(labels.read_bytes() + b"corrected")
+    with pytest.raises(OutputError, match="was changed"):
+        results.write_results(sample(3), tmp_path, KINDS)
+
+
+def test_a_failed_write_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results.write_results(sample(1), tmp_path, KINDS)
+    before = sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.iterdir())
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results.export, "save", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        results.write_results(sample(2), tmp_path, KINDS)
+    assert sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.iterdir()) == before
+
+
+def _source_of_sample() -> str:
+    import inspect
+
+    return inspect.getsource(sample)
