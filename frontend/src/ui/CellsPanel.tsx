@@ -1,0 +1,199 @@
+// Every cell with its measurements: a histogram that selects, a table of which only the rows in sight exist.
+
+import { signal } from "@preact/signals";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { Session } from "../core/session";
+import type { Cell } from "../core/objects";
+import { Fate } from "../core/state";
+import { brief, Histogram } from "./charts";
+import { Button, Check, Empty, Section, Select } from "./controls";
+import { FATES, ORIGINS, plural, TERMS } from "./words";
+
+const ROW = 24;
+const key = signal("area");
+const down = signal(false);
+const measure = signal("area");
+const range = signal<[number, number] | null>(null);
+const withHidden = signal(false);
+
+interface Column {
+  id: string;
+  name: string;
+  hint?: string;
+  width: number;
+  number: (cell: Cell) => number | null;
+  text?: (cell: Cell) => string;
+}
+
+/** The columns of the object table, then whatever measurements the server has. */
+function useColumns(session: Session): Column[] {
+  const um = session.image.value?.pixel_size_um ?? null;
+  const classes = session.classes.value;
+  const table = session.measurements.value;
+  return useMemo(() => {
+    const columns: Column[] = [
+      { id: "id", name: "No.", width: 52, number: (cell) => cell.id },
+      { id: "area", name: um === null ? "Area px²" : "Area µm²", hint: TERMS.size, width: 74, number: (cell) => cell.area * (um ?? 1) ** 2 },
+      { id: "score", name: "Score", hint: TERMS.score, width: 54, number: (cell) => cell.score },
+      { id: "flow_error", name: "Shape", hint: TERMS.flow_error, width: 54, number: (cell) => cell.flow_error },
+      { id: "origin", name: "By", hint: "Found by the model, corrected, or drawn by hand", width: 64, number: (cell) => ["auto", "edited", "manual"].indexOf(cell.origin), text: (cell) => ORIGINS[cell.origin] },
+    ];
+    if (classes.length)
+      columns.push({ id: "class", name: "Class", width: 70, number: (cell) => cell.class, text: (cell) => classes.find((item) => item.id === cell.class)?.name ?? "" });
+    if (table) {
+      const ids = table.label ?? table.id ?? [];
+      const place = new Map(ids.map((id, i) => [Number(id), i]));
+      for (const [name, values] of Object.entries(table)) {
+        if (["label", "id", "area", "score", "flow_error", "class", "origin"].includes(name)) continue;
+        if (!values.some((value) => typeof value === "number")) continue;
+        columns.push({
+          id: name, name: name.replaceAll("_", " "), width: 96,
+          number: (cell) => {
+            const value = values[place.get(cell.id) ?? -1];
+            return typeof value === "number" ? value : null;
+          },
+        });
+      }
+    }
+    return columns;
+  }, [um, classes, table]);
+}
+
+function Table(props: { session: Session; columns: Column[]; cells: readonly Cell[] }) {
+  const { session, columns, cells } = props;
+  const box = useRef<HTMLDivElement>(null);
+  const [top, setTop] = useState(0);
+  const [height, setHeight] = useState(300);
+  const selection = session.selection.value;
+  const grid = { gridTemplateColumns: columns.map((column) => `${column.width}px`).join(" ") };
+  useEffect(() => {
+    const watch = new ResizeObserver(() => setHeight(box.current?.clientHeight ?? 300));
+    watch.observe(box.current!);
+    return () => watch.disconnect();
+  }, []);
+  // Follow a selection made in the picture.
+  const only = selection.size === 1 ? [...selection][0] : 0;
+  useEffect(() => {
+    const row = only ? cells.findIndex((cell) => cell.id === only) : -1;
+    const view = box.current;
+    if (row < 0 || !view) return;
+    const y = row * ROW;
+    if (y < view.scrollTop || y + 2 * ROW > view.scrollTop + view.clientHeight - ROW) view.scrollTop = y - view.clientHeight / 3;
+  }, [only]);
+  const first = Math.max(0, Math.floor(top / ROW) - 4);
+  const shown = cells.slice(first, first + Math.ceil(height / ROW) + 8);
+  const choose = (cell: Cell, event: MouseEvent | KeyboardEvent) => {
+    session.select([cell.id], event.shiftKey || event.ctrlKey || event.metaKey ? "toggle" : "replace");
+    session.centreOn([(cell.y0 + cell.y1) / 2, (cell.x0 + cell.x1) / 2]);
+  };
+  const onKey = (event: KeyboardEvent) => {
+    const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
+    if (!step) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const now = cells.findIndex((cell) => selection.has(cell.id));
+    const next = cells[Math.max(0, Math.min(cells.length - 1, now + step))];
+    if (next) choose(next, event);
+  };
+  const sortBy = (id: string) => {
+    if (key.value === id) down.value = !down.value;
+    else key.value = id;
+  };
+  return (
+    <div class="table fill" ref={box} role="grid" aria-label="Cells" aria-rowcount={cells.length + 1} tabIndex={0} onKeyDown={onKey} onScroll={(event) => setTop(event.currentTarget.scrollTop)}>
+      <div class="thead" role="row" style={grid}>
+        {columns.map((column) => (
+          <div key={column.id} role="columnheader" aria-sort={key.value === column.id ? (down.value ? "descending" : "ascending") : "none"}>
+            <button type="button" style={{ width: `${column.width}px` }} data-hint={column.hint ?? column.name} onClick={() => sortBy(column.id)}>
+              {column.name}{key.value === column.id ? (down.value ? " ↓" : " ↑") : ""}
+            </button>
+          </div>
+        ))}
+      </div>
+      <div class="tbody" role="rowgroup" style={{ height: `${cells.length * ROW}px` }}>
+        {shown.map((cell, i) => {
+          const fate = session.objects.fate(cell.id);
+          const gone = cell.discarded || fate !== Fate.kept;
+          return (
+            <div
+              key={cell.id} role="row" aria-rowindex={first + i + 2} aria-selected={selection.has(cell.id)} class={`tr ${gone ? "gone" : ""}`}
+              style={{ ...grid, top: `${(first + i) * ROW}px` }} onClick={(event) => choose(cell, event)}
+              title={gone ? `Hidden: ${fate !== Fate.kept ? FATES[fate] : cell.reason}` : undefined}
+            >
+              {columns.map((column) => {
+                const number = column.number(cell);
+                return <span key={column.id} role="gridcell">{column.text ? column.text(cell) : number === null ? "–" : column.id === "id" ? number : brief(number)}</span>;
+              })}
+            </div>
+          );
+        })}
+      </div>
+    </div>
+  );
+}
+
+export function CellsPanel({ session }: { session: Session }) {
+  const columns = useColumns(session);
+  const rows = session.objects.rows();
+  void session.objects.fatesVersion.value;
+  const chosen = columns.find((column) => column.id === measure.value) ?? columns[1];
+  const sort = columns.find((column) => column.id === key.value) ?? columns[1];
+  const image = session.image.value;
+  const loaded = session.measurements.value !== null;
+  useEffect(() => {
+    if (image && !loaded && rows.length) void session.loadMeasurements();
+  }, [image?.id, session.plane.value, loaded, rows.length > 0]);
+  const visible = rows.filter((cell) => withHidden.value || (!cell.discarded && session.objects.fate(cell.id) === Fate.kept));
+  const fates = session.objects.fatesVersion.value;
+  const values = useMemo(() => {
+    const found: number[] = [];
+    for (const cell of visible) {
+      const value = chosen.number(cell);
+      if (value !== null) found.push(value);
+    }
+    return found;
+  }, [rows, chosen, fates, withHidden.value]);
+  const [low, high] = useMemo(() => {
+    let low = Infinity, high = -Infinity;
+    for (const value of values) { if (value < low) low = value; if (value > high) high = value; }
+    return low < high ? [low, high] : [low - 1, low + 1];
+  }, [values]);
+  const listed = useMemo(() => {
+    const brush = range.value;
+    const within = brush ? visible.filter((cell) => { const v = chosen.number(cell); return v !== null && v >= brush[0] && v <= brush[1]; }) : visible;
+    const sign = down.value ? -1 : 1;
+    return [...within].sort((a, b) => sign * ((sort.number(a) ?? Infinity) - (sort.number(b) ?? Infinity)) || a.id - b.id);
+  }, [rows, chosen, sort, down.value, range.value, fates, withHidden.value]);
+  if (!image) return <Empty title="No image is open" icon="images">Choose one at the left, or drop image files onto the page.</Empty>;
+  if (rows.length === 0)
+    return <Empty title="No cells yet" icon="cells">Find them in the tab Find, draw some with Outline (O) or Brush (B), or import labels in the tab Export.</Empty>;
+  const brush = (next: [number, number] | null) => {
+    range.value = next;
+    session.select(next ? visible.filter((cell) => { const v = chosen.number(cell); return v !== null && v >= next[0] && v <= next[1]; }).map((cell) => cell.id) : []);
+  };
+  const selected = session.selection.value.size;
+  return (
+    <>
+      <Section title="Measurements" aside={<span class="note">{plural(listed.length, "cell")}</span>}>
+        <Select
+          hideLabel label="Measurement" value={chosen.id} options={columns.filter((column) => !column.text && column.id !== "id").map((column) => ({ value: column.id, label: column.name }))}
+          onChange={(id) => { measure.value = id; key.value = id; brush(null); }}
+        />
+        {values.length > 0 && <Histogram values={values} low={low} high={high} label={chosen.name} brush={range.value} onBrush={brush} />}
+        <div class="row">
+          <span class="note grow">{range.value ? `${brief(range.value[0])} to ${brief(range.value[1])}` : "Drag over the bars to select cells."}</span>
+          {range.value && <Button kind="quiet" onClick={() => brush(null)}>Show all</Button>}
+        </div>
+        <Check label="List hidden cells too" checked={withHidden.value} onChange={(on) => (withHidden.value = on)} />
+      </Section>
+      <div class="section-body row" role="toolbar" aria-label="Selected cells" style={{ flexDirection: "row", paddingTop: "8px" }}>
+        <span class="note grow">{selected ? `${selected} selected` : "Click a row to go there."}</span>
+        <Button icon="lock" label="Lock: the model leaves them alone" keys="L" disabled={!selected} onClick={() => session.toggleLock()} />
+        <Button icon="merge" label="Merge into one" keys="Shift+M" disabled={selected < 2} onClick={() => session.mergeSelected()} />
+        <Button icon="trash" label="Delete" keys="Delete" disabled={!selected} onClick={() => session.deleteSelected()} />
+        <Button hint="Next doubtful cell (Tab in the picture)" onClick={() => session.nextDoubtful(1)}>Next doubtful</Button>
+      </div>
+      <Table session={session} columns={columns} cells={listed} />
+    </>
+  );
+}

@@ -1,0 +1,105 @@
+// Files out and in, many images at once, and what is being worked on.
+
+import { useComputed } from "@preact/signals";
+import { useRef } from "preact/hooks";
+import type { Session } from "../core/session";
+import type { Job } from "../core/wire";
+import { Button, Empty, Section } from "./controls";
+import { Icon } from "./icons";
+import { currentJob, JobProgress } from "./JobProgress";
+import { picked } from "./picked";
+import { recipe } from "./recipe";
+import { isLive, JOBS, plural } from "./words";
+
+type Kind = Parameters<Session["exportUrl"]>[0];
+const FILES: { kind: Kind; name: string; hint: string }[] = [
+  { kind: "csv", name: "Measurements", hint: "CSV: one row a cell; opens in Excel, R, Python" },
+  { kind: "labels", name: "Labels", hint: "TIFF: each cell has its own number; opens in Fiji" },
+  { kind: "rois", name: "ImageJ ROIs", hint: "A zip for Fiji's ROI Manager" },
+  { kind: "geojson", name: "QuPath", hint: "GeoJSON: drag it onto the image in QuPath" },
+  { kind: "overlay", name: "Picture", hint: "PNG: the image with its cells outlined, for slides" },
+  { kind: "coco", name: "COCO", hint: "JSON for training other programs" },
+  { kind: "seg", name: "Cellpose", hint: "_seg.npy for the Cellpose GUI" },
+  { kind: "run", name: "Recipe", hint: "run.json: every setting, to repeat this exactly" },
+];
+
+function Links({ session, image }: { session: Session; image?: string }) {
+  const kinds = image ? FILES : FILES.filter((file) => file.kind === "csv");
+  return (
+    <div class="links">
+      {kinds.map((file) => (
+        <a key={file.kind} href={session.exportUrl(file.kind, image)} download data-hint={file.hint}><Icon name="download" />{file.name}</a>
+      ))}
+      <a href={session.exportUrl("zip", image)} download data-hint="A zip of all these files"><Icon name="download" />All in a zip</a>
+    </div>
+  );
+}
+
+const ENDED: Record<Job["state"], string> = {
+  queued: "waits", running: "runs", done: "done", failed: "did not work", cancelled: "cancelled", interrupted: "interrupted",
+};
+
+function Jobs({ session }: { session: Session }) {
+  const jobs = session.jobs.value;
+  const names = new Map(session.images.value.map((image) => [image.id, image.name]));
+  if (jobs.length === 0) return <p class="note">Nothing has been run yet. Long work appears here with its progress.</p>;
+  return (
+    <ul class="jobs">
+      {[...jobs].reverse().slice(0, 20).map((job) => (
+        <li key={job.id}>
+          {isLive(job) || job.state === "failed" ? (
+            <JobProgress session={session} job={job} name={[JOBS[job.kind], job.image && names.get(job.image)].filter(Boolean).join(": ")} />
+          ) : (
+            <div class="row">
+              <span class="grow ellipsis">{JOBS[job.kind]}{job.image ? `: ${names.get(job.image) ?? ""}` : ""}</span>
+              <span class="note">{ENDED[job.state]}</span>
+            </div>
+          )}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+export function ExportPanel({ session }: { session: Session }) {
+  const image = session.image.value;
+  const input = useRef<HTMLInputElement>(null);
+  const params = useComputed(() => recipe(session).value);
+  const images = session.images.value;
+  if (images.length === 0) return <Empty title="Nothing to export yet" icon="download">Add images at the left first.</Empty>;
+  const some = images.filter((item) => picked.value.has(item.id));
+  const todo = some.length ? some : images.filter((item) => item.state === "new" && !item.problem);
+  const job = currentJob(session, ["batch"]);
+  return (
+    <>
+      {image && (
+        <Section title={`Files of ${image.name}`}>
+          {image.objects > 0 ? <Links session={session} image={image.id} /> : <p class="note">This image has no cells yet. Find or draw some, and their files appear here.</p>}
+        </Section>
+      )}
+      <Section title="Files of all images">
+        <Links session={session} />
+      </Section>
+      <Section title="Many images" hint="The settings of the tab Find, for one image after the other">
+        <p class="note">With the settings of the tab Find. Images that you corrected are left as they are.</p>
+        <div class="row wrap">
+          <Button kind="primary" icon="play" disabled={todo.length === 0 || (job !== null && isLive(job))} onClick={() => session.batch(todo.map((item) => item.id), params.value)}>
+            {some.length ? `Segment the ${some.length} chosen` : `Segment ${plural(todo.length, "new image")}`}
+          </Button>
+          <Button disabled={job !== null && isLive(job)} onClick={() => session.batch("all", params.value)}>All {images.length}</Button>
+        </div>
+        {!some.length && <span class="note">Ctrl-click images at the left to choose some.</span>}
+        {job && <JobProgress session={session} job={job} />}
+      </Section>
+      {image && (
+        <Section title="Bring cells in" hint="Onto the open image; can be undone">
+          <p class="note">Label image (TIFF, PNG), ImageJ ROI zip, GeoJSON or Cellpose's _seg.npy, onto {image.name}. Undo takes it back.</p>
+          <input ref={input} type="file" hidden multiple accept=".tif,.tiff,.png,.zip,.roi,.geojson,.json,.npy" aria-label="Files with cells"
+            onChange={(event) => { void session.importLabels([...(event.currentTarget.files ?? [])]); event.currentTarget.value = ""; }} />
+          <Button icon="upload" onClick={() => input.current?.click()}>Import cells…</Button>
+        </Section>
+      )}
+      <Section title="Jobs"><Jobs session={session} /></Section>
+    </>
+  );
+}

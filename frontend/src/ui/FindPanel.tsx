@@ -1,0 +1,178 @@
+// Let the model find the cells, then decide which of them to keep. The sliders act on the object table, at once.
+
+import { useComputed } from "@preact/signals";
+import { useMemo } from "preact/hooks";
+import type { Session } from "../core/session";
+import { Fate, type Thresholds } from "../core/state";
+import { Histogram } from "./charts";
+import { Button, Check, Choice, Empty, Section, Select, Slider } from "./controls";
+import { currentJob, JobProgress } from "./JobProgress";
+import { channels, invert, model, recipe, target, type Target } from "./recipe";
+import { area, FATES, length, plural, TERMS } from "./words";
+
+const TARGETS: { value: Target; label: string }[] = [
+  { value: "auto", label: "Automatic" },
+  { value: "cells", label: "Cells" },
+  { value: "nuclei", label: "Nuclei" },
+];
+
+function Diameter({ session }: { session: Session }) {
+  const px = session.diameter.value;
+  const um = session.image.value?.pixel_size_um ?? null;
+  const set = (text: string) => {
+    const value = Number(text);
+    session.diameter.value = text.trim() === "" || !(value > 0) ? null : value / (um ?? 1);
+  };
+  return (
+    <div class="field" data-hint={TERMS.diameter}>
+      <div class="field-head">
+        <label for="diameter">Cell diameter</label>
+        <span class="value">{px === null ? "automatic" : length(px, um)}</span>
+      </div>
+      <div class="row">
+        <input
+          id="diameter" type="number" class="grow" min="0" step="any" placeholder="automatic" aria-description={TERMS.diameter}
+          value={px === null ? "" : Number((px * (um ?? 1)).toPrecision(3))} onChange={(event) => set(event.currentTarget.value)}
+        />
+        <span class="muted">{um === null ? "px" : "µm"}</span>
+        {px === null ? (
+          <Button hint="Show a circle in the picture; drag its edge to the size of a cell" onClick={() => startCircle(session)}>Circle</Button>
+        ) : (
+          <Button hint="Let the model estimate the size" onClick={() => (session.diameter.value = null)}>Automatic</Button>
+        )}
+      </div>
+    </div>
+  );
+}
+
+/** Begin with a circle of the size of the cells there are, else of a sixth of what is in sight. */
+function startCircle(session: Session): void {
+  const areas = session.objects.rows().filter((cell) => !cell.discarded).map((cell) => cell.area).sort((a, b) => a - b);
+  const { width, height, zoom } = session.view.value;
+  session.diameter.value = areas.length ? 2 * Math.sqrt(areas[areas.length >> 1] / Math.PI) : Math.min(width, height) / zoom / 6;
+}
+
+function Tune({ session }: { session: Session }) {
+  const rows = session.objects.rows();
+  const limits = session.objects.thresholds.value;
+  const counts = session.objects.counts.value;
+  const um = session.image.value?.pixel_size_um ?? null;
+  const auto = useMemo(() => rows.filter((cell) => cell.origin === "auto"), [rows]);
+  const { errors, areas, largest, worst } = useMemo(() => {
+    const errors = auto.flatMap((cell) => (cell.flow_error === null ? [] : [cell.flow_error]));
+    const areas = auto.map((cell) => cell.area);
+    return { errors, areas, largest: Math.max(100, ...areas), worst: Math.min(3, Math.max(1, ...errors)) };
+  }, [auto]);
+  const set = (change: Partial<Thresholds>) => session.setThresholds(change);
+  const bake = () => session.rethreshold();
+  const hidden = counts.reduce((sum, count, fate) => (fate === Fate.kept ? sum : sum + count), 0);
+  const causes = counts.flatMap((count, fate) => (fate !== Fate.kept && count > 0 ? [`${count} ${FATES[fate as Fate]}`] : []));
+  // Areas spread over decades: the slider walks in equal ratios.
+  const toArea = (position: number) => (position <= 0 ? 0 : Math.round((largest + 1) ** (position / 100)));
+  const toPosition = (px: number) => (px <= 0 ? 0 : (100 * Math.log(px)) / Math.log(largest + 1));
+  return (
+    <Section title="Which cells to keep" hint="Acts at once and only hides: nothing is lost. Cells that you drew, corrected or locked always stay.">
+      <div class="tally" role="status">
+        <span><b>{counts[Fate.kept].toLocaleString("en")}</b> shown</span>
+        <span><b>{hidden.toLocaleString("en")}</b> hidden</span>
+        {causes.length > 0 && <span class="note">{causes.join(", ")}</span>}
+      </div>
+      {errors.length > 0 && (
+        <div>
+          <Slider
+            label="Doubtful shape (flow error)" hint={TERMS.flow_error} min={0} max={worst} step={0.01} value={limits.flow_error ?? worst}
+            onInput={(value) => set({ flow_error: value >= worst ? null : value })} onChange={bake}
+            show={(value) => (limits.flow_error === null ? "keep all" : `up to ${value.toFixed(2)}`)}
+          />
+          <Histogram values={errors} low={0} high={worst} label="Flow error" marks={limits.flow_error === null ? [] : [limits.flow_error]} />
+        </div>
+      )}
+      <Slider
+        label="Score" hint={TERMS.score} min={0} max={1} step={0.01} value={limits.score ?? 0}
+        onInput={(value) => set({ score: value <= 0 ? null : value })} onChange={bake}
+        show={(value) => (limits.score === null ? "keep all" : `at least ${value.toFixed(2)}`)}
+      />
+      <Slider
+        label="Smallest" hint={TERMS.size} min={0} max={100} step={0.5} value={toPosition(limits.min_size ?? 0)}
+        onInput={(value) => set({ min_size: toArea(value) || null })} onChange={bake}
+        show={() => (limits.min_size === null ? "keep all" : `at least ${area(limits.min_size, um)}`)}
+      />
+      <Slider
+        label="Largest" hint={TERMS.size} min={0} max={100} step={0.5} value={limits.max_size === null ? 100 : toPosition(limits.max_size)}
+        onInput={(value) => set({ max_size: value >= 100 ? null : toArea(value) })} onChange={bake}
+        show={() => (limits.max_size === null ? "keep all" : `up to ${area(limits.max_size, um)}`)}
+      />
+      {areas.length > 0 && <span class="note">Middle half of the cells: {middle(areas, um)}</span>}
+      <Check label="Hide cells at the edge" hint={TERMS.border} checked={limits.exclude_border} onChange={(exclude_border) => { set({ exclude_border }); bake(); }} />
+      <Check label="Show hidden cells faintly" hint={TERMS.ghosts} checked={session.overlays.value.ghosts} onChange={(ghosts) => session.setOverlays({ ghosts })} />
+    </Section>
+  );
+}
+
+function middle(values: readonly number[], um: number | null): string {
+  const sorted = [...values].sort((a, b) => a - b);
+  return `${area(sorted[sorted.length >> 2], um)} to ${area(sorted[(3 * sorted.length) >> 2], um)}`;
+}
+
+export function FindPanel({ session }: { session: Session }) {
+  const params = useComputed(() => recipe(session).value);
+  const image = session.image.value;
+  if (!image) return <Empty title="No image is open" icon="images">Choose one at the left, or drop image files onto the page.</Empty>;
+  if (image.problem)
+    return <Empty title="This image cannot be segmented" icon="warn">{image.problem}</Empty>;
+  const job = currentJob(session, ["segment", "rethreshold"], image.id);
+  const busy = job !== null && (job.state === "running" || job.state === "queued");
+  const models = session.models.value;
+  const found = session.objects.rows().length > 0;
+  const dynamics = session.dynamics.value;
+  const stack = image.z * image.t > 1;
+  return (
+    <>
+      <Section title="Find cells">
+        <Select
+          label="Model" hint={TERMS.model} value={model.value ?? session.project.value?.model ?? ""}
+          options={models.map((item) => ({ value: item.name, label: item.title || item.name }))} onChange={(name) => (model.value = name)}
+        />
+        <Choice label="What to outline" hint={TERMS.target} value={target.value} options={TARGETS} onChange={(value) => (target.value = value)} />
+        <Diameter session={session} />
+        <details class="more">
+          <summary>More</summary>
+          <div class="stack">
+            {session.channels.value.length > 1 && (
+              <Select
+                label="Channels" hint="What the model looks at" value={channels.value} onChange={(value) => (channels.value = value)}
+                options={[{ value: "auto", label: "Automatic" }, ...session.channels.value.map((item, i) => ({ value: String(i), label: `${item.name} only` }))]}
+              />
+            )}
+            <Check label="Cells are darker than their surround" hint="Turns dark and bright round for the model" checked={invert.value} onChange={(on) => (invert.value = on)} />
+          </div>
+        </details>
+        <div class="row">
+          <div class="grow full">
+            <Button kind="primary" icon="play" disabled={busy} onClick={() => session.segment(params.value)}>{stack ? "Find cells in this stack" : "Find cells"}</Button>
+          </div>
+          <Button disabled={busy} hint="Only what is in sight: quick, to try settings" onClick={() => session.segment({ ...params.value, window_only: true })}>In sight</Button>
+          <Button disabled={busy} hint="Every image of the project, one after the other" onClick={() => session.batch("all", params.value)}>All images</Button>
+        </div>
+        {job && <JobProgress session={session} job={job} />}
+        {!found && !busy && <p class="note">The cells appear as they are found. What you draw or correct is never changed by the model.</p>}
+      </Section>
+      {found && <Tune session={session} />}
+      {found && (
+        <Section title="More or fewer cells" hint={TERMS.cellprob}>
+          <Slider
+            label="Certainty (cell probability)" hint={TERMS.cellprob} min={-6} max={6} step={0.1} value={dynamics.cellprob_threshold}
+            onInput={(value) => (session.dynamics.value = { ...dynamics, cellprob_threshold: value })}
+            onChange={(value) => session.rethreshold({ cellprob_threshold: value })}
+            show={(value) => (value === 0 ? "normal" : value < 0 ? `${value.toFixed(1)}: more cells` : `+${value.toFixed(1)}: fewer cells`)}
+          />
+        </Section>
+      )}
+      {found && (
+        <div class="section"><div class="section-body">
+          <span class="note">{plural(session.objects.counts.value[Fate.kept], "cell")} · Tab in the picture walks through the doubtful ones.</span>
+        </div></div>
+      )}
+    </>
+  );
+}

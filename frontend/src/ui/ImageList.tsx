@@ -1,0 +1,82 @@
+// The images of the project: look for one, see how far each is, add more.
+
+import { signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import type { Session } from "../core/session";
+import type { ImageInfo, ImageState } from "../core/wire";
+import { Button, Empty, Select } from "./controls";
+import { picked, toggle } from "./picked";
+import { plural, STATES } from "./words";
+
+const wanted = signal("");
+const state = signal<ImageState | "all">("all");
+
+function Row({ session, image }: { session: Session; image: ImageInfo }) {
+  const open = session.imageId.value === image.id;
+  const row = useRef<HTMLLIElement>(null);
+  useEffect(() => {
+    if (open) row.current?.scrollIntoView({ block: "nearest" });
+  }, [open]);
+  const chosen = picked.value.has(image.id);
+  const busy = session.jobs.value.some((job) => job.image === image.id && job.state === "running");
+  return (
+    <li ref={row} class={chosen ? "picked" : ""}>
+      <button
+        type="button" class="open" aria-current={open} title={image.problem ?? image.name}
+        onClick={(event) => (event.ctrlKey || event.metaKey ? toggle(image.id) : session.openImage(image.id))}
+      >
+        {image.problem
+          ? <span class="thumb" aria-hidden="true" />
+          : <img class="thumb" src={session.thumbUrl(image.id)} alt="" loading="lazy" decoding="async" />}
+        <span class="name">{chosen && "✓ "}{image.name}</span>
+        <span class="state">
+          <i class={`dot ${image.problem ? "missing" : image.state}`} aria-hidden="true" />
+          {image.problem ? "cannot be read" : busy ? "finding cells…" : image.objects > 0 ? `${plural(image.objects, "cell")} · ${STATES[image.state]}` : STATES[image.state]}
+        </span>
+      </button>
+      <span class="away">
+        <Button kind="quiet" icon="close" label="Take out of the project (the file stays)" onClick={() => void session.removeImage(image.id)} />
+      </span>
+    </li>
+  );
+}
+
+export function ImageList({ session }: { session: Session }) {
+  const input = useRef<HTMLInputElement>(null);
+  const images = session.images.value;
+  const text = wanted.value.trim().toLowerCase();
+  const shown = images.filter((image) => (state.value === "all" || image.state === state.value) && image.name.toLowerCase().includes(text));
+  const done = images.filter((image) => image.state === "done").length;
+  return (
+    <nav class="left" aria-label="Images">
+      <div class="head">
+        <div class="row">
+          <div class="grow full"><Button icon="add" onClick={() => input.current?.click()} hint="Or drop image files anywhere onto the page">Add images</Button></div>
+          <input ref={input} type="file" multiple hidden aria-label="Image files" onChange={(event) => { void session.addImages([...(event.currentTarget.files ?? [])]); event.currentTarget.value = ""; }} />
+        </div>
+        {images.length > 0 && (
+          <div class="row">
+            <input type="search" class="grow" placeholder="Search" aria-label="Search images by name" value={wanted.value} onInput={(event) => (wanted.value = event.currentTarget.value)} />
+            <div style={{ width: "84px" }}>
+              <Select
+                hideLabel label="Show images that are" value={state.value} onChange={(value) => (state.value = value as ImageState | "all")}
+                options={[{ value: "all", label: "All" }, ...(["new", "predicted", "corrected", "done"] as const).map((value) => ({ value, label: STATES[value] }))]}
+              />
+            </div>
+          </div>
+        )}
+      </div>
+      {images.length === 0 && session.project.value && (
+        <Empty title="No images yet" icon="images">Add images with the button above, or drop files onto the page. TIFF, PNG, JPEG, OME-Zarr and more.</Empty>
+      )}
+      {images.length > 0 && shown.length === 0 && <Empty title="Nothing found" icon="search">No image fits. Clear the search, or show all states.</Empty>}
+      <ul class="images">{shown.map((image) => <Row key={image.id} session={session} image={image} />)}</ul>
+      {images.length > 0 && (
+        <div class="foot2">
+          <span>{picked.value.size ? `${picked.value.size} chosen` : `${done} of ${images.length} done`}</span>
+          {picked.value.size > 0 && <Button kind="quiet" onClick={() => (picked.value = new Set())}>Choose none</Button>}
+        </div>
+      )}
+    </nav>
+  );
+}

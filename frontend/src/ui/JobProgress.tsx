@@ -1,0 +1,45 @@
+// A job where it was started: how far, how long still, and the way to stop it.
+
+import type { Session } from "../core/session";
+import type { Job, JobKind } from "../core/wire";
+import { Button } from "./controls";
+import { duration, isLive, JOBS } from "./words";
+
+/** The job of these kinds that is worth showing: the running one, else the newest that failed. */
+export function currentJob(session: Session, kinds: readonly JobKind[], image?: string | null): Job | null {
+  const mine = session.jobs.value.filter((job) => kinds.includes(job.kind) && (image === undefined || job.image === image));
+  const last = mine.at(-1) ?? null;
+  return mine.find((job) => job.state === "running") ?? mine.find(isLive) ?? (last && last.state !== "done" && last.state !== "cancelled" ? last : null);
+}
+
+export function JobProgress(props: { session: Session; job: Job; name?: string; stop?: string }) {
+  const { session, job } = props;
+  const name = props.name ?? JOBS[job.kind];
+  if (job.state === "failed" || job.state === "interrupted")
+    return (
+      <div class="progress" role="alert">
+        <strong class="note error">{name}: {job.state === "failed" ? "it did not work" : "interrupted when the server stopped"}</strong>
+        {job.error && <p>{job.error}</p>}
+        {job.hint && <p class="muted">{job.hint}</p>}
+      </div>
+    );
+  const known = job.total > 0;
+  const percent = known ? Math.round((100 * job.done) / job.total) : 0;
+  const words = job.state === "queued" ? "waits for its turn" : [job.message, job.eta_s !== null && duration(job.eta_s)].filter(Boolean).join(" · ");
+  return (
+    <div class="progress">
+      <div class="row">
+        <strong class="grow ellipsis">{name}</strong>
+        <span class="muted">{known && job.state === "running" ? `${percent} %` : ""}</span>
+        <Button onClick={() => session.cancelJob(job.id)}>{props.stop ?? "Cancel"}</Button>
+      </div>
+      <div
+        class={`bar ${known ? "" : "unknown"}`} role="progressbar" aria-label={name}
+        aria-valuenow={known ? percent : undefined} aria-valuemin={0} aria-valuemax={100}
+      >
+        <div style={known ? { width: `${percent}%` } : {}} />
+      </div>
+      <span class="note">{words}</span>
+    </div>
+  );
+}

@@ -1,0 +1,122 @@
+// The model learns from corrections: train a round, watch it, see what was gained and what was forgotten, go back if not.
+
+import type { Session } from "../core/session";
+import type { Job, Round } from "../core/wire";
+import { Lines } from "./charts";
+import { Button, Section } from "./controls";
+import { currentJob, JobProgress } from "./JobProgress";
+import { isLive, plural, TERMS } from "./words";
+
+const score = (value: number | null) => (value === null ? "–" : value.toFixed(2));
+
+/** The curves that a running training has sent so far. */
+function curves(job: Job): { loss: (number | null)[]; held: (number | null)[]; ap: (number | null)[] } {
+  const list = (name: string) => {
+    const values = job.result?.[name];
+    return Array.isArray(values) ? values.map((value) => (typeof value === "number" ? value : null)) : [];
+  };
+  return { loss: list("loss"), held: list("validation_loss"), ap: list("validation_ap") };
+}
+
+function Training({ session, job }: { session: Session; job: Job }) {
+  const { loss, held, ap } = curves(job);
+  return (
+    <>
+      <JobProgress session={session} job={job} name="Training" stop="Stop and keep the best" />
+      {ap.length > 0 && <Lines label="Score on held-back pictures" range={[0, 1]} lines={[{ name: "score on held-back pictures", kind: "a", points: ap }]} unit={(v) => v.toFixed(2)} />}
+      {loss.length > 0 && (
+        <Lines
+          label="Loss over steps"
+          lines={[{ name: "error while learning", kind: "a", points: loss }, ...(held.length ? [{ name: "held back", kind: "b" as const, points: held }] : [])]}
+        />
+      )}
+      {loss.length === 0 && isLive(job) && <p class="note">Curves appear after the first steps.</p>}
+    </>
+  );
+}
+
+function Rounds({ session, rounds }: { session: Session; rounds: readonly Round[] }) {
+  const latest = rounds.at(-1)!;
+  const before = rounds.find((round) => round.ap_before !== null)?.ap_before ?? null;
+  return (
+    <Section title="Score over rounds" hint={TERMS.ap}>
+      {rounds.length > 1 && <Lines label="Score after each round" range={[0, 1]} lines={[{ name: "your pictures", kind: "a", points: [before, ...rounds.map((round) => round.ap_after)] }, { name: "other pictures", kind: "b", points: [rounds[0].frozen_before, ...rounds.map((round) => round.frozen_after)] }]} unit={score} />}
+      <table class="rounds">
+        <thead>
+          <tr><th>Round</th><th class="num" data-hint={TERMS.ap}>Before</th><th class="num">After</th><th class="num" data-hint="Corrected cells that it learned from">Cells</th><th><span class="hidden-text">Use</span></th></tr>
+        </thead>
+        <tbody>
+          {[...rounds].reverse().map((round) => (
+            <tr key={round.name}>
+              <td>{round.name}</td>
+              <td class="num">{score(round.ap_before)}</td>
+              <td class="num">{score(round.ap_after)}</td>
+              <td class="num">{round.objects}</td>
+              <td class="num">{round.active ? <span class="note">in use</span> : <Button kind="quiet" onClick={() => session.activateModel(round.name)}>Use</Button>}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {latest.words.length > 0 && (
+        <ul class="words" aria-label="What the last round changed">{latest.words.map((line) => <li key={line}>{line}</li>)}</ul>
+      )}
+    </Section>
+  );
+}
+
+export function TeachPanel({ session }: { session: Session }) {
+  const project = session.project.value;
+  const rounds = project?.rounds ?? [];
+  const images = session.images.value;
+  const ready = images.filter((image) => image.state === "corrected" || image.state === "done");
+  const job = currentJob(session, ["train"]);
+  const busy = job !== null && isLive(job);
+  const suggest = currentJob(session, ["suggest"]);
+  const evaluate = currentJob(session, ["evaluate"]);
+  const active = project?.models.find((item) => item.active);
+  const image = session.image.value;
+  const shipped = project?.models.find((item) => !rounds.some((round) => round.name === item.name));
+  return (
+    <>
+      <Section title="Teach the model" hint={TERMS.round}>
+        {ready.length === 0 ? (
+          <>
+            <p>The model learns from pictures that you corrected.</p>
+            <ol class="steps">
+              <li>Find the cells of an image.</li>
+              <li>Correct what is wrong: draw what was missed, cut what was joined, delete what is no cell.</li>
+              <li>Mark the image as done. Two or three images are a good start.</li>
+            </ol>
+          </>
+        ) : (
+          <p>{plural(ready.length, "corrected image")} to learn from{images.length > ready.length ? `, ${images.length - ready.length} left untouched` : ""}.</p>
+        )}
+        {image && (
+          <Button icon="check" pressed={image.state === "done"} hint="Every cell of this image is right: the model may learn from it" onClick={() => session.setImageState(image.state === "done" ? "corrected" : "done")}>
+            {image.state === "done" ? "This image is done" : "Mark this image as done"}
+          </Button>
+        )}
+        <div class="full">
+          <Button kind="primary" icon="teach" disabled={busy || ready.length === 0} onClick={() => session.train({})}>Train a round</Button>
+        </div>
+        {job ? <Training session={session} job={job} /> : ready.length > 0 && <p class="note">You can go on working meanwhile. The present model stays, and you can go back to it.</p>}
+      </Section>
+      <Section title="Next image" hint="The image from which the model would learn most">
+        <Button icon="star" disabled={suggest !== null && isLive(suggest)} onClick={() => session.suggestNext()}>Suggest the next image to correct</Button>
+        {suggest && <JobProgress session={session} job={suggest} />}
+      </Section>
+      {rounds.length > 0 ? <Rounds session={session} rounds={rounds} /> : (
+        <Section title="Score over rounds" hint={TERMS.ap}><p class="note">After the first round you see here how much better the model became, and whether it forgot anything.</p></Section>
+      )}
+      <Section title="Model in use">
+        <p><b>{active?.title ?? project?.model ?? "–"}</b></p>
+        {active?.note && <p class="note">{active.note}</p>}
+        <div class="row wrap">
+          {shipped && !shipped.active && <Button onClick={() => session.activateModel(shipped.name)}>Go back to {shipped.title || shipped.name}</Button>}
+          <Button disabled={ready.length === 0 || (evaluate !== null && isLive(evaluate))} hint="Compare the model's cells with your corrected ones" onClick={() => session.evaluate({})}>Score it on my images</Button>
+        </div>
+        {evaluate && <JobProgress session={session} job={evaluate} />}
+      </Section>
+    </>
+  );
+}

@@ -1,0 +1,62 @@
+// Where one is, back and forth, what is running, and the looks of the page.
+
+import type { Session } from "../core/session";
+import { Button } from "./controls";
+import { leftOpen, rightOpen, tab } from "./layout";
+import { isLive, JOBS, plural, STATES } from "./words";
+
+export function Mark() {
+  return (
+    <svg viewBox="0 0 24 24" aria-hidden="true">
+      <rect width="24" height="24" rx="6" fill="#0f5f80" />
+      <path d="M4 9.5c3-2.5 5.5-2.5 8 0s5 2.5 8 0M4 15c3-2.5 5.5-2.5 8 0s5 2.5 8 0" fill="none" stroke="#bfe6f5" stroke-width="1.8" stroke-linecap="round" />
+      <circle cx="12" cy="12.3" r="2.2" fill="#ffd479" />
+    </svg>
+  );
+}
+
+export function TopBar({ session }: { session: Session }) {
+  const project = session.project.value;
+  const image = session.image.value;
+  const style = session.style.value;
+  const live = session.jobs.value.filter(isLive);
+  const running = live.find((job) => job.state === "running") ?? live[0];
+  const light = session.prefs.value.theme === "light" || (session.prefs.value.theme === "system" && matchMedia("(prefers-color-scheme: light)").matches);
+  return (
+    <header class="top">
+      <Button kind="quiet" icon="images" label="Images" hint={leftOpen.value ? "Hide the images" : "Show the images"} pressed={leftOpen.value} onClick={() => (leftOpen.value = !leftOpen.value)} />
+      <div class="brand"><Mark /><span>Cellbrook</span></div>
+      <div class="divider" />
+      <div class="where">
+        <span class="muted ellipsis" title={project?.path}>{project?.name ?? ""}</span>
+        {image && (
+          <>
+            <Button kind="quiet" icon="left" label="Previous image" keys="A" onClick={() => session.nextImage(-1)} />
+            <b class="ellipsis" title={image.name}>{image.name}</b>
+            <Button kind="quiet" icon="right" label="Next image" keys="D" onClick={() => session.nextImage(1)} />
+            {!image.problem && (
+              <Button
+                icon={image.state === "done" ? "check" : undefined} pressed={image.state === "done"}
+                hint={image.state === "done" ? "Marked as done; click to take the mark away" : "Mark as done: every cell is right"}
+                onClick={() => session.setImageState(image.state === "done" ? "corrected" : "done")}
+              >{image.state === "done" ? "Done" : STATES[image.state]}</Button>
+            )}
+          </>
+        )}
+      </div>
+      <div class="spacer" />
+      {running && (
+        <Button kind="quiet" hint="Show the jobs" onClick={() => { tab.value = "export"; rightOpen.value = true; }}>
+          <span class="spinner" aria-hidden="true" /> {JOBS[running.kind]}{running.total > 0 && running.state === "running" ? ` ${Math.round((100 * running.done) / running.total)} %` : ""}{live.length > 1 ? `, ${plural(live.length - 1, "job")} waiting` : ""}
+        </Button>
+      )}
+      <Button kind="quiet" icon="undo" label="Undo" keys="Ctrl+Z" disabled={!image} onClick={() => session.undo()} />
+      <Button kind="quiet" icon="redo" label="Redo" keys="Ctrl+Y" disabled={!image} onClick={() => session.redo()} />
+      <div class="divider" />
+      <Button kind="quiet" icon={style.visible ? "eye" : "eyeoff"} pressed={style.visible} label="Show the cells" keys="Space" onClick={() => session.setStyle({ visible: !style.visible })} />
+      <Button kind="quiet" icon={light ? "moon" : "sun"} label={light ? "Dark page" : "Light page"} onClick={() => session.setPrefs({ theme: light ? "dark" : "light" })} />
+      <Button kind="quiet" icon="help" label="Keys" keys="?" onClick={() => (session.help.value = true)} />
+      <Button kind="quiet" icon="cells" label="Panels" hint={rightOpen.value ? "Hide the panels" : "Show the panels"} pressed={rightOpen.value} onClick={() => (rightOpen.value = !rightOpen.value)} />
+    </header>
+  );
+}

@@ -1,0 +1,86 @@
+// The terms that had to stay, each with the line that explains it; and numbers as people read them.
+
+import { Fate } from "../core/state";
+import type { ImageState, Job, JobKind, Origin } from "../core/wire";
+
+export const TERMS = {
+  model: "The network that looks for cells. Each has learned from other pictures.",
+  diameter: "Typical width of a cell. The model needs it to look at the right scale; automatic is right for most pictures.",
+  target: "Where a picture shows both: outline whole cells, or only their nuclei.",
+  cellprob: "How sure the model has to be that a pixel belongs to a cell. Lower finds more and larger cells.",
+  flow_error: "How badly the outline fits the directions that the model saw. High means a doubtful shape.",
+  score: "The model's own trust in a cell, from 0 to 1.",
+  size: "Area of the cell.",
+  border: "Cells that touch the edge of the picture are cut off; their sizes are not true.",
+  ghosts: "Draw hidden cells faintly; a click brings one back.",
+  gamma: "Below 1 makes faint structures brighter, above 1 makes them darker. The data stay as they are.",
+  range: "What is shown black, and what is shown at full brightness. The data stay as they are.",
+  flows: "Colours tell the direction to the middle of the cell, as the model sees it.",
+  probability: "Where the model sees cells, before they are told apart.",
+  ap: "Share of cells found at the right place and shape, of all found, missed and invented: 1 is perfect.",
+  loss: "How far the model still is from your corrections. It should fall.",
+  round: "Training once on everything corrected so far.",
+  forgetting: "Whether the model has become worse on pictures that are not yours.",
+  plane: "One picture of a stack.",
+} as const;
+
+export const STATES: Record<ImageState, string> = {
+  new: "not segmented",
+  predicted: "segmented",
+  corrected: "corrected",
+  done: "done",
+  missing: "file missing",
+};
+
+export const ORIGINS: Record<Origin, string> = { auto: "model", manual: "drawn", edited: "corrected" };
+
+export const FATES: Record<Fate, string> = {
+  [Fate.kept]: "shown",
+  [Fate.flow_error]: "doubtful shape",
+  [Fate.score]: "low score",
+  [Fate.small]: "too small",
+  [Fate.large]: "too large",
+  [Fate.border]: "at the edge",
+  [Fate.filtered]: "class hidden",
+};
+
+export const JOBS: Record<JobKind, string> = {
+  segment: "Finding cells",
+  rethreshold: "Applying thresholds",
+  train: "Training",
+  evaluate: "Scoring",
+  suggest: "Choosing the next image",
+  batch: "Segmenting images",
+};
+
+export const plural = (count: number, one: string, many = `${one}s`): string => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+
+export function duration(seconds: number): string {
+  if (seconds < 8) return "a few seconds left";
+  if (seconds < 90) return `${Math.round(seconds / 5) * 5} s left`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min left`;
+  return `${(seconds / 3600).toFixed(1)} h left`;
+}
+
+export const isLive = (job: Job): boolean => job.state === "queued" || job.state === "running";
+
+/** A length in pixels, and in micrometres where the pixel size is known. */
+export function length(px: number, um: number | null): string {
+  const pixels = `${px < 10 ? px.toFixed(1) : Math.round(px)} px`;
+  return um === null ? pixels : `${pixels} · ${(px * um).toPrecision(3)} µm`;
+}
+
+export function area(px: number, um: number | null): string {
+  return um === null ? `${Math.round(px).toLocaleString("en")} px²` : `${Number((px * um * um).toPrecision(3)).toLocaleString("en")} µm²`;
+}
+
+/** The roundest length of at most `most` screen pixels: 1, 2 or 5 times a power of ten. */
+export function roundLength(zoom: number, um: number | null, most = 120): { width: number; text: string } {
+  const unit = um ?? 1;
+  const longest = (most / zoom) * unit;
+  const power = 10 ** Math.floor(Math.log10(longest));
+  const nice = [5, 2, 1].map((digit) => digit * power).find((value) => value <= longest) ?? power;
+  let text = um === null ? `${nice} px` : nice >= 1000 ? `${nice / 1000} mm` : nice < 1 ? `${Number((nice * 1000).toPrecision(3))} nm` : `${nice} µm`;
+  if (um === null && nice < 1) text = `${Number(nice.toPrecision(1))} px`;
+  return { width: (nice / unit) * zoom, text };
+}
