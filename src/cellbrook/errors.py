@@ -12,6 +12,9 @@
     │   └── ChecksumError                a file whose SHA-256 is not the expected one
     ├── EngineError (RuntimeError)       no engine can run this model here
     │   └── EngineMemoryError (MemoryError)  a batch does not fit the device's memory; a smaller one may
+    ├── ProjectError (OSError)           a project folder that is damaged, in use, or of a later version
+    ├── EditError (ValueError)           an edit that cannot be made; nothing was changed
+    │   └── EditConflict                 newer edits meet it; carries the newest revision and their boxes
     └── Cancelled                        the caller asked to stop; nothing half-done is left
 
 Messages are one line: what was expected, what came, what to do.
@@ -61,6 +64,33 @@ class EngineError(CellbrookError, RuntimeError):
 
 class EngineMemoryError(EngineError, MemoryError):
     """A batch does not fit the memory of the device; the engine is still usable, with a smaller batch."""
+
+
+class ProjectError(CellbrookError, OSError):
+    """A project folder is damaged, in use by another program, or of a later version."""
+
+
+class EditError(CellbrookError, ValueError):
+    """An edit cannot be made; nothing was changed."""
+
+
+class EditConflict(EditError):
+    """Newer edits of somebody else meet this one.
+
+    Parameters
+    ----------
+    message : str
+        One line.
+    rev : int
+        The newest revision.
+    boxes : tuple of (plane, y0, x0, y1, x1)
+        Where the newer edits lie: what to load again.
+    """
+
+    def __init__(self, message: str, rev: int, boxes: tuple[tuple[int, int, int, int, int], ...]) -> None:
+        super().__init__(message)
+        self.rev = rev
+        self.boxes = boxes
 
 
 class Cancelled(CellbrookError):

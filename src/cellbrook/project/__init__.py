@@ -48,3 +48,47 @@ when it is next read; a chunk that is damaged or gone is made anew from the log.
 """
 
 from __future__ import annotations
+
+from cellbrook.project.images import AddReport, ImageRecord
+from cellbrook.project.labelstore import LabelStore
+from cellbrook.project.objects import ObjectRow
+from cellbrook.project.oplog import Applied, OpInfo, OpLog
+from cellbrook.project.ops import (
+    Batch,
+    Delete,
+    Lock,
+    Merge,
+    Op,
+    Paint,
+    Relabel,
+    Replace,
+    SetClass,
+    SetPixels,
+    Split,
+)
+from cellbrook.project.project import Project
+from cellbrook.project.settings import ClassInfo, ProjectSettings
+
+__all__ = [
+    "AddReport",
+    "Applied",
+    "Batch",
+    "ClassInfo",
+    "Delete",
+    "ImageRecord",
+    "LabelStore",
+    "Lock",
+    "Merge",
+    "ObjectRow",
+    "Op",
+    "OpInfo",
+    "OpLog",
+    "Paint",
+    "Project",
+    "ProjectSettings",
+    "Relabel",
+    "Replace",
+    "SetClass",
+    "SetPixels",
+    "Split",
+]

@@ -1,0 +1,304 @@
+"""The images of a project: by content, referenced where they lie or copied."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cellbrook.errors import CellbrookError, ImageError, ProjectError
+from cellbrook.io.atomic import atomic
+from cellbrook.io.files import stem_of
+from cellbrook.io.hashing import sha256_of
+from cellbrook.io.open import open_image
+
+if TYPE_CHECKING:
+    from cellbrook.io.source import Source
+    from cellbrook.project._database import Database
+    from cellbrook.project.settings import ProjectSettings
+
+State = Literal["new", "predicted", "corrected", "done"]
+STATES: tuple[State, ...] = ("new", "predicted", "corrected", "done")
+
+_FIELDS = (
+    "id, name, path, copied, sha256, scene, size, mtime_ns, axes, shape, dtype, channels, pixel_size, label_axes, leading,"
+    " height, width, state, rev, added, run"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """What the index says of an image.
+
+    Parameters
+    ----------
+    id : str
+        From its content: the same in every copy of the project.
+    name : str
+        Unique in the project; the file's stem, with a number where two files share it.
+    path : str
+        Where the file is, relative to the project's folder where that is possible.
+    copied : bool
+        True: it lies in ``images/``.
+    sha256, scene : str, str or None
+        Of the file, and which scene of it.
+    size, mtime_ns : int
+        Of the file, when it was last found unchanged.
+    axes, shape, dtype : str, tuple of int, str
+        As opened.
+    channels : tuple of str
+        Names.
+    pixel_size_um : dict of str to float
+        By axis, where known.
+    label_axes, leading : str, tuple of int
+        Axes of the labels, lengths of those before Y and X.
+    height, width : int
+        In pixels.
+    state : {"new", "predicted", "corrected", "done"}
+        How far it is.
+    rev : int
+        Revision of its labels.
+    added : str
+        When (ISO 8601, UTC).
+    run : dict or None
+        What the last model run was made with.
+    """
+
+    id: str
+    name: str
+    path: str
+    copied: bool
+    sha256: str
+    scene: str | None
+    size: int
+    mtime_ns: int
+    axes: str
+    shape: tuple[int, ...]
+    dtype: str
+    channels: tuple[str, ...]
+    pixel_size_um: dict[str, float]
+    label_axes: str
+    leading: tuple[int, ...]
+    height: int
+    width: int
+    state: State
+    rev: int
+    added: str
+    run: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class AddReport:
+    """What became of files that were added.
+
+    Parameters
+    ----------
+    added : list of ImageRecord
+        New ones.
+    already : list of (Path, ImageRecord)
+        Files whose content is in the project; those that had moved are found again.
+    found_again : list of (Path, ImageRecord)
+        Of `already`, those whose file was missing where it had been.
+    failed : list of (Path, str)
+        Files that are no images, with the reason.
+    """
+
+    added: list[ImageRecord] = field(default_factory=list)
+    already: list[tuple[Path, ImageRecord]] = field(default_factory=list)
+    found_again: list[tuple[Path, ImageRecord]] = field(default_factory=list)
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+
+
+class ImageIndex:
+    """The table of images, and the files behind it.
+
+    Parameters
+    ----------
+    database : Database
+        The project's index.
+    folder : Path
+        The project's folder, absolute.
+    """
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._db, self._folder = database, folder
+
+    def all(self) -> list[ImageRecord]:
+        """Return all images, in the order they were added."""
+        return [
+            _record(r)
+            for r in self._db.query(f"SELECT {_FIELDS} FROM images WHERE NOT removed ORDER BY place")
+        ]
+
+    def get(self, image: str) -> ImageRecord | None:
+        """Return the image of an id."""
+        row = self._db.one(f"SELECT {_FIELDS} FROM images WHERE id = ? AND NOT removed", (image,))
+        return _record(row) if row else None
+
+    def path(self, record: ImageRecord) -> Path:
+        """Return where an image's file should be."""
+        return Path(os.path.normpath(self._folder / record.path))
+
+    def problem(self, record: ImageRecord) -> str | None:
+        """Return what is wrong with an image's file, in one line that says what to do; None if nothing is."""
+        path = self.path(record)
+        try:
+            size, mtime = _stat(path)
+        except OSError:
+            return (
+                f"{record.name}: its file is not at {path} any more: put it back, or add it from where it is now "
+                "(`cellbrook project add`): labels stay as they are"
+            )
+        if size == record.size and mtime == record.mtime_ns:
+            return None
+        if size == record.size and sha256_of(path) == record.sha256:
+            if not self._db.read_only:
+                with self._db.transaction() as connection:
+                    connection.execute("UPDATE images SET mtime_ns = ? WHERE id = ?", (mtime, record.id))
+            return None
+        return (
+            f"{record.name}: {path} was changed since it was added, so its labels may not fit it: put the old file back, "
+            "or add the new one under another name as an image of its own"
+        )
+
+    def open(self, record: ImageRecord, settings: ProjectSettings) -> Source:
+        """Open an image that is unchanged.
+
+        Raises
+        ------
+        ImageError
+            If its file is gone, changed, or cannot be read.
+        """
+        problem = self.problem(record)
+        if problem is not None:
+            raise ImageError(problem)
+        return open_image(
+            self.path(record), axes=settings.axes, pixel_size=settings.pixel_size, scene=record.scene
+        )
+
+    def add(
+        self, path: Path, settings: ProjectSettings, report: AddReport, *, copy: bool, scene: str | None
+    ) -> None:
+        """Add one file, and say in `report` what became of it."""
+        try:
+            digest = sha256_of(path)
+            size, mtime = _stat(path)
+            image = digest[:16] + (f"-s{scene}" if scene else "")
+            there = self._db.one(f"SELECT {_FIELDS}, removed FROM images WHERE id = ?", (image,))
+            if there is not None:
+                self._again(path, _record(there[:-1]), bool(there[-1]), size, mtime, report)
+                return
+            source = open_image(path, axes=settings.axes, pixel_size=settings.pixel_size, scene=scene)
+            row = self._row(image, path, digest, size, mtime, source, settings, copy=copy, scene=scene)
+        except (CellbrookError, OSError) as error:
+            report.failed.append((path, str(error)))
+            return
+        with self._db.transaction() as connection:
+            connection.execute(
+                f"INSERT INTO images ({', '.join(row)}, place) VALUES ({', '.join('?' * len(row))},"
+                " (SELECT coalesce(max(place), 0) + 1 FROM images))",
+                tuple(row.values()),
+            )
+        record = self.get(image)
+        assert record is not None
+        report.added.append(record)
+
+    def _again(
+        self, path: Path, record: ImageRecord, removed: bool, size: int, mtime: int, report: AddReport
+    ) -> None:
+        lost = not self.path(record).exists() or removed
+        if lost:
+            with self._db.transaction() as connection:
+                connection.execute(
+                    "UPDATE images SET path = ?, copied = 0, size = ?, mtime_ns = ?, removed = 0 WHERE id = ?",
+                    (self._relative(path), size, mtime, record.id),
+                )
+            found = self.get(record.id)
+            assert found is not None
+            record = found
+            report.found_again.append((path, record))
+        report.already.append((path, record))
+
+    def _row(
+        self,
+        image: str,
+        path: Path,
+        digest: str,
+        size: int,
+        mtime: int,
+        source: Source,
+        settings: ProjectSettings,
+        *,
+        copy: bool,
+        scene: str | None,
+    ) -> dict[str, Any]:
+        lengths = dict(zip(source.axes, source.shape, strict=True))
+        if not {"Y", "X"} <= set(lengths):
+            raise ImageError(f"{path}: an image needs the axes Y and X, got {source.axes}")
+        leading = "".join(a for a in "TZ" if a in lengths and not (a == "Z" and settings.z is not None))
+        stored = path
+        if copy:
+            stored = self._folder / "images" / f"{image[:8]}-{path.name}"
+            with atomic(stored) as target:
+                (shutil.copytree if path.is_dir() else shutil.copyfile)(path, target)
+            if sha256_of(stored) != digest:
+                raise ProjectError(f"{path}: changed while it was copied: add it again")
+            size, mtime = _stat(stored)
+        return {
+            "id": image,
+            "name": self._free_name(stem_of(path) + (f"_s{scene}" if scene else "")),
+            "path": self._relative(stored),
+            "copied": int(copy),
+            "sha256": digest,
+            "scene": scene,
+            "size": size,
+            "mtime_ns": mtime,
+            "axes": source.axes,
+            "shape": json.dumps(list(source.shape)),
+            "dtype": str(source.dtype),
+            "channels": json.dumps(list(source.channel_names)),
+            "pixel_size": json.dumps(dict(source.pixel_size_um)),
+            "label_axes": leading + "YX",
+            "leading": json.dumps([lengths[a] for a in leading]),
+            "height": lengths["Y"],
+            "width": lengths["X"],
+            "state": "new",
+            "added": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def _free_name(self, stem: str) -> str:
+        taken = {r[0] for r in self._db.query("SELECT name FROM images")}
+        name, number = stem, 2
+        while name in taken:
+            name, number = f"{stem}_{number}", number + 1
+        return name
+
+    def _relative(self, path: Path) -> str:
+        path = path.absolute()
+        try:
+            return Path(os.path.relpath(path, self._folder)).as_posix()
+        except ValueError:  # another drive
+            return str(path)
+
+
+def _stat(path: Path) -> tuple[int, int]:
+    """Return bytes and time of change of a file, or of all files of a folder."""
+    if not path.is_dir():
+        found = path.stat()
+        return found.st_size, found.st_mtime_ns
+    files = [p.stat() for p in path.rglob("*") if p.is_file()]
+    return sum(f.st_size for f in files), max((f.st_mtime_ns for f in files), default=0)
+
+
+def _record(row: Any) -> ImageRecord:
+    v = list(row)
+    v[3] = bool(v[3])
+    for k in (9, 11, 14):
+        v[k] = tuple(json.loads(v[k]))
+    v[12] = json.loads(v[12])
+    v[20] = json.loads(v[20]) if v[20] else None
+    return ImageRecord(*v)

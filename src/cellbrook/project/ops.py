@@ -1,0 +1,183 @@
+"""Edits: what a person, a model or an import does to labels. Plain values; `OpLog.apply` carries them out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from cellbrook.core.objects import ObjectTable
+    from cellbrook.project.objects import Origin
+
+Mode = Literal["overwrite", "keep", "inside"]
+
+
+@dataclass(frozen=True, slots=True)
+class Paint:
+    """Give pixels to an object, or take them away.
+
+    Parameters
+    ----------
+    label : int
+        The object, which was leased; 0 erases.
+    runs : array-like of shape (n, 3)
+        Rows ``y, x0, x1`` (half-open). What lies outside the image is cut off.
+    plane : int
+        From 0.
+    mode : {"overwrite", "keep", "inside"}
+        Take pixels from others; keep others' pixels as they are; write only pixels of the objects `inside`.
+    inside : tuple of int
+        For mode "inside"; 0 is background.
+    """
+
+    label: int
+    runs: ArrayLike
+    plane: int = 0
+    mode: Mode = "overwrite"
+    inside: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Make one object of several: the first of `ids` takes the others' pixels."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Make objects background."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Relabel:
+    """Give an object another id, one that was leased and is not in use."""
+
+    old: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetClass:
+    """Give objects a class; 0 takes it away."""
+
+    ids: tuple[int, ...]
+    class_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Lock objects, so that nothing changes them, or unlock them."""
+
+    ids: tuple[int, ...]
+    locked: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Cut an object along a line; the largest piece keeps the id.
+
+    Parameters
+    ----------
+    id : int
+        The object.
+    points : tuple of (y, x)
+        Corners of the line, in pixels.
+    plane : int
+        From 0.
+    """
+
+    id: int
+    points: tuple[tuple[float, float], ...]
+    plane: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Put a model's result, or an import, in the place of what was there.
+
+    What is protected stays, and the new objects are cut back where they meet it; a new object that loses more than half
+    that way is left out, and of one that falls to pieces the largest stays. A new object keeps the id of an old one that it
+    overlaps by more than half (IoU), so that running again changes little.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (planes, h, w) or (h, w), integer
+        Any numbers; 0 is background.
+    objects : ObjectTable or None
+        Rows by ``label``; ``score, flow_error, cellprob, class`` are kept.
+    planes : tuple of int
+        Which planes they are.
+    y0, x0 : int
+        Where the window lies. Objects that an inner border of the window cuts are left out, and old objects that reach
+        out of the window stay.
+    protect : bool
+        True: locked objects and those touched by hand stay. False: only locked ones.
+    origin : {"auto", "manual", "edited"}
+        Of the new objects.
+    kind : str
+        What the log calls it, such as "predict" or "import".
+    """
+
+    labels: NDArray[Any]
+    objects: ObjectTable | None = None
+    planes: tuple[int, ...] = (0,)
+    y0: int = 0
+    x0: int = 0
+    protect: bool = True
+    origin: Origin = "auto"
+    kind: str = "predict"
+
+
+@dataclass(frozen=True, slots=True)
+class SetPixels:
+    """Put the pixels of a window exactly so; ids must have been leased. For merging copies of a project.
+
+    Parameters
+    ----------
+    mask : ndarray of shape (h, w), bool
+        Which pixels are written.
+    labels : ndarray of shape (h, w), uint32
+        What they become.
+    plane, y0, x0 : int
+        Where the window lies.
+    """
+
+    mask: NDArray[np.bool_]
+    labels: NDArray[np.uint32]
+    plane: int = 0
+    y0: int = 0
+    x0: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Several edits as one: one revision, one undo.
+
+    Parameters
+    ----------
+    ops : tuple
+        Done in this order.
+    kind : str
+        What the log calls it.
+    """
+
+    ops: tuple[Op, ...]
+    kind: str = "batch"
+
+
+Op = Paint | Merge | Delete | Relabel | SetClass | Lock | Split | Replace | SetPixels | Batch
+
+
+def kind_of(op: Op) -> str:
+    """Return what the log calls an edit."""
+    if isinstance(op, Replace | Batch):
+        return op.kind
+    if isinstance(op, SetClass):
+        return "set_class"
+    return "erase" if isinstance(op, Paint) and op.label == 0 else type(op).__name__.lower()

@@ -1,0 +1,413 @@
+"""A project: a folder that the command line, Python and the workspace share."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellbrook.errors import ProjectError, UsageError
+from cellbrook.io.files import find_images
+from cellbrook.project._database import Database
+from cellbrook.project._lock import FileLock
+from cellbrook.project.images import STATES, AddReport, ImageIndex, ImageRecord, State
+from cellbrook.project.labelstore import LabelStore
+from cellbrook.project.oplog import OpLog
+from cellbrook.project.settings import FILE, ProjectSettings, read_settings, write_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+    from cellbrook.io.source import Source
+
+SUFFIX = ".project"
+_INDEX = "index.sqlite"
+_JOB = (
+    "id", "kind", "image", "state", "params", "done", "total", "message", "error", "hint", "result", "created", "updated",
+)  # fmt: skip
+_UNFINISHED = ("queued", "running")
+
+
+class Project:
+    """An open project. Make one with `create` or `open`; safe to use from several threads.
+
+    Attributes
+    ----------
+    folder : Path
+        Absolute.
+    settings : ProjectSettings
+        What ``project.toml`` says.
+    read_only : bool
+        True: another program may be writing to it.
+    """
+
+    def __init__(self, folder: Path, database: Database, lock: FileLock | None) -> None:
+        self.folder = folder
+        self.settings = read_settings(folder)
+        self.database = database
+        self._file_lock = lock
+        self._images = ImageIndex(database, folder)
+        self._stores: dict[str, LabelStore] = {}
+        self._logs: dict[str, OpLog] = {}
+        self._guard = threading.RLock()
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        images: Iterable[str | os.PathLike[str]] = (),
+        copy: bool = False,
+        **settings: Any,
+    ) -> Project:
+        """Make a new project.
+
+        Parameters
+        ----------
+        folder : path
+            Must not exist, or be empty.
+        name : str or None
+            None: the folder's name.
+        images : iterable of path
+            Added at once; see `add`.
+        copy : bool
+            Copy the images into the project.
+        **settings
+            Fields of `ProjectSettings`.
+
+        Raises
+        ------
+        ProjectError
+            If the folder holds something, or cannot be written to.
+        UsageError
+            If a setting is unknown.
+        """
+        path = Path(folder).absolute()
+        known = [f.name for f in dataclasses.fields(ProjectSettings)]
+        if unknown := sorted(set(settings) - set(known)):
+            raise UsageError(f"unknown setting {unknown[0]!r} of a project: known are {', '.join(known)}")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                hint = "open it instead" if (path / FILE).exists() else "give a new one"
+                raise ProjectError(f"{path} holds files already: {hint}")
+        except (FileExistsError, NotADirectoryError):
+            raise ProjectError(f"{path}: a file of that name is in the way") from None
+        except OSError as error:
+            if isinstance(error, ProjectError):
+                raise
+            raise ProjectError(f"{path}: cannot be made: {error.strerror or error}") from error
+        lock = FileLock(path)
+        try:
+            # the manifest comes last: a folder without one is not a project yet
+            database = Database(path / _INDEX, create=True)
+            write_settings(path, ProjectSettings(name=name or path.name.removesuffix(SUFFIX), **settings))
+            project = cls(path, database, lock)
+        except BaseException:
+            lock.release()
+            raise
+        if images := list(images):
+            project.add(images, copy=copy)
+        return project
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], *, read_only: bool = False) -> Project:
+        """Open a project.
+
+        Parameters
+        ----------
+        folder : path
+            Of the project, or its ``project.toml``.
+        read_only : bool
+            Look only; works while another program has it open, and where nothing can be written.
+
+        Raises
+        ------
+        ProjectError
+            If it is none, damaged, of a later version, or open elsewhere. Nothing is changed then.
+        """
+        path = Path(folder).absolute()
+        if path.name == FILE:
+            path = path.parent
+        read_settings(path)
+        if not (path / _INDEX).exists():
+            raise ProjectError(
+                f"{path} has no {_INDEX}: put back a copy of it; the labels are in {path / 'labels'}, which any OME-Zarr "
+                "reader opens"
+            )
+        lock = None if read_only else FileLock(path)
+        try:
+            project = cls(path, Database(path / _INDEX, read_only=read_only), lock)
+            if not read_only:
+                project._interrupt_jobs()
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        return project
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.settings.name
+
+    @property
+    def read_only(self) -> bool:
+        """True if nothing can be changed."""
+        return self.database.read_only
+
+    def save_settings(self, **changes: Any) -> ProjectSettings:
+        """Change fields of `ProjectSettings` and write them down."""
+        self._check_writable()
+        known = [f.name for f in dataclasses.fields(ProjectSettings)]
+        if unknown := sorted(set(changes) - set(known)):
+            raise UsageError(f"unknown setting {unknown[0]!r} of a project: known are {', '.join(known)}")
+        self.settings = dataclasses.replace(self.settings, **changes)
+        write_settings(self.folder, self.settings)
+        return self.settings
+
+    # Images
+
+    def add(
+        self,
+        paths: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+        *,
+        copy: bool = False,
+        scene: str | None = None,
+    ) -> AddReport:
+        """Add images: files, folders or patterns.
+
+        An image is known by its content: one that is there already is told, not doubled, and one whose file had moved is
+        found again.
+
+        Parameters
+        ----------
+        paths : iterable of path
+            As for `cellbrook segment`.
+        copy : bool
+            Copy the files into the project. False: refer to them where they are.
+        scene : str or None
+            Of files with several scenes.
+
+        Raises
+        ------
+        ImageError
+            If nothing is found at all. A file that cannot be read is in the report.
+        """
+        self._check_writable()
+        given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+        report = AddReport()
+        for found in find_images([os.fspath(p) for p in given]).images:
+            if self.folder not in found.path.absolute().parents:
+                self._images.add(found.path, self.settings, report, copy=copy, scene=scene)
+        return report
+
+    def images(self) -> list[ImageRecord]:
+        """Return all images, in the order they were added."""
+        return self._images.all()
+
+    def image(self, image: str) -> ImageRecord:
+        """Return the image of an id.
+
+        Raises
+        ------
+        UsageError
+            If there is none.
+        """
+        record = self._images.get(image)
+        if record is None:
+            raise UsageError(f"the project has no image {image!r}: see `cellbrook project status`")
+        return record
+
+    def find(self, name: str) -> ImageRecord:
+        """Return the image of an id, a name, or a path.
+
+        Raises
+        ------
+        UsageError
+            If there is none, or several; lists the nearest.
+        """
+        import difflib
+
+        records = self.images()
+        found = [r for r in records if name in (r.id, r.name)]
+        found = found or [r for r in records if self.path(r.id) == Path(name).absolute()]
+        if len(found) == 1:
+            return found[0]
+        near = difflib.get_close_matches(name, [r.name for r in records], n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see `cellbrook project status`"
+        raise UsageError(f"the project has no image {name!r}: {hint}")
+
+    def path(self, image: str) -> Path:
+        """Return where an image's file should be."""
+        return self._images.path(self.image(image))
+
+    def problem(self, image: str) -> str | None:
+        """Return what is wrong with an image's file and what to do, None if nothing is."""
+        return self._images.problem(self.image(image))
+
+    def open_image(self, image: str) -> Source:
+        """Open an image.
+
+        Raises
+        ------
+        ImageError
+            If its file is gone, was changed since it was added, or cannot be read.
+        """
+        return self._images.open(self.image(image), self.settings)
+
+    def set_state(self, image: str, state: State) -> None:
+        """Say how far an image is: "done" when a person has looked at all of it."""
+        self.image(image)
+        if state not in STATES:
+            raise UsageError(f"the state of an image is one of {', '.join(STATES)}, got {state!r}")
+        with self.database.transaction() as connection:
+            connection.execute("UPDATE images SET state = ? WHERE id = ?", (state, image))
+
+    def remove(self, image: str) -> None:
+        """Take an image out of the project. Its file, labels and history stay; adding it again brings them back."""
+        self.image(image)
+        with self.database.transaction() as connection:
+            connection.execute("UPDATE images SET removed = 1 WHERE id = ?", (image,))
+
+    # Labels
+
+    def labels(self, image: str) -> LabelStore:
+        """Return the labels of an image."""
+        with self._guard:
+            if image not in self._stores:
+                record = self.image(image)
+                folder = self.folder / "labels" / f"{image}.ome.zarr"
+                self._stores[image] = LabelStore(self.database, image, folder, self._maker(folder, record))
+            return self._stores[image]
+
+    def log(self, image: str) -> OpLog:
+        """Return the log of an image's edits, the only way to change its labels."""
+        with self._guard:
+            if image not in self._logs:
+                self._logs[image] = OpLog(self.database, self.labels(image))
+            return self._logs[image]
+
+    def _maker(self, folder: Path, record: ImageRecord) -> Callable[[], None]:
+        def make() -> None:
+            if not (folder / "zarr.json").exists():
+                from cellbrook.project._zarr import create_label_zarr
+
+                create_label_zarr(
+                    folder,
+                    record.label_axes,
+                    record.leading,
+                    (record.height, record.width),
+                    record.pixel_size_um,
+                )
+
+        return make
+
+    # Jobs and rounds
+
+    def add_job(self, kind: str, image: str | None = None, params: dict[str, Any] | None = None) -> str:
+        """Write down that something is to be done; returns its id."""
+        job, now = uuid.uuid4().hex[:12], _now()
+        with self.database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO jobs (id, kind, image, state, params, created, updated) VALUES (?, ?, ?, 'queued', ?, ?, ?)",
+                (job, kind, image, json.dumps(params or {}), now, now),
+            )
+        return job
+
+    def update_job(self, job: str, **changes: Any) -> None:
+        """Change ``state, done, total, message, error, hint, result`` of a job."""
+        known = ("state", "done", "total", "message", "error", "hint", "result")
+        if not changes or set(changes) - set(known):
+            raise UsageError(f"a job has {', '.join(known)}, got {', '.join(changes)}")
+        if "result" in changes:
+            changes["result"] = json.dumps(changes["result"])
+        names = ", ".join(f"{n} = ?" for n in changes)
+        with self.database.transaction() as connection:
+            connection.execute(
+                f"UPDATE jobs SET {names}, updated = ? WHERE id = ?", (*changes.values(), _now(), job)
+            )
+
+    def jobs(self, *, unfinished: bool = False) -> list[dict[str, Any]]:
+        """Return jobs as plain values, oldest first."""
+        where = "WHERE state IN ('queued', 'running', 'interrupted')" if unfinished else ""
+        rows = self.database.query(f"SELECT {', '.join(_JOB)} FROM jobs {where} ORDER BY created, rowid")
+        jobs = [dict(zip(_JOB, row, strict=True)) for row in rows]
+        for job in jobs:
+            job["params"] = json.loads(job["params"])
+            job["result"] = json.loads(job["result"]) if job["result"] else None
+        return jobs
+
+    def _interrupt_jobs(self) -> None:
+        marks = ", ".join("?" for _ in _UNFINISHED)
+        if self.database.one(f"SELECT 1 FROM jobs WHERE state IN ({marks})", _UNFINISHED):
+            with self.database.transaction() as connection:
+                connection.execute(
+                    f"UPDATE jobs SET state = 'interrupted' WHERE state IN ({marks})", _UNFINISHED
+                )
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """Return the training rounds, oldest first."""
+        rows = self.database.query("SELECT number, created, report FROM rounds ORDER BY number")
+        return [{"number": n, "created": created, **json.loads(report)} for n, created, report in rows]
+
+    def add_round(self, report: dict[str, Any]) -> int:
+        """Write down a training round; returns its number, from 1."""
+        with self.database.transaction() as connection:
+            cursor = connection.execute(
+                "INSERT INTO rounds (created, report) VALUES (?, ?)", (_now(), json.dumps(report))
+            )
+            return int(cursor.lastrowid or 0)
+
+    # Closing
+
+    def flush(self) -> None:
+        """Write the chunks that are behind the log."""
+        for store in list(self._stores.values()):
+            store.flush()
+
+    def close(self) -> None:
+        """Flush, and let others open it."""
+        with self._guard:
+            try:
+                for store in self._stores.values():
+                    store.close()
+            finally:
+                self._stores.clear()
+                self._logs.clear()
+                self.database.close()
+                if self._file_lock is not None:
+                    self._file_lock.release()
+
+    def __enter__(self) -> Project:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise ProjectError(f"{self.folder} is open for reading only: nothing was changed")
+
+
+def choose(project: Project, names: Sequence[str], states: Sequence[str] = STATES) -> list[ImageRecord]:
+    """Return the images of these names; without names, those in one of the states."""
+    if names:
+        return [project.find(n) for n in names]
+    return [r for r in project.images() if r.state in states]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

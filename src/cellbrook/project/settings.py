@@ -1,0 +1,141 @@
+"""``project.toml``: what a person may read and change by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cellbrook.errors import ProjectError
+from cellbrook.io.atomic import atomic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA = 1
+FILE = "project.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassInfo:
+    """A class that objects can have.
+
+    Parameters
+    ----------
+    id : int
+        From 1; 1 to 9 have keys in the workspace.
+    name : str
+        What it is called.
+    color : str
+        "#rrggbb".
+    """
+
+    id: int
+    name: str
+    color: str = "#888888"
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSettings:
+    """What holds for all images of a project.
+
+    Parameters
+    ----------
+    name : str
+        What people call it.
+    channels : str or None
+        Channels that are segmented, as `cellbrook segment --channels`. None: all.
+    axes : str or None
+        What the images' dimensions are. None: from their metadata.
+    pixel_size : float or None
+        Side of a pixel in micrometres. None: from the metadata.
+    z : str or None
+        "max", "mean" or a plane's number. None: each plane by itself.
+    model : str
+        The active model: the name of one in ``models/``, or of one that is shipped or installed.
+    classes : tuple of ClassInfo
+        Classes of objects.
+    """
+
+    name: str
+    channels: str | None = None
+    axes: str | None = None
+    pixel_size: float | None = None
+    z: str | None = None
+    model: str = "compact"
+    classes: tuple[ClassInfo, ...] = field(default=())
+
+
+def write_settings(folder: Path, settings: ProjectSettings) -> None:
+    """Write ``project.toml``, whole or not at all."""
+    lines = [f"schema = {SCHEMA}"]
+    for entry in dataclasses.fields(settings):
+        value = getattr(settings, entry.name)
+        if entry.name != "classes" and value is not None:
+            lines.append(f"{entry.name} = {_toml(value)}")
+    for item in settings.classes:
+        lines += ["", "[[classes]]", *(f"{k} = {_toml(v)}" for k, v in dataclasses.asdict(item).items())]
+    with atomic(folder / FILE) as target:
+        target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_settings(folder: Path) -> ProjectSettings:
+    """Read ``project.toml``.
+
+    Raises
+    ------
+    ProjectError
+        If it is missing, damaged, or of a later version.
+    """
+    path = folder / FILE
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ProjectError(
+            f"{folder} is not a project: there is no {FILE} in it; make one with `cellbrook project create {folder}`"
+        ) from None
+    except OSError as error:
+        raise ProjectError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ProjectError(
+            f"{path}: not TOML as Cellbrook writes it: {' '.join(str(error).split())}"
+        ) from error
+    schema = table.pop("schema", None)
+    if not isinstance(schema, int):
+        raise ProjectError(f"{path}: says no schema version: is it another program's file?")
+    if schema > SCHEMA:
+        raise ProjectError(
+            f"{folder} has schema {schema}, this version of Cellbrook knows {SCHEMA}: update Cellbrook to open it"
+        )
+    known = {f.name: f for f in dataclasses.fields(ProjectSettings)}
+    if unknown := sorted(set(table) - set(known)):
+        raise ProjectError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    try:
+        table["classes"] = tuple(ClassInfo(**entry) for entry in table.get("classes", ()))
+        settings = ProjectSettings(**table)
+        _check(settings)
+    except TypeError as error:
+        raise ProjectError(f"{path}: {error}") from error
+    return settings
+
+
+def _check(settings: ProjectSettings) -> None:
+    texts = (settings.name, settings.model, settings.channels, settings.axes, settings.z)
+    if not all(v is None or isinstance(v, str) for v in texts):
+        raise TypeError("name, model, channels, axes and z are texts, in quotes")
+    if settings.pixel_size is not None and not isinstance(settings.pixel_size, int | float):
+        raise TypeError("pixel_size is a number of micrometres")
+    ids = [c.id for c in settings.classes]
+    if not all(isinstance(i, int) and 0 < i < 256 for i in ids) or len(set(ids)) < len(ids):
+        raise TypeError(f"classes have different ids from 1 to 255, got {ids}")
+
+
+def _toml(value: str | float | int) -> str:
+    # a JSON string is a TOML string, but for the one character that JSON leaves unescaped
+    return (
+        json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        if isinstance(value, str)
+        else repr(value)
+    )
