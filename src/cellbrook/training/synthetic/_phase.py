@@ -105,15 +105,24 @@ def _culture(scene: Scene) -> _Culture:
     return _Culture(cells, nuclei, rounded, mitotic, habit)
 
 
-def _matter(scene: Scene, cells: Stamped, nuclei: Stamped, n: int) -> tuple[Field, Field]:
+def _matter(scene: Scene, culture: _Culture) -> tuple[Field, Field]:
     """Return optical thickness (Y, X), about 1 in a cell's middle, and its fine texture (Y, X)."""
     d = scene.diameter
+    cells, nuclei, n = culture.cells, culture.nuclei, len(culture.rounded)
     inside = cells.labels > 0
     rho = np.minimum(cells.rho, 1)
     dome = np.sqrt(np.maximum(1 - rho * rho, 0))
     lamella = np.float32(scene.uniform(0.2, 0.9))
     body = lamella + (1 - lamella) * dome ** scene.uniform(1.0, 3.0)
     body = body * per_object(scene.vary(n, 1.0, scene.uniform(0.05, 0.3)), cells.labels)
+
+    if scene.chance(0.6):  # folds and swellings inside the cell
+        folds = smooth_noise(scene.rng, scene.shape, d * scene.uniform(0.12, 0.35))
+        body = body * np.exp(np.float32(scene.uniform(0.1, 0.4)) * folds * (rho < 0.95))
+    if culture.habit == "spread" or scene.chance(0.15):  # ruffles: thick ridges along parts of the margin
+        ridge = smoothstep(rho, 0.7, 0.88) * (1 - smoothstep(rho, 0.94, 1.0))
+        where = smoothstep(smooth_noise(scene.rng, scene.shape, 0.3 * d), -0.2, 0.8)
+        body = body + np.float32(scene.uniform(0.2, 1.0)) * ridge * where
 
     fine = max(1.2, d * scene.uniform(0.02, 0.045))
     central = smoothstep(1 - rho, 0.0, scene.uniform(0.2, 0.6))
@@ -154,10 +163,9 @@ def phase_cells(scene: Scene) -> Painting:
     """Paint animal cells in phase contrast, at times with a nuclear stain as second channel."""
     d = scene.diameter
     culture = _culture(scene)
-    cells, nuclei, rounded = culture.cells, culture.nuclei, culture.rounded
-    n = len(rounded)
+    cells, rounded = culture.cells, culture.rounded
     inside = cells.labels > 0
-    body, texture = _matter(scene, cells, nuclei, n)
+    body, texture = _matter(scene, culture)
     edge = max(0.7, d * scene.uniform(0.012, 0.03))
     body = blur(body, edge)
     # thickness less its blurred self is what a phase ring does; the difference at the edge is the halo.
@@ -183,6 +191,9 @@ def phase_cells(scene: Scene) -> Painting:
     dome = np.sqrt(np.maximum(1 - np.minimum(cells.rho, 1) ** 2, 0))
     shine = (ball * dome * scene.uniform(0.3, 2.5) * (1 + 0.5 * texture)).astype(np.float32)
     light = np.where(ball > 0, 0.3 * light, light) + shine - np.float32(0.9) * blur(shine, 0.08 * d)
+    if rounded.any() and scene.chance(0.6):  # and the brightest halo of the field
+        reach = d * scene.uniform(0.03, 0.07)
+        light += np.where(ball > 0, 0, np.float32(scene.uniform(0.5, 2.5)) * blur(ball, reach))
 
     quiet = 0.2 if flat or scene.chance(0.6) else 0.45
     camera = transmission_camera(scene.rng, max(0.6, 0.025 * d), quiet * contrast)
@@ -204,9 +215,9 @@ def dic(scene: Scene) -> Painting:
     """Paint animal cells in relief contrast: the slope of their thickness along one direction."""
     d = scene.diameter
     culture = _culture(scene)
-    cells, nuclei, rounded = culture.cells, culture.nuclei, culture.rounded
+    cells, rounded = culture.cells, culture.rounded
     inside = cells.labels > 0
-    body, texture = _matter(scene, cells, nuclei, len(rounded))
+    body, texture = _matter(scene, culture)
     ball = per_object(rounded.astype(np.float32), cells.labels) * inside
     dome = np.sqrt(np.maximum(1 - np.minimum(cells.rho, 1) ** 2, 0))
     body = body + (scene.uniform(0.5, 2.0) * ball * dome).astype(np.float32)
