@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from cellbrook.core.params import MaskParams, NormalizeParams, SegmentParams, TileParams
     from cellbrook.core.result import NetworkOutput
     from cellbrook.errors import CellbrookError
-    from cellbrook.metrics import evaluate
+    from cellbrook.evaluation import evaluate
 
 _HOMES = {
     "segment": "cellbrook.api",
     "Segmenter": "cellbrook.api",
     "Segmentation": "cellbrook.api",
-    "evaluate": "cellbrook.metrics",
+    "evaluate": "cellbrook.evaluation",
     "open_image": "cellbrook.api",
     "MaskParams": "cellbrook.core.params",
     "NormalizeParams": "cellbrook.core.params",

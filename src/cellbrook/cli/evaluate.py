@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cellbrook.cli._common import Json, print_json
-from cellbrook.cli._console import error, note, one_line, warn
-from cellbrook.io.pairs import find_pairs
-from cellbrook.errors import CellbrookError
+from cellbrook.cli._common import Json, Quiet, print_json
+from cellbrook.cli._console import ConsoleProgress, error, note, warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cellbrook.metrics import EvaluationResult, ImageCounts
+    from cellbrook.evaluation import Evaluation
+    from cellbrook.evaluation.classes import ClassScores
 
 
 def evaluate(
@@ -23,11 +20,16 @@ def evaluate(
     pred: Path,
     /,
     *,
+    images: Path | None = None,
     thresholds: Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True, negative="")] = None,
     tolerance_px: float = 2.0,
+    html: Path | None = None,
+    gallery: int = 8,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
     worst: int = 5,
     threads: int | None = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> int:
     """Compare predicted labels with the truth.
 
@@ -36,7 +38,8 @@ def evaluate(
     they are called.
 
     Intervals are 95 % bootstrap intervals over images. An image without objects in which none are found
-    scores 1.
+    scores 1. Classes are compared where an object table (x_objects.csv with a column "class") lies beside
+    the labels of both sides.
 
     Parameters
     ----------
@@ -44,10 +47,18 @@ def evaluate(
         Label image, or folder of label images (x_masks.png ...), that is right.
     pred
         Label image, or folder of label images (x_labels.tif ...), to be judged.
+    images
+        Image, or folder of images, for the pictures of errors. [default: those beside the labels]
     thresholds
         IoU from which an object counts as found, one or several. [default: 0.5 0.55 ... 0.95]
     tolerance_px
         Distance in pixels within which outlines agree, for the boundary F score.
+    html
+        Write a page with all figures and pictures of the worst errors: one file that needs no network.
+    gallery
+        Pictures of each kind of error on that page.
+    overwrite
+        Replace the file of --html even if it is no such page.
     worst
         How many of the worst images to list.
     threads
@@ -58,82 +69,58 @@ def evaluate(
     int
         Exit code: 0, or 1 if a file found no partner or a pair could not be compared.
     """
-    from cellbrook.metrics import count_image, summarise
+    import cellbrook.evaluation as room
     from cellbrook.metrics.evaluation import THRESHOLDS
 
-    levels = THRESHOLDS if thresholds is None else thresholds
-    count_image([[1]], [[1]], thresholds=levels, tolerance_px=tolerance_px)  # a wrong option fails here, once
-    found = find_pairs(truth, pred)
-    failures: list[dict[str, str]] = []
-    counts: list[ImageCounts] = []
-    for name, true_path, pred_path in found.pairs:
-        try:
-            counts.append(
-                count_image(
-                    _read(true_path),
-                    _read(pred_path),
-                    name=name,
-                    thresholds=levels,
-                    tolerance_px=tolerance_px,
-                    threads=threads,
-                )
-            )
-        except (CellbrookError, OSError) as problem:
-            failures.append({"name": name, "error": one_line(str(problem))})
-    result = summarise(counts) if counts else None
+    if html is not None:
+        from cellbrook.evaluation.page import check_page
+
+        check_page(html, overwrite=overwrite)
+    progress = ConsoleProgress(quiet=quiet)
+    try:
+        result = room.evaluate(
+            truth,
+            pred,
+            images=images,
+            thresholds=THRESHOLDS if thresholds is None else thresholds,
+            tolerance_px=tolerance_px,
+            threads=threads,
+            progress=progress,
+        )
+        crops = result.gallery(gallery) if html is not None or json else []
+    finally:
+        progress.clear()
+    if html is not None:
+        room.write_page(result, html, crops=crops, overwrite=overwrite)
     if json:
-        print_json(_document(found.pairs, found.only_truth, found.only_prediction, failures, result))
-    elif result is not None:
+        page = None if html is None else str(html)
+        print_json(result.to_dict() | {"gallery": [crop.to_dict() for crop in crops], "html": page})
+    elif result.images:
         print("\n".join(_report(result, worst)))
-    for failure in failures:
-        error(f"{failure['name']}: {failure['error']}")
+        if html is not None:
+            print(f"\n{html}: the worst errors as pictures")
+    _say_what_is_left_out(result)
+    if not (result.images or result.failed):
+        error(
+            f"nothing to compare in {truth} and {pred}: expected pairs such as x_masks.png and x_labels.tif"
+        )
+    return 0 if result.complete else 1
+
+
+def _say_what_is_left_out(result: Evaluation) -> None:
+    for name, text in result.failed.items():
+        error(f"{name}: {text}")
     for files, role, other in (
-        (found.only_truth, "truth", "prediction"),
-        (found.only_prediction, "prediction", "truth"),
+        (result.only_truth, "truth", "prediction"),
+        (result.only_prediction, "prediction", "truth"),
     ):
         if files:
             warn(f"{len(files)} {role} file{'s' * (len(files) > 1)} without a {other}:")
             for file in files:
                 note(f"  {file}")
-    if not found.pairs:
-        error(
-            f"nothing to compare in {truth} and {pred}: expected pairs such as x_masks.png and x_labels.tif"
-        )
-    incomplete = failures or found.only_truth or found.only_prediction or not found.pairs
-    return 1 if incomplete else 0
 
 
-def _read(path: Path) -> Any:
-    """Return the labels of a file, without stack axes of length 1: one plane of a stack is a plane."""
-    from cellbrook.io import read_labels
-
-    labels, axes = read_labels(path)
-    single = [at for at, axis in enumerate(axes) if axis in "TZ" and labels.shape[at] == 1]
-    return labels.squeeze(tuple(single))
-
-
-def _document(
-    pairs: Sequence[tuple[str, Path, Path]],
-    only_truth: Sequence[Path],
-    only_prediction: Sequence[Path],
-    failures: list[dict[str, str]],
-    result: EvaluationResult | None,
-) -> dict[str, Any]:
-    """Return what --json prints."""
-    document: dict[str, Any] = result.to_dict() if result else {"n_images": 0, "images": []}
-    paths = {name: (str(true), str(pred)) for name, true, pred in pairs}
-    for row in document["images"]:
-        row["truth"], row["prediction"] = paths[row["name"]]
-    if result:
-        document["worst_first"] = [image.name for image in result.worst(len(result.images))]
-    return document | {
-        "failed": failures,
-        "truth_without_prediction": [str(path) for path in only_truth],
-        "prediction_without_truth": [str(path) for path in only_prediction],
-    }
-
-
-def _report(result: EvaluationResult, worst: int) -> list[str]:
+def _report(result: Evaluation, worst: int) -> list[str]:
     """Return the lines of the readable report."""
     n_true, n_pred = (sum(getattr(image, key) for image in result.images) for key in ("n_true", "n_pred"))
     many = len(result.images) > 1
@@ -145,6 +132,9 @@ def _report(result: EvaluationResult, worst: int) -> list[str]:
     lines.append("")
     for metric, text in _FIGURES.items():
         lines.append(f"{text:<22}{result.pooled[metric][0]}")
+    lines += ["", *_kind_lines(result)]
+    if result.classes is not None:
+        lines += ["", *_class_lines(result.classes)]
     if many:
         mean = result.mean["ap"][0]
         lines += [
@@ -153,6 +143,29 @@ def _report(result: EvaluationResult, worst: int) -> list[str]:
         ]
     if many and worst > 0:
         lines += ["", *_worst_lines(result, worst)]
+    lines += [f"note: {text}" for text in result.notes]
+    return lines
+
+
+def _kind_lines(result: Evaluation) -> list[str]:
+    lines = [f"{'what went wrong':<22}{'errors':<22}{'true objects lost':<22}predicted objects wrong"]
+    for kind, counts in result.kinds().items():
+        cells = (counts["errors"], counts["true_objects"], counts["pred_objects"])
+        lines.append(f"{kind:<22}{''.join(f'{cell:<22}' for cell in cells)}".rstrip())
+    return lines
+
+
+def _class_lines(classes: ClassScores) -> list[str]:
+    level = max(22, *(len(name) + 2 for name in classes.names))
+    lines = [f"{'class':<{level}}{'AP':<22}{'F1':<22}{'precision':<22}recall"]
+    for at, name in enumerate(classes.names):
+        cells = [str(classes.scores[metric][at]) for metric in ("ap", "f1", "precision", "recall")]
+        lines.append(f"{name:<{level}}{''.join(f'{cell:<22}' for cell in cells)}".rstrip())
+    columns = [*classes.names, "not found"]
+    width = max(10, *(len(name) + 2 for name in columns))
+    lines += ["", f"{'true class / found as':<{level}}{''.join(f'{name:>{width}}' for name in columns)}"]
+    for name, row in zip([*classes.names, "no true object"], classes.confusion.tolist(), strict=True):
+        lines.append(f"{name:<{level}}{''.join(f'{count:>{width}}' for count in row)}")
     return lines
 
 
@@ -166,7 +179,7 @@ _FIGURES = {
 }
 
 
-def _worst_lines(result: EvaluationResult, worst: int) -> list[str]:
+def _worst_lines(result: Evaluation, worst: int) -> list[str]:
     images = result.worst(worst)
     ap = dict(zip((image.name for image in result.images), result.per_image["ap"][:, 0], strict=True))
     width = max(22, *(len(image.name) + 2 for image in images))

@@ -119,6 +119,7 @@ def errors_of_table(table: Overlaps, threshold: float) -> ImageErrors:
     open_true, open_pred = np.ones(table.n_true, bool), np.ones(table.n_pred, bool)
     open_true[table.true_index[matched]] = False
     open_pred[table.pred_index[matched]] = False
+    named = np.zeros(table.n_true, bool)
     errors: list[ObjectError] = []
     true_objects: dict[ErrorKind, int] = dict.fromkeys(KINDS, 0)
     pred_objects: dict[ErrorKind, int] = dict.fromkeys(KINDS, 0)
@@ -130,6 +131,7 @@ def errors_of_table(table: Overlaps, threshold: float) -> ImageErrors:
         true_objects[kind] += int(open_true[t].sum())
         pred_objects[kind] += int(open_pred[p].sum())
         open_true[t] = open_pred[p] = False
+        named[t] = True
         labels = tuple(table.true_ids[t].tolist()), tuple(table.pred_ids[p].tolist())
         errors.append(ObjectError(kind, *labels, float(severity), iou))
 
@@ -146,7 +148,8 @@ def errors_of_table(table: Overlaps, threshold: float) -> ImageErrors:
             add("boundary", [t], [p], 1 - iou[row], float(iou[row]))
     for row in matched[iou[matched] < WELL_OUTLINED]:
         t, p = int(table.true_index[row]), int(table.pred_index[row])
-        add("boundary", [t], [p], 1 - iou[row], float(iou[row]))
+        if not named[t]:  # else the outline is poor because of a merger or a split
+            add("boundary", [t], [p], 1 - iou[row], float(iou[row]))
     for true in np.flatnonzero(open_true).tolist():
         add("missed", [true], [], table.true_areas[true])
     for pred in np.flatnonzero(open_pred).tolist():

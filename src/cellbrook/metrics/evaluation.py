@@ -80,6 +80,8 @@ class EvaluationResult:
         threshold, or one.
     mean : dict of str to tuple of Interval
         The mean over images (each image weighs the same).
+    remarks : tuple of str
+        What else the reader should know.
 
     Notes
     -----
@@ -91,12 +93,13 @@ class EvaluationResult:
     per_image: dict[str, NDArray[np.float64]]
     pooled: dict[str, tuple[Interval, ...]]
     mean: dict[str, tuple[Interval, ...]]
+    remarks: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the intervals should know."""
-        note = interval_note(len(self.images))
-        return (note,) if note else ()
+        """What a reader of the figures should know."""
+        note = interval_note(len(self.images)) if self.images else None
+        return (*((note,) if note else ()), *self.remarks)
 
     def worst(self, count: int = 5) -> list[ImageCounts]:
         """Return the images of lowest AP at the first threshold, the worst first.

@@ -1,0 +1,208 @@
+"""What is compared: pairs of files or arrays, and the image that belongs to each."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.errors import CellbrookError, UsageError
+from cellbrook.io import find_images, open_image, read_labels
+from cellbrook.io.pairs import LABEL_MARKS, find_pairs, image_id, is_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    Pixels = Path | NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """Labels to compare.
+
+    Parameters
+    ----------
+    name : str
+        Which image.
+    truth, pred : Path or ndarray
+        The labels.
+    image : Path, ndarray or None
+        The image, where it was found.
+    """
+
+    name: str
+    truth: Pixels
+    pred: Pixels
+    image: Pixels | None = None
+
+    def shown(self) -> tuple[str | None, str | None, str | None]:
+        """Return the paths of truth, prediction and image; None for arrays."""
+        return tuple(str(p) if isinstance(p, Path) else None for p in (self.truth, self.pred, self.image))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPairs:
+    """Pairs, and files that found no partner.
+
+    Parameters
+    ----------
+    pairs : tuple of Pair
+        By id.
+    only_truth, only_prediction : tuple of Path
+        Files without a partner.
+    """
+
+    pairs: tuple[Pair, ...]
+    only_truth: tuple[Path, ...] = ()
+    only_prediction: tuple[Path, ...] = ()
+
+
+def pairs_of_files(truth: Path, pred: Path, images: Any = None) -> FoundPairs:
+    """Pair label files, and find the image of each.
+
+    Parameters
+    ----------
+    truth, pred : Path
+        Label files or folders of them.
+    images : path or None
+        An image or a folder of images. None: see `image_of`.
+
+    Raises
+    ------
+    UsageError
+        As `find_pairs`, or if `images` does not exist.
+    """
+    found = find_pairs(truth, pred)
+    given: dict[str, Path] | None = None
+    if images is not None:
+        given = images_by_id(Path(images))
+    pairs = []
+    for name, true_path, pred_path in found.pairs:
+        image = image_of(true_path, pred_path) if given is None else given.get(name)
+        if image is None and given is not None and is_image(Path(images)) and len(found.pairs) == 1:
+            image = Path(images)
+        pairs.append(Pair(name, true_path, pred_path, image))
+    return FoundPairs(tuple(pairs), found.only_truth, found.only_prediction)
+
+
+def pairs_of_arrays(
+    truth: Iterable[Any], pred: Iterable[Any], images: Iterable[Any] | None, names: Sequence[str] | None
+) -> FoundPairs:
+    """Pair arrays that come in the same order.
+
+    Raises
+    ------
+    UsageError
+        If their numbers differ.
+    """
+    sides = [[np.asarray(a) for a in truth], [np.asarray(a) for a in pred]]
+    pictures = None if images is None else [np.asarray(a) for a in images]
+    counts = {len(side) for side in (*sides, *([pictures] if pictures is not None else []))}
+    if len(counts) > 1 or (names is not None and len(names) != len(sides[0])):
+        raise UsageError(
+            f"truth, pred, images and names must be of equal length, got {len(sides[0])}, {len(sides[1])}, "
+            f"{'none' if pictures is None else len(pictures)} and {'none' if names is None else len(names)}"
+        )
+    return FoundPairs(
+        tuple(
+            Pair(str(at) if names is None else names[at], t, p, None if pictures is None else pictures[at])
+            for at, (t, p) in enumerate(zip(*sides, strict=True))
+        )
+    )
+
+
+def images_by_id(path: Path) -> dict[str, Path]:
+    """Return the images of a folder by id, with their subfolder in front; or the one image.
+
+    Raises
+    ------
+    UsageError
+        If it does not exist.
+    """
+    if not path.exists():
+        raise UsageError(f"no such file or folder: {path}")
+    if is_image(path):
+        return {image_id(path.name): path}
+    found = find_images(path).images
+    return {(image.relative_folder / image_id(image.path.name)).as_posix(): image.path for image in found}
+
+
+def image_of(*labels: Path) -> Path | None:
+    """Return the image that label files belong to: beside one of them, or named in a ``run.json`` beside one.
+
+    Beside the labels, ``x_img.*`` and ``x.*`` are images of ``x_masks.*``.
+    """
+    for path in labels:
+        own = image_id(path.name)
+        for stem in (f"{own}_img", own):
+            for candidate in _files_named(path.parent, stem):
+                if candidate.name not in {p.name for p in labels if p.parent == path.parent}:
+                    return candidate
+    for path in labels:
+        if (named := _image_of_run(path)) is not None:
+            return named
+    return None
+
+
+def _files_named(folder: Path, stem: str) -> list[Path]:
+    from cellbrook.io import known_suffixes
+
+    candidates = [folder / f"{stem}{suffix}" for suffix in known_suffixes()]
+    return [path for path in candidates if path.exists()]
+
+
+def _image_of_run(labels: Path) -> Path | None:
+    stem = labels.name.removesuffix("".join(labels.suffixes[-1:])).removesuffix(".ome")
+    for mark in LABEL_MARKS["prediction"]:
+        stem = stem.removesuffix(mark)
+    try:
+        run = json.loads((labels.parent / f"{stem}_run.json").read_text(encoding="utf-8"))
+        named = Path(run["image"]["path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    beside = labels.parent / named.name
+    return named if named.exists() else beside if beside.exists() else None
+
+
+def read_plain_labels(labels: Pixels) -> NDArray[Any]:
+    """Return labels without stack axes of length 1: one plane of a stack is a plane.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read.
+    """
+    if not isinstance(labels, (str, os.PathLike)):
+        return labels
+    pixels, axes = read_labels(labels)
+    single = [at for at, axis in enumerate(axes) if axis in "TZ" and pixels.shape[at] == 1]
+    return pixels.squeeze(tuple(single))
+
+
+def read_channels(image: Pixels, shape: tuple[int, ...]) -> tuple[NDArray[Any], tuple[str, ...]] | None:
+    """Return an image as (..., C, Y, X) with leading axes as labels of this shape have them, and its channels' names.
+
+    Returns None where it cannot be read or does not fit: a picture of an error is no reason to fail.
+    """
+    try:
+        if isinstance(image, Path):
+            source = open_image(image)
+            pixels, axes, names = source.read(), source.axes, tuple(source.channel_names)
+        else:
+            pixels, names = image, ()
+            axes = "TZYX"[-len(shape) :] if image.ndim == len(shape) else "TZ"[4 - len(shape) :] + "CYX"
+        order = [axes.index(a) for a in "TZCYX" if a in axes]
+    except (CellbrookError, OSError, ValueError):
+        return None
+    pixels = pixels.transpose(order)
+    if "C" not in axes:
+        pixels = pixels[..., None, :, :]
+    lead = [at for at, n in enumerate(pixels.shape[:-3]) if n == 1]
+    pixels = pixels.squeeze(tuple(lead))
+    return (pixels, names) if pixels.shape[:-3] + pixels.shape[-2:] == shape else None

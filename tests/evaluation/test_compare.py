@@ -1,0 +1,245 @@
+"""Evaluation of files and arrays: errors, classes, images, gallery, page."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import cellbrook
+from cellbrook.errors import Cancelled, OutputError, UsageError
+from cellbrook.evaluation import evaluate, write_page
+from cellbrook.evaluation.files import image_of
+from cellbrook.io import write_labels, write_png
+
+GRID = np.kron(np.arange(1, 17).reshape(4, 4), np.pad(np.ones((14, 14), int), 1))
+IMAGE = ((GRID > 0) * 180 + 20).astype(np.uint8)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Truth with images and predictions of three images: b has every kind of error, ü none, c is empty."""
+    truth, pred = tmp_path / "truth", tmp_path / "pred"
+    wrong = np.where(GRID == 1, 0, GRID)  # missed
+    wrong[wrong == 3] = 2  # merged with 2, across the gap
+    wrong[0:14, 33] = 2
+    wrong[1:15, 56:63] = 40  # 4 is split
+    wrong[17:31, 1:8] = 0  # 5 lacks half
+    wrong[15, 0] = 41  # spurious
+    for name, true, found in (("b", GRID, wrong), ("ü <i>", GRID, GRID), ("c", GRID * 0, GRID * 0)):
+        truth.mkdir(exist_ok=True)
+        pred.mkdir(exist_ok=True)
+        write_labels(truth / f"{name}_masks.tif", true.astype(np.uint32))
+        write_png(truth / f"{name}_img.png", IMAGE)
+        write_labels(pred / f"{name}_img_labels.tif", found.astype(np.uint32))
+    return truth, pred
+
+
+def with_classes(folder, name, classes):
+    rows = "\n".join(f"{label},{kind}" for label, kind in classes.items())
+    (folder / f"{name}_objects.csv").write_text(f"label,class\n{rows}\n")
+
+
+def test_every_kind_of_error_is_counted(folders):
+    result = evaluate(*folders)
+    kinds = result.kinds()
+    assert {kind: counts["errors"] for kind, counts in kinds.items()} == {
+        "missed": 1,
+        "spurious": 1,
+        "merged": 1,
+        "split": 1,
+        "boundary": 1,
+    }
+    lost = sum(image.n_true - image.tp[0] for image in result.images)
+    assert sum(counts["true_objects"] for counts in kinds.values()) == lost
+    assert [row["missed"] for row in result.rows()] == [1, 0, 0]
+    assert result.complete
+
+
+def test_arrays_give_the_same_as_files(folders):
+    of_files = evaluate(*folders)
+    pairs = [
+        tuple(cellbrook.io.read_labels(p)[0] for p in (pair.truth, pair.pred)) for pair in of_files.pairs
+    ]
+    of_arrays = cellbrook.evaluate(*zip(*pairs, strict=True), names=[pair.name for pair in of_files.pairs])
+    assert of_arrays.pooled == of_files.pooled
+    assert of_arrays.kinds() == of_files.kinds()
+    json.dumps(of_arrays.to_dict(), allow_nan=False)
+
+
+def test_gallery_shows_each_error_with_the_image(folders):
+    crops = evaluate(*folders).gallery()
+    assert [crop.kind for crop in crops] == ["missed", "spurious", "merged", "split", "boundary"]
+    for crop in crops:
+        y0, x0, y1, x1 = crop.box
+        assert crop.name == "b"
+        assert crop.picture.shape == (y1 - y0, x1 - x0, 3)
+        guilty = {o.label for o in crop.true if o.guilty}, {o.label for o in crop.pred if o.guilty}
+        assert guilty == (set(crop.error.true_labels), set(crop.error.pred_labels))
+    assert crops[0].picture.max() > crops[0].picture.min()
+
+
+def test_one_bad_image_does_not_fill_the_gallery(tmp_path):
+    bad, good = GRID * 0, np.where(GRID == 16, 0, GRID)
+    result = evaluate([GRID, GRID], [bad, good], names=["bad", "good"])
+    assert [crop.name for crop in result.gallery(3)] == ["bad", "bad", "good"]
+
+
+def test_gallery_of_a_volume_shows_the_fullest_plane():
+    volume = np.zeros((5, 64, 64), int)
+    volume[1:4, 20:30, 20:30] = 1
+    volume[2, 15:35, 15:35] = 1
+    image = np.random.default_rng(0).integers(0, 255, (5, 64, 64), np.uint8)
+    (crop,) = evaluate([volume], [volume * 0], images=[image]).gallery()
+    assert crop.plane == (2,)
+    assert crop.picture is not None
+
+
+def test_images_are_found_beside_labels_in_run_json_or_where_told(folders, tmp_path):
+    truth, pred = folders
+    assert image_of(truth / "b_masks.tif") == truth / "b_img.png"
+    elsewhere = tmp_path / "images"
+    elsewhere.mkdir()
+    for path in truth.glob("*_img.png"):
+        path.rename(elsewhere / path.name)
+    assert image_of(truth / "b_masks.tif", pred / "b_img_labels.tif") is None
+    assert evaluate(*folders).gallery()[0].picture is None
+    assert evaluate(*folders, images=elsewhere).gallery()[0].picture is not None
+    (pred / "b_img_run.json").write_text(json.dumps({"image": {"path": str(elsewhere / "b_img.png")}}))
+    assert image_of(truth / "b_masks.tif", pred / "b_img_labels.tif") == elsewhere / "b_img.png"
+
+
+def test_an_image_of_another_size_is_left_out_of_the_picture(folders):
+    write_png(folders[0] / "b_img.png", IMAGE[:-5])
+    assert evaluate(*folders).gallery()[0].picture is None
+
+
+def test_classes_are_compared_where_both_sides_have_them(folders):
+    truth, pred = folders
+    with_classes(truth, "b", {i: "live" if i % 2 else "dead" for i in range(1, 17)})
+    with_classes(pred, "b_img", dict.fromkeys((*range(2, 17), 40, 41), "live"))
+    result = evaluate(truth, pred)
+    assert result.classes.names == ("dead", "live")
+    assert result.classes.n_images == 1
+    assert result.classes.confusion.sum() == 16 + result.images[0].n_pred - result.images[0].tp[0]
+    assert result.classes.scores["recall"][0].value == 0
+    assert "classes: 1 of 3 images" in result.notes[1]
+    assert result.to_dict()["classes"]["confusion"][0][0] == 0
+
+
+def test_a_table_without_classes_is_no_class(folders):
+    for folder in folders:
+        (folder / "b_objects.csv").write_text("label,area_px\n1,7\n")
+    assert evaluate(*folders).classes is None
+
+
+def test_what_cannot_be_compared_is_told_and_the_rest_goes_on(folders):
+    truth, pred = folders
+    write_labels(pred / "b_img_labels.tif", GRID[:-1].astype(np.uint32))
+    (pred / "c_img_labels.tif").write_bytes(b"no image")
+    (truth / "ü <i>_masks.tif").rename(truth / "x_masks.tif")
+    result = evaluate(truth, pred)
+    assert set(result.failed) == {"b", "c"}
+    assert (len(result.only_truth), len(result.only_prediction)) == (1, 1)
+    assert result.images == ()
+    assert not result.complete
+    assert result.to_dict()["n_images"] == 0
+
+
+def test_cancelling_stops_at_the_next_image(folders):
+    class Impatient(cellbrook.core.progress.NoProgress):
+        def check_cancelled(self):
+            raise Cancelled("stop")
+
+    with pytest.raises(Cancelled):
+        evaluate(*folders, progress=Impatient())
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: evaluate([GRID], [GRID, GRID]), "equal length"),
+        (lambda: evaluate([], []), "at least one"),
+        (lambda: evaluate("nowhere", "nowhere"), "no such file"),
+        (lambda: evaluate("nowhere", [GRID]), "both be paths"),
+        (lambda: evaluate([GRID], [GRID], thresholds=[2]), "thresholds"),
+        (lambda: evaluate([GRID], [GRID[1:]]), "of one size"),
+    ],
+)
+def test_what_cannot_be_meant(call, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+class _Page(HTMLParser):
+    """Collects what a page refers to, and checks that tags are closed in order."""
+
+    VOID = ("meta", "image", "path", "line", "input", "br")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.links, self.text, self.ids, self.controls = [], [], [], set(), 0
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.links += [attrs[key] for key in ("href", "src") if key in attrs]
+        self.ids.add(attrs.get("id"))
+        self.controls += tag == "input"
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_page_is_whole_and_needs_nothing_else(folders, tmp_path):
+    truth, pred = folders
+    for folder, name in ((truth, "b"), (pred, "b_img")):
+        with_classes(folder, name, dict.fromkeys((*range(1, 17), 40, 41), "live & well"))
+    path = write_page(evaluate(truth, pred), tmp_path / "seite ü.html")
+    text = path.read_text(encoding="utf-8")
+    page = _Page()
+    page.feed(text)
+    assert page.open == []
+    assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
+    assert sum(link.startswith("data:") for link in page.links) == 5
+    assert "http" not in re.sub(r"http-equiv", "", text)
+    assert "ü <i>" in page.text, "names are escaped"
+    words = " ".join("".join(page.text).split())
+    for expected in (
+        "Of 32 true objects",
+        "Merged: one outline",
+        "live & well",
+        "only 3 images",
+        "prefers-color-scheme",
+    ):
+        assert expected in words, expected
+    assert {link[1:] for link in page.links if link.startswith("#")} <= page.ids
+
+
+def test_page_replaces_only_a_page(folders, tmp_path):
+    result, path = evaluate(*folders), tmp_path / "page.html"
+    write_page(result, path)
+    write_page(result, path)
+    path.write_text("my notes")
+    with pytest.raises(OutputError, match="is there already"):
+        write_page(result, path)
+    assert path.read_text() == "my notes"
+    write_page(result, path, overwrite=True)
+
+
+def test_page_without_errors_or_images(tmp_path):
+    text = write_page(evaluate([GRID], [GRID]), tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "There are none." in text
+    assert "one image" in text
