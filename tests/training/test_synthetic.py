@@ -146,8 +146,8 @@ def test_empty_fields_hold_nothing_but_differ():
 
 def test_the_nuclear_channel_is_bright_in_nuclei():
     orders, gains = set(), []
-    for seed in range(24):
-        sample = generate("phase_cells", seed, 160, diameter=36)
+    for seed in range(16):
+        sample = generate("phase_cells", seed, 112, diameter=30)
         if sample.nuclei is None or not sample.nuclei.any():
             continue
         stain = sample.image[sample.channel_names.index("nuclei")]
