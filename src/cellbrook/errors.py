@@ -15,6 +15,7 @@
     ├── ProjectError (OSError)           a project folder that is damaged, in use, or of a later version
     ├── EditError (ValueError)           an edit that cannot be made; nothing was changed
     │   └── EditConflict                 newer edits meet it; carries the newest revision and their boxes
+    ├── TrainingError (RuntimeError)     a training that cannot go on; names the step
     └── Cancelled                        the caller asked to stop; nothing half-done is left
 
 Messages are one line: what was expected, what came, what to do.
@@ -91,6 +92,10 @@ class EditConflict(EditError):
         super().__init__(message)
         self.rev = rev
         self.boxes = boxes
+
+
+class TrainingError(CellbrookError, RuntimeError):
+    """A training cannot go on."""
 
 
 class Cancelled(CellbrookError):

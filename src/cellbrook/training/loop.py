@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from cellbrook.training.adapt import freeze_statistics
 from cellbrook.training.loss import LossParams, loss_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class LoopParams:
         Run the network in bfloat16.
     save_every : int
         Steps between checkpoints.
+    freeze_statistics : bool
+        Keep the means and variances of batch norms as they are.
     """
 
     steps: int = 12000
@@ -55,6 +58,7 @@ class LoopParams:
     average: float = 0.998
     bf16: bool = True
     save_every: int = 100
+    freeze_statistics: bool = False
 
 
 class Trainer:
@@ -70,7 +74,9 @@ class Trainer:
 
     def __init__(self, network: nn.Module, params: LoopParams, loss_params: LossParams) -> None:
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
-        self.averaged = copy.deepcopy(network).eval().requires_grad_(False)
+        # what does not learn is its own mean: it is not copied
+        frozen = {id(p): p for p in network.parameters() if not p.requires_grad}
+        self.averaged = copy.deepcopy(network, frozen).eval().requires_grad_(False)
         self.params = params
         self.loss_params = loss_params
         decayed = [p for p in network.parameters() if p.ndim > 1]
@@ -112,6 +118,8 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         self.network.train()
+        if self.params.freeze_statistics:
+            freeze_statistics(self.network)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.params.bf16):
             output = self.network(image.to(memory_format=torch.channels_last))
         loss, terms = loss_of(output, target, self.loss_params)
@@ -164,7 +172,8 @@ class Trainer:
     def _average(self) -> None:
         decay = min(self.params.average, self.step / (self.step + 10))
         for mean, value in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
-            mean.lerp_(value, 1 - decay)
+            if mean is not value:
+                mean.lerp_(value, 1 - decay)
         for kept, now in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
             if kept.is_floating_point():
                 kept.lerp_(now, 1 - decay)

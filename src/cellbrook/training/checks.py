@@ -1,0 +1,217 @@
+"""What can be wrong with labelled images, found before training rather than after.
+
+Fatal is what would teach nonsense for certain; the rest is said and left to people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellbrook.core.params import MaskParams
+from cellbrook.resize import smooth
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+TINY_SHARE = 0.02
+"""Objects below this part of the median area are taken for fragments."""
+
+SHIFT_GAIN = 1.5
+"""Labels are called shifted if edges agree this many times better elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Something wrong, or odd, with an image or its labels.
+
+    Parameters
+    ----------
+    name : str
+        Which image.
+    kind : str
+        "size", "unreadable", "no image", "no labels", "empty", "misaligned", "duplicate", "gaps", "pieces", "fragments",
+        "one object".
+    fatal : bool
+        Training is refused.
+    text : str
+        What it is and what to do, one line.
+    """
+
+    name: str
+    kind: str
+    fatal: bool
+    text: str
+
+
+def check_pair(name: str, image: NDArray[np.float32], labels: NDArray[np.uint32]) -> list[Issue]:
+    """Check one image against its labels.
+
+    Parameters
+    ----------
+    name : str
+        For the issues.
+    image : ndarray of shape (C, Y, X), float32
+        Normalised.
+    labels : ndarray of shape (Y, X), uint32
+    """
+    areas = np.bincount(labels.ravel())
+    present = np.flatnonzero(areas[1:]) + 1
+    if not len(present):
+        return [Issue(name, "empty", False, "nothing is labelled: it teaches that there is nothing to find here")]
+    issues = []
+    pieces = pieces_of(labels)
+    split = present[pieces[present] > 1]
+    if len(present) == 1 and pieces[present[0]] >= 4:
+        issues.append(
+            Issue(
+                name,
+                "one object",
+                True,
+                f"all {pieces[present[0]]} regions have the one label {present[0]}: this is a picture of the foreground, "
+                "each object needs a number of its own",
+            )
+        )
+    elif len(split):
+        issues.append(
+            Issue(
+                name,
+                "pieces",
+                False,
+                f"{_some(split)} in several pieces; each piece is learnt as an object of its own",
+            )
+        )
+    if present[-1] != len(present):
+        missing = int(present[-1]) - len(present)
+        issues.append(
+            Issue(name, "gaps", False, f"{missing} numbers up to {present[-1]} are not used; that does no harm")
+        )
+    smallest = max(MaskParams().min_size, TINY_SHARE * float(np.median(areas[present])))
+    tiny = present[areas[present] < smallest]
+    if len(tiny):
+        issues.append(
+            Issue(
+                name,
+                "fragments",
+                False,
+                f"{_some(tiny)} smaller than {smallest:.0f} px: left over from drawing? Segmenting discards such objects",
+            )
+        )
+    shift = best_shift(image, labels)
+    if shift is not None:
+        issues.append(
+            Issue(
+                name,
+                "misaligned",
+                False,
+                f"outlines fit the image better when moved by {shift[0]:+d} rows and {shift[1]:+d} columns: are these "
+                "the labels of this image?",
+            )
+        )
+    return issues
+
+
+def check_set(examples: Sequence[tuple[str, str, str]]) -> tuple[list[Issue], list[int]]:
+    """Find copies.
+
+    Parameters
+    ----------
+    examples : sequence of (name, hash of pixels, hash of labels)
+
+    Returns
+    -------
+    list of Issue
+    list of int
+        Which to keep: all but exact copies.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    issues, keep = [], []
+    for i, (name, pixels, labels) in enumerate(examples):
+        if pixels not in first:
+            first[pixels] = (name, labels)
+            keep.append(i)
+        elif labels == first[pixels][1]:
+            issues.append(Issue(name, "duplicate", False, f"is a copy of {first[pixels][0]}; left out"))
+        else:
+            keep.append(i)
+            issues.append(
+                Issue(
+                    name,
+                    "duplicate",
+                    False,
+                    f"has the pixels of {first[pixels][0]} but other labels: which are right?",
+                )
+            )
+    return issues, keep
+
+
+def best_shift(image: NDArray[np.float32], labels: NDArray[np.uint32]) -> tuple[int, int] | None:
+    """Return by how much outlines should move to lie on the edges of the image; None if they lie well.
+
+    The outlines of the labels are correlated with the strength of the image's gradient at all shifts at once. Only a
+    clear, distant peak counts: outlines that are drawn a little wide are no error.
+    """
+    rows, cols = labels.shape
+    if min(rows, cols) < 32:
+        return None
+    lines = np.zeros(labels.shape, np.float32)
+    lines[1:] += labels[1:] != labels[:-1]
+    lines[:, 1:] += labels[:, 1:] != labels[:, :-1]
+    if not lines.any():
+        return None
+    soft = smooth(np.clip(image, -1, 2), 1.5, threads=1)
+    dy, dx = np.gradient(soft, axis=(1, 2))
+    strength = np.minimum(np.hypot(dy, dx).sum(0), 1)
+    lines = smooth(lines, 1.5, threads=1)
+    spectrum = np.fft.rfft2(strength - strength.mean()) * np.conj(np.fft.rfft2(lines - lines.mean()))
+    fit = np.fft.irfft2(spectrum, labels.shape)
+    place = np.unravel_index(int(np.argmax(fit)), fit.shape)
+    shift = tuple(int(p - n) if p > n // 2 else int(p) for p, n in zip(place, fit.shape, strict=True))
+    areas = np.bincount(labels.ravel())[1:]
+    diameter = 2 * np.sqrt(np.median(areas[areas > 0]) / np.pi)
+    # elsewhere by chance: edges of a regular tissue fit again one cell further
+    noise = float(np.std(fit))
+    distant = np.hypot(*shift) > max(4.0, 0.25 * diameter)
+    if distant and fit[place] > SHIFT_GAIN * max(float(fit[0, 0]), 0.0) and fit[place] > 5 * noise:
+        return shift[0], shift[1]
+    return None
+
+
+def pieces_of(labels: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Return the number of 8-connected pieces of each label, by label, 0 for those that do not occur."""
+    cols = labels.shape[1]
+    # one run = neighbouring equal pixels of a row; runs are joined rather than pixels, being few
+    starts = np.ones(labels.shape, bool)
+    starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    run = (np.cumsum(starts.ravel()) - 1).reshape(labels.shape)
+    above: list[NDArray[np.int64]] = []
+    for shift in (-1, 0, 1):
+        upper = slice(max(0, -shift), cols - max(0, shift))
+        lower = slice(max(0, shift), cols - max(0, -shift))
+        same = (labels[:-1, upper] == labels[1:, lower]) & (labels[1:, lower] > 0)
+        above.append(np.stack([run[:-1, upper][same], run[1:, lower][same]]))
+    low, high = np.unique(np.concatenate(above, axis=1), axis=1)
+    parent = np.arange(run[-1, -1] + 1)
+    while True:
+        a, b = parent[low], parent[high]
+        if np.array_equal(a, b):
+            break
+        np.minimum.at(parent, np.maximum(a, b), np.minimum(a, b))
+        while not np.array_equal(parent, parent[parent]):
+            parent = parent[parent]
+    roots = np.flatnonzero(parent == np.arange(len(parent)))
+    label_of_run = labels.ravel()[starts.ravel()]
+    count = np.bincount(label_of_run[roots], minlength=int(labels.max()) + 1)
+    count[0] = 0
+    return count
+
+
+def _some(labels: NDArray[np.int64]) -> str:
+    shown = ", ".join(str(n) for n in labels[:4])
+    if len(labels) == 1:
+        return f"object {shown} is"
+    return f"{len(labels)} objects ({shown}{' ...' if len(labels) > 4 else ''}) are"

@@ -1,0 +1,277 @@
+"""A user's labelled images: found, read, checked, and split into what is learnt from and what is held out."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.errors import CellbrookError, UsageError
+from cellbrook.io import open_image, read_labels
+from cellbrook.io.pairs import find_labelled
+from cellbrook.normalize import normalize
+from cellbrook.provenance import hash_of_array
+from cellbrook.training.checks import Issue, check_pair, check_set
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from cellbrook.io.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One plane with its labels.
+
+    Parameters
+    ----------
+    name : str
+        Id, with the plane's number for stacks.
+    pixels : ndarray of shape (C, Y, X)
+        As the camera gave them.
+    labels : ndarray of shape (Y, X), uint32
+        0 is background.
+    is_rgb : bool
+        The channels are red, green and blue of one picture.
+    sha256 : str
+        Hash of the pixels.
+    """
+
+    name: str
+    pixels: NDArray[Any]
+    labels: NDArray[np.uint32]
+    is_rgb: bool
+    sha256: str
+
+    @property
+    def n_objects(self) -> int:
+        """Number of labelled objects."""
+        return int(np.count_nonzero(np.bincount(self.labels.ravel())[1:]))
+
+    def source(self) -> Source:
+        """Return the pixels as an image that the pipeline takes; colour stays colour."""
+        if self.is_rgb:
+            return open_image(np.ascontiguousarray(np.moveaxis(self.pixels, 0, -1)), axes="YXS")
+        return open_image(self.pixels, axes="CYX")
+
+    def part(self, rows: slice, columns: slice, suffix: str) -> Example:
+        """Return a rectangle of it, as an example of its own."""
+        pixels = np.ascontiguousarray(self.pixels[:, rows, columns])
+        labels = np.ascontiguousarray(self.labels[rows, columns])
+        return replace(
+            self, name=f"{self.name}{suffix}", pixels=pixels, labels=labels, sha256=hash_of_array(pixels)
+        )
+
+    def normalised(self) -> NDArray[np.float32]:
+        """Return the image as the network sees it; gray pictures saved as RGB have one channel."""
+        pixels = self.pixels
+        if self.is_rgb and np.array_equal(pixels[0], pixels[1]) and np.array_equal(pixels[0], pixels[2]):
+            pixels = pixels[:1]
+        return normalize(pixels)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Labelled images and what was found wrong with them.
+
+    Parameters
+    ----------
+    where : str
+        Folder they come from.
+    examples : tuple of Example
+        In natural order of their names.
+    issues : tuple of Issue
+        See `cellbrook.training.checks`.
+    """
+
+    where: str
+    examples: tuple[Example, ...]
+    issues: tuple[Issue, ...] = field(default=())
+
+    @property
+    def n_objects(self) -> int:
+        """Number of labelled objects of all images."""
+        return sum(e.n_objects for e in self.examples)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all pixels and labels: two equal data sets have the same, wherever they lie."""
+        digest = hashlib.sha256()
+        for example in self.examples:
+            digest.update(f"{example.name} {example.sha256} {hash_of_array(example.labels)}\n".encode())
+        return digest.hexdigest()
+
+    @property
+    def fatal(self) -> tuple[Issue, ...]:
+        """What forbids training."""
+        return tuple(issue for issue in self.issues if issue.fatal)
+
+    def report(self) -> list[str]:
+        """Return what was found, a line each, the worst first."""
+        count = len(self.examples)
+        diameters = [d for e in self.examples if (d := typical_diameter(e.labels))]
+        size = f", typical diameter {np.median(diameters):.0f} px" if diameters else ""
+        lines = [f"{count} labelled image{'s' * (count != 1)}, {self.n_objects} objects{size}"]
+        for issue in sorted(self.issues, key=lambda i: not i.fatal):
+            lines.append(f"{'error' if issue.fatal else 'warning'}: {issue.name}: {issue.text}")
+        return lines
+
+    def require_usable(self) -> None:
+        """Stop before training what would teach nonsense.
+
+        Raises
+        ------
+        UsageError
+            If an issue is fatal, or nothing is labelled; the message names the first.
+        """
+        if self.fatal:
+            first = self.fatal[0]
+            more = f" (and {len(self.fatal) - 1} more)" if len(self.fatal) > 1 else ""
+            raise UsageError(f"{first.name}: {first.text}{more}; mend or remove it, then train again")
+        if not self.n_objects:
+            raise UsageError(f"{self.where}: no object is labelled in {len(self.examples)} images: nothing to learn from")
+
+
+def typical_diameter(labels: NDArray[np.uint32]) -> float:
+    """Return the median equivalent diameter of the objects in pixels, 0 without any."""
+    areas = np.bincount(labels.ravel())[1:]
+    areas = areas[areas > 0]
+    return float(np.median(2 * np.sqrt(areas / np.pi))) if len(areas) else 0.0
+
+
+def load_folder(folder: str | Path, *, channels: str | None = None) -> Dataset:
+    """Read and check the labelled images of a folder.
+
+    Parameters
+    ----------
+    folder : path
+        Holds images with their labels beside them: ``x_img.*`` and ``x_masks.*``, ``x.*`` and ``x_seg.npy``, or ``x.*``
+        and ``x_labels.tif``; subfolders too.
+    channels : str or None
+        Channels to use, as in `cellbrook.core.params.InputParams`.
+
+    Returns
+    -------
+    Dataset
+        Pairs that do not fit each other are not among its examples but among its issues.
+
+    Raises
+    ------
+    UsageError
+        If there is no such folder, or no label file in it.
+    """
+    found = find_labelled(Path(folder))
+    examples: list[Example] = []
+    issues: list[Issue] = []
+    for name, image_path, labels_path in found.pairs:
+        try:
+            planes = read_pair(name, image_path, labels_path, channels)
+        except CellbrookError as error:
+            issues.append(Issue(name, "unreadable", fatal=True, text=str(error)))
+            continue
+        issues += [issue for plane in planes for issue in check_pair(plane.name, plane.normalised(), plane.labels)]
+        examples += planes
+    for path in found.only_labels:
+        issues.append(Issue(path.name, "no image", fatal=False, text="has labels but no image beside it; left out"))
+    if found.only_images:
+        some = ", ".join(p.name for p in found.only_images[:3])
+        more = f" and {len(found.only_images) - 3} more" if len(found.only_images) > 3 else ""
+        issues.append(
+            Issue("images without labels", "no labels", fatal=False, text=f"{some}{more}; left out")
+        )
+    return checked(str(folder), examples, issues)
+
+
+def from_arrays(
+    images: Sequence[NDArray[Any]], labels: Sequence[NDArray[Any]], names: Sequence[str] | None = None
+) -> Dataset:
+    """Make a data set of arrays in memory.
+
+    Parameters
+    ----------
+    images : sequence of ndarray of shape (Y, X) or (C, Y, X)
+    labels : sequence of ndarray of shape (Y, X), any integer dtype
+    names : sequence of str, optional
+        A name each. None: numbers from 0.
+
+    Raises
+    ------
+    UsageError
+        If the numbers of images, labels and names differ.
+    """
+    from cellbrook.io import as_labels
+
+    names = [str(i) for i in range(len(images))] if names is None else names
+    if not len(images) == len(labels) == len(names):
+        raise UsageError(
+            f"expected as many images as labels and names, got {len(images)}, {len(labels)}, {len(names)}"
+        )
+    examples, issues = [], []
+    for name, image, label in zip(names, images, labels, strict=True):
+        pixels = image[None] if image.ndim == 2 else image
+        if pixels.shape[1:] != label.shape:
+            issues.append(_mismatch(name, pixels.shape[1:], label.shape))
+            continue
+        example = Example(name, pixels, as_labels(label, name), False, hash_of_array(pixels))
+        issues += check_pair(name, example.normalised(), example.labels)
+        examples.append(example)
+    return checked("arrays", examples, issues)
+
+
+def checked(where: str, examples: Sequence[Example], issues: Sequence[Issue]) -> Dataset:
+    """Return the data set with what can only be seen of all images together; exact copies are left out."""
+    found, keep = check_set([(e.name, e.sha256, hash_of_array(e.labels)) for e in examples])
+    return Dataset(where, tuple(examples[i] for i in keep), (*issues, *found))
+
+
+def read_pair(name: str, image_path: Path, labels_path: Path, channels: str | None) -> list[Example]:
+    """Read an image and its labels, plane by plane; planes without labels of a stack are left out.
+
+    Raises
+    ------
+    ImageError
+        If a file cannot be read.
+    UsageError
+        If their sizes differ, or the channels are not there.
+    """
+    from cellbrook.io import resolve_channels
+
+    source = open_image(image_path)
+    labels, axes = read_labels(labels_path)
+    chosen = resolve_channels(channels, source)
+    stack = "".join(a for a in source.axes if a in "TZ")
+    shape = tuple(source.shape[source.axes.index(a)] for a in stack + "YX")
+    keep = [i for i, a in enumerate(axes) if a in stack + "YX" or labels.shape[i] > 1]
+    labels = labels.reshape([labels.shape[i] for i in keep])
+    if labels.shape != shape:
+        raise UsageError(_mismatch(name, shape, labels.shape).text)
+    pixels = source.read()
+    if "C" in source.axes:
+        pixels = np.moveaxis(pixels, source.axes.index("C"), -3)[..., list(chosen.indices), :, :]
+    else:
+        pixels = pixels[..., None, :, :]
+    planes = []
+    for place in np.ndindex(*shape[:-2]):
+        if place and not labels[place].any():
+            continue
+        plane = np.ascontiguousarray(pixels[place])
+        suffix = "".join(f"_{a.lower()}{i}" for a, i in zip(stack, place, strict=True))
+        rgb = source.is_rgb and len(plane) == 3
+        planes.append(
+            Example(f"{name}{suffix}", plane, np.ascontiguousarray(labels[place]), rgb, hash_of_array(plane))
+        )
+    return planes
+
+
+def _mismatch(name: str, image: Sequence[int], labels: Sequence[int]) -> Issue:
+    sizes = [" x ".join(str(n) for n in shape) for shape in (image, labels)]
+    turned = tuple(image) == tuple(labels)[::-1]
+    hint = ", its sides exchanged: were the labels transposed?" if turned else ""
+    return Issue(
+        name, "size", fatal=True, text=f"the image has {sizes[0]} pixels and its labels {sizes[1]}{hint}"
+    )

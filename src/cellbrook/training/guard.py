@@ -1,0 +1,120 @@
+"""Forgetting: what a training cost on other images, and how it is mended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cellbrook.training.adapt import interpolated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from cellbrook.training.scores import Score
+
+SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+"""Shares of the new weights that are tried, the largest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A network that has been checked for forgetting.
+
+    Parameters
+    ----------
+    network : nn.Module
+        The one to keep.
+    share : float
+        Share of the new weights in it.
+    validation, frozen : Score
+        Its scores.
+    within : bool
+        It forgot no more than allowed.
+    """
+
+    network: nn.Module
+    share: float
+    validation: Score
+    frozen: Score
+    within: bool
+
+
+def guard(
+    start: nn.Module,
+    new: nn.Module,
+    *,
+    general: Score,
+    validation_start: Score,
+    validation: Score,
+    max_forgetting: float,
+    judge: Callable[[nn.Module], Score],
+    judge_frozen: Callable[[nn.Module], Score],
+) -> Guarded:
+    """Move a network back towards its start until it has forgotten no more than allowed.
+
+    The weights of a network and of its fine-tuned self can be averaged: on the way back general images recover sooner
+    than the gain on the user's own is lost.
+
+    Parameters
+    ----------
+    start, new : nn.Module
+        Of one architecture.
+    general : Score
+        Of the general model on the frozen images: what must not be lost.
+    validation_start, validation : Score
+        Of `start` and `new` on held-out images.
+    max_forgetting : float
+        Part of `general` that may be lost.
+    judge, judge_frozen : callable
+        Score a network on held-out and on frozen images.
+
+    References
+    ----------
+    .. [1] Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022.
+    """
+    least = (1 - max_forgetting) * general.mean_ap
+    frozen = judge_frozen(new)
+    if frozen.mean_ap >= least:
+        return Guarded(new, 1.0, validation, frozen, True)
+    for share in SHARES:
+        mixed = interpolated(start, new, share)
+        mixed_frozen = judge_frozen(mixed)
+        if mixed_frozen.mean_ap < least:
+            continue
+        score = judge(mixed)
+        if score.ap > validation_start.ap:
+            return Guarded(mixed, share, score, mixed_frozen, True)
+        break  # further back it is only more like the start
+    return Guarded(new, 1.0, validation, frozen, False)
+
+
+def words_of_forgetting(general: Score, kept: Guarded, before: Score) -> list[str]:
+    """Say in words what was forgotten.
+
+    Parameters
+    ----------
+    general : Score
+        Of the general model on the frozen images.
+    kept : Guarded
+        What was kept.
+    before : Score
+        Of the new weights on the frozen images, before they were moved back.
+    """
+    fall = 100 * (general.mean_ap - kept.frozen.mean_ap)
+    if kept.share < 1:
+        lost = 100 * (general.mean_ap - before.mean_ap)
+        return [
+            f"Training cost {lost:.1f} points of AP on general images, more than allowed. The weights were moved back "
+            f"towards the start ({kept.share:.0%} new): now it is {max(fall, 0):.1f} points, and the held-out images are "
+            "still better than before."
+        ]
+    if not kept.within:
+        return [
+            f"The new model lost {fall:.1f} points of AP on general images: use it for images like the training images "
+            "only. Nothing between the old and the new weights was good on both; --train last or --replay 0.5 forget less."
+        ]
+    if fall > 1:
+        return [f"On general images it lost {fall:.1f} points of AP, which is within what is allowed."]
+    return ["On general images it is as good as before."]

@@ -1,0 +1,114 @@
+"""The files of a finished training: a model folder that ``cellbrook segment --model`` takes, with its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import platform
+import re
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellbrook.io.atomic import atomic
+from cellbrook.networks.cards import CARD_NAME, ModelCard, ModelFileRef, TrainingData, write_card
+from cellbrook.networks.export import export_network, file_entry
+from cellbrook.training.curves import draw_curves
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cellbrook.training.dataset import Dataset
+    from cellbrook.training.report import TrainReport
+
+SCHEMA = 1
+REPORT_NAME = "report.json"
+CURVES_NAME = "curves.png"
+STEM = "weights"
+INACTIVE = "not-active"
+"""Folder, inside the output folder, of a model that is no better than the one it started from."""
+
+
+def finished(folder: Path) -> bool:
+    """Return whether a training ended in this folder."""
+    return (folder / REPORT_NAME).exists()
+
+
+def write_model(network: nn.Module, base: ModelCard, report: TrainReport, dataset: Dataset, folder: Path) -> None:
+    """Write weights, graph, card, curves and report; the report comes last and says that all is there.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / REPORT_NAME).unlink(missing_ok=True)
+    (folder / CARD_NAME).unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as temporary:
+        paths = _export(network, base.family, Path(temporary))
+        files = {kind: ModelFileRef(**file_entry(path)) for kind, path in paths.items()}
+        for path in paths.values():
+            path.replace(folder / path.name)
+    write_card(folder / CARD_NAME, _card(base, report, dataset, folder, files))
+    draw_curves(folder / CURVES_NAME, report.curve, report.best_step)
+    document = {
+        "schema": SCHEMA,
+        "cellbrook": metadata.version("cellbrook"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "torch": metadata.version("torch"),
+        "data": {
+            "where": dataset.where,
+            "sha256": dataset.sha256,
+            "images": [{"name": e.name, "sha256": e.sha256, "objects": e.n_objects} for e in dataset.examples],
+            "issues": [dataclasses.asdict(i) for i in dataset.issues],
+        },
+        **report.to_dict(),
+    }
+    with atomic(folder / REPORT_NAME) as part:
+        part.write_text(json.dumps(_finite(document), indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _export(network: nn.Module, family: str, folder: Path) -> dict[str, Path]:
+    if family == "compact":
+        return export_network(network, folder, STEM)
+    from safetensors.torch import save_file
+
+    path = folder / f"{STEM}.safetensors"
+    save_file({n: v.contiguous().cpu() for n, v in network.state_dict().items()}, path)
+    path.chmod(0o644)  # it is written for its owner alone
+    return {"safetensors": path}
+
+
+def _card(
+    base: ModelCard, report: TrainReport, dataset: Dataset, folder: Path, files: dict[str, ModelFileRef]
+) -> ModelCard:
+    name = re.sub(r"[^a-z0-9]+", "-", folder.absolute().name.lower()).strip("-") or "own"
+    origin = "from scratch" if report.start == "scratch" else f"from {report.start}"
+    own = TrainingData(f"{report.images} images, {report.objects} objects of the user's own", "the user's own")
+    scratch = report.start == "scratch"
+    return dataclasses.replace(
+        base,
+        name=f"{base.family}.{name}",
+        aliases=(),
+        description=f"Trained {origin} on {report.images} images with {report.objects} objects.",
+        licence="the user's own" if scratch else base.licence,
+        training_data=(own,) if scratch else (*base.training_data, own),
+        known_issues=() if report.active else report.words[:1],
+        files=files,
+    )
+
+
+def _finite(value: Any) -> Any:
+    """Return the document with NaN and infinities as null, which every reader of JSON takes."""
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

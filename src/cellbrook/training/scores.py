@@ -1,0 +1,128 @@
+"""How well a network in memory segments labelled images: through the pipeline, as ``cellbrook segment`` does."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from cellbrook import pipeline
+from cellbrook.core.params import SegmentParams
+from cellbrook.core.progress import NoProgress, Progress
+from cellbrook.engines._torch import TorchEngine
+from cellbrook.metrics import matching
+from cellbrook.metrics.matching import ratio
+from cellbrook.networks.store import ResolvedModel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from cellbrook.networks.cards import ModelCard
+    from cellbrook.training.dataset import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a model scores on a set of images, at IoU 0.5.
+
+    Parameters
+    ----------
+    ap : float
+        AP = TP / (TP + FP + FN), objects of all images pooled.
+    mean_ap : float
+        Mean AP of the images.
+    n_true, n_pred, tp : int
+        Objects labelled, found, and found rightly.
+    images : dict of str to float
+        AP of each image.
+    """
+
+    ap: float
+    mean_ap: float
+    n_true: int
+    n_pred: int
+    tp: int
+    images: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types."""
+        return asdict(self)
+
+
+class Judge:
+    """Segments images with a network that is being trained.
+
+    Parameters
+    ----------
+    card : ModelCard
+        What the network is.
+    device : str
+        Where it runs.
+    threads : int
+        Processor threads.
+    target : {"auto", "cells", "nuclei"}
+        What to look for, as in ``cellbrook segment``.
+    """
+
+    def __init__(self, card: ModelCard, device: str, threads: int, target: str = "auto") -> None:
+        self._model = ResolvedModel(card.name, card, {}, "", {})
+        self._device = device
+        self._threads = threads
+        self._target = target
+
+    def segment(
+        self, network: nn.Module, example: Example, target: str | None = None, progress: Progress | None = None
+    ) -> NDArray[np.uint32]:
+        """Return the labels that the network finds."""
+        keywords: dict[str, Any] = {"threads": self._threads}
+        if self._model.card.spec.targets:
+            keywords["target"] = target or self._target
+        engine = TorchEngine(
+            lambda: network,
+            self._model.card.spec,
+            device=self._device,
+            precision="fp32",
+            threads=self._threads,
+            why="it is being trained",
+        )
+        source = example.source()
+        plan = pipeline.resolve(source, self._model, SegmentParams.from_keywords(**keywords))
+        data = pipeline.run(
+            source, plan, self._model, engine, name=example.name, keep_output=False, progress=progress
+        )
+        return data.labels
+
+    def score(
+        self,
+        network: nn.Module,
+        examples: Sequence[Example],
+        targets: Sequence[str] | None = None,
+        progress: Progress | None = None,
+    ) -> Score:
+        """Segment examples and compare with their labels.
+
+        Parameters
+        ----------
+        network : nn.Module
+            In evaluation mode, without gradients.
+        examples : sequence of Example
+        targets : sequence of str or None
+            What to look for in each. None: what the judge was made for.
+        progress : Progress or None
+            Asked before each image whether to go on.
+        """
+        progress = progress or NoProgress()
+        tp = n_true = n_pred = 0
+        images: dict[str, float] = {}
+        for i, example in enumerate(examples):
+            progress.check_cancelled()
+            found = self.segment(network, example, targets[i] if targets else None)
+            match = matching(example.labels, found, 0.5, threads=self._threads)
+            images[example.name] = match.accuracy
+            tp, n_true, n_pred = tp + match.tp, n_true + match.n_true, n_pred + match.n_pred
+        pooled = float(ratio(tp, n_true + n_pred - tp))
+        mean = sum(images.values()) / len(images) if images else 0.0
+        return Score(pooled, mean, n_true, n_pred, tp, images)

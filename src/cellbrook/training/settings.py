@@ -1,0 +1,247 @@
+"""What a training will do, settled once from the wishes, the data, the model and the machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from cellbrook.core.memory import free_memory
+from cellbrook.core.threads import resolve_threads
+from cellbrook.errors import UsageError
+from cellbrook.training.dataset import typical_diameter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from cellbrook.networks.base import NetworkSpec
+    from cellbrook.training.dataset import Example
+    from cellbrook.training.params import TrainParams
+
+CROP_PX = 256
+BATCH = 8
+MEMORY_SHARE = 0.7
+"""Part of the free memory that a training may plan to take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A training, settled.
+
+    Parameters
+    ----------
+    steps, batch_size, crop : int
+        Steps at most; crops a step; their side in pixels.
+    learning_rate : float
+        Largest.
+    average : float
+        Decay of the running mean of the weights.
+    validate_every : int
+        Steps between validations.
+    replay : float
+        Share of crops from the general set.
+    bf16 : bool
+        The network runs in bfloat16.
+    device : str
+        Where.
+    threads : int
+        Processor threads.
+    memory_bytes : int
+        What weights, optimiser and one step will take, estimated.
+    trained, weights : int
+        Numbers of weights that learn, and of all.
+    """
+
+    steps: int
+    batch_size: int
+    crop: int
+    learning_rate: float
+    average: float
+    validate_every: int
+    replay: float
+    bf16: bool
+    device: str
+    threads: int
+    memory_bytes: int
+    trained: int
+    weights: int
+
+    def lines(self) -> list[str]:
+        """Return what is printed before the training."""
+        share = f", {self.replay:.0%} of them general images" if self.replay else ""
+        return [
+            f"up to {self.steps} steps of {self.batch_size} crops of {self.crop} px{share}; validated every "
+            f"{self.validate_every} steps",
+            f"learning rate {self.learning_rate:g}; {self.trained:,} of {self.weights:,} weights learn",
+            f"{self.device}, {self.threads} thread{'s' * (self.threads != 1)}, {'bf16' if self.bf16 else 'fp32'}; needs "
+            f"about {self.memory_bytes / 2**30:.1f} GiB",
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types."""
+        return dataclasses.asdict(self)
+
+
+def settle(
+    params: TrainParams, network: nn.Module, train: Sequence[Example], *, scratch: bool, has_replay: bool
+) -> Settings:
+    """Resolve what was left open.
+
+    Raises
+    ------
+    UsageError
+        If the machine has not the memory, or a wish does not fit the network.
+    """
+    spec: NetworkSpec = network.spec  # type: ignore[assignment]  # nn.Module's attributes are untyped
+    device = pick_device(params.device)
+    threads = resolve_threads(params.threads)
+    bf16 = device.startswith("cuda") or (device == "cpu" and _fast_bf16())
+    crop = _crop(params, spec)
+    objects = sum(e.n_objects for e in train)
+    if params.steps is not None:
+        steps = params.steps
+    else:  # a few hundred teach a few hundred cells; ten times as many cells need twice as many
+        steps = round(float(np.clip(600 * (max(objects, 1) / 200) ** 0.3, 300, 3000)) / 25) * 25
+        steps *= 4 if scratch else 1
+    rate = params.learning_rate
+    if rate is None:
+        rate = {"compact": 2e-3 if scratch else 5e-4, "cp3": 3e-4}.get(spec.family, 5e-5)
+        if params.train == "lora":
+            rate = 1e-3
+    weights = sum(p.numel() for p in network.parameters())
+    trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    batch = params.batch_size or (BATCH if spec.family in ("compact", "cp3") else 2)
+    free = _free_on(device)
+    while True:
+        needed = _memory(network, spec, batch, crop, bf16, weights, trained)
+        if params.batch_size or batch == 1 or free is None or needed <= MEMORY_SHARE * free:
+            break
+        batch //= 2
+    if free is not None and needed > free:
+        raise UsageError(
+            f"this training needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free: try --train last"
+            + (" or lora" if spec.family in ("cpsam", "cpdino") else "")
+            + ", a smaller --batch-size or a smaller --crop"
+        )
+    replay = params.replay if params.replay is not None else (0.0 if scratch else 0.25)
+    return Settings(
+        steps=steps,
+        batch_size=batch,
+        crop=crop,
+        learning_rate=rate,
+        average=0.998 if steps > 2000 else 0.98,
+        validate_every=max(10, min(100, round(steps / 12))),
+        replay=replay if has_replay else 0.0,
+        bf16=bf16,
+        device=device,
+        threads=threads,
+        memory_bytes=needed,
+        trained=trained,
+        weights=weights,
+    )
+
+
+def network_diameter(spec: NetworkSpec, diameter_px: float, median_px: float) -> float:
+    """Return the diameter at which the pipeline shows objects of this diameter to the network.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+    diameter_px : float
+        Typical diameter in the image.
+    median_px : float
+        Of all images of the set: what a network that cannot estimate diameters will assume.
+    """
+    wanted = spec.object_diameter_px
+    if wanted is None or not diameter_px:
+        return diameter_px or 30.0
+    if "log_diameter" in spec.outputs:
+        low, high = spec.diameter_range_px
+        return diameter_px if low <= diameter_px <= high else wanted
+    if spec.family == "cp3":
+        return diameter_px * wanted / max(median_px, 1.0)
+    return diameter_px
+
+
+def median_diameter(examples: Sequence[Example]) -> float:
+    """Return the median over images of the typical diameter of their objects, in pixels."""
+    found = [d for e in examples if (d := typical_diameter(e.labels))]
+    return float(np.median(found)) if found else 0.0
+
+
+def pick_device(wish: str) -> str:
+    """Return the device to train on.
+
+    Raises
+    ------
+    UsageError
+        If it is not there.
+    """
+    if wish == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    if wish.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"--device {wish}: torch sees no CUDA device here; leave --device out, or give cpu")
+    return wish
+
+
+def _crop(params: TrainParams, spec: NetworkSpec) -> int:
+    if spec.fixed_tile:
+        if params.crop not in (None, spec.tile_size):
+            raise UsageError(f"{spec.family} takes crops of {spec.tile_size} px only, got --crop {params.crop}")
+        return spec.tile_size
+    crop = params.crop or CROP_PX
+    if crop % spec.stride:
+        raise UsageError(f"--crop must be a multiple of {spec.stride} for {spec.family}, got {crop}")
+    return crop
+
+
+def _fast_bf16() -> bool:
+    """Return whether this processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
+    asks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(ask() for ask in asks if ask is not None)
+
+
+def _free_on(device: str) -> int | None:
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    return free_memory()
+
+
+def _memory(
+    network: nn.Module, spec: NetworkSpec, batch: int, crop: int, bf16: bool, weights: int, trained: int
+) -> int:
+    """Return the bytes of weights, their mean, gradients, optimiser, and of what one step keeps for its way back."""
+    kept = 4 * (weights + 4 * trained)
+    # what is frozen before the first learning layer keeps nothing; half is a fair guess for "last" and "lora"
+    share = 1.0 if trained == weights else 0.5
+    return round(kept + share * batch * _activations(network, spec, crop) * (0.6 if bf16 else 1.0))
+
+
+def _activations(network: nn.Module, spec: NetworkSpec, crop: int) -> int:
+    """Return the bytes of all layers' outputs for one crop, counted without computing them."""
+    import copy
+
+    from cellbrook.training.crops import planes_of
+
+    total = 0
+
+    def add(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal total
+        del module, inputs
+        if isinstance(output, torch.Tensor):
+            total += output.numel() * 4
+
+    shadow = copy.deepcopy(network).to("meta") if not any(p.is_meta for p in network.parameters()) else network
+    handles = [m.register_forward_hook(add) for m in shadow.modules() if not list(m.children())]
+    with torch.no_grad():
+        shadow(torch.zeros(1, planes_of(spec), crop, crop, device="meta"))
+    for handle in handles:
+        handle.remove()
+    return round(total * 1.5)  # sums, rectifications and resizing are no modules
