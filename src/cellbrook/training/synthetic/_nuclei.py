@@ -70,7 +70,7 @@ def chromatin(scene: Scene, rho: Field) -> Field:
         noise = smooth_noise(scene.rng, shape, max(1.5, d * scene.uniform(0.15, 0.3)))
         out *= np.exp(np.float32(scene.uniform(0.25, 0.6)) * noise)
     elif manner == "chromocentres":  # the few round bright spots of mouse nuclei
-        noise = smooth_noise(scene.rng, shape, max(1.4, d * scene.uniform(0.08, 0.16)))
+        noise = smooth_noise(scene.rng, shape, max(1.3, d * scene.uniform(0.045, 0.11)))
         start = scene.uniform(0.9, 1.5)
         out += np.float32(scene.uniform(0.5, 3.0)) * smoothstep(noise, start, start + 0.5) * (rho < 0.92)
     elif manner == "nucleoli":  # one to few round dark places with an edge
