@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from cellbrook.core.params import MaskParams, NormalizeParams, SegmentParams, TileParams
     from cellbrook.core.result import NetworkOutput
     from cellbrook.errors import CellbrookError
-    from cellbrook.evaluation import evaluate
+    from cellbrook.evaluation import agreement, evaluate
 
 _HOMES = {
     "segment": "cellbrook.api",
     "Segmenter": "cellbrook.api",
     "Segmentation": "cellbrook.api",
     "evaluate": "cellbrook.evaluation",
+    "agreement": "cellbrook.evaluation",
     "open_image": "cellbrook.api",
     "MaskParams": "cellbrook.core.params",
     "NormalizeParams": "cellbrook.core.params",
@@ -47,6 +48,7 @@ __all__ = [
     "Segmentation",
     "Segmenter",
     "TileParams",
+    "agreement",
     "dynamics",
     "evaluate",
     "metrics",

@@ -221,7 +221,7 @@ def test_page_is_whole_and_needs_nothing_else(folders, tmp_path):
         "Of 32 true objects",
         "Merged: one outline",
         "live & well",
-        "only 3 images",
+        "Only 3 images",
         "prefers-color-scheme",
     ):
         assert expected in words, expected

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "measure": ("cellbrook.cli.measure:measure", "Measure existing labels on their image."),
     "export": ("cellbrook.cli.export:export", "Write existing labels as ROIs, GeoJSON, COCO, pictures."),
     "evaluate": ("cellbrook.cli.evaluate:evaluate", "Compare predicted labels with the truth."),
+    "agreement": ("cellbrook.cli.agreement:agreement", "Compare two people's labels, and a model with both."),
     "models": ("cellbrook.cli.models:app", "List, inspect, install, verify and remove models."),
     "doctor": ("cellbrook.cli.doctor:doctor", "Show what can run here, and how to mend what cannot."),
 }

@@ -1,6 +1,8 @@
 """Judging segmentations: against the truth, against people, and for the best settings."""
 
+from cellbrook.evaluation.blind import BlindPlan, plan_crops
 from cellbrook.evaluation.compare import Evaluation, evaluate
+from cellbrook.evaluation.human import Agreement, agreement
 from cellbrook.evaluation.page import write_page
 
-__all__ = ["Evaluation", "evaluate", "write_page"]
+__all__ = ["Agreement", "BlindPlan", "Evaluation", "agreement", "evaluate", "plan_crops", "write_page"]

@@ -21,7 +21,7 @@ from cellbrook.io.labels import read_labels
 from cellbrook.io.open import known_suffixes, open_image, register, scenes
 from cellbrook.io.png import encode_png, write_png
 from cellbrook.io.source import Selection, Source, describe
-from cellbrook.io.writers import as_labels, write_float_stack, write_labels, write_labels_zarr
+from cellbrook.io.writers import as_labels, write_float_stack, write_image, write_labels, write_labels_zarr
 
 __all__ = [
     "OUTPUT_ENDINGS",
@@ -49,6 +49,7 @@ __all__ = [
     "sha256_of",
     "stem_of",
     "write_float_stack",
+    "write_image",
     "write_labels",
     "write_labels_zarr",
     "write_png",

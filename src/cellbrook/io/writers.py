@@ -133,6 +133,55 @@ def write_float_stack(
     _write_imagej(path, array, axes, size, metadata, [], compress=False)
 
 
+def write_image(
+    path: str | Path,
+    array: NDArray[Any],
+    *,
+    axes: str,
+    pixel_size_um: PixelSize = None,
+    names: Sequence[str] = (),
+    rgb: bool = False,
+) -> None:
+    """Write an image as a TIFF that ImageJ opens, without any metadata but axes, size and channel names.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    array : ndarray of bool, integers or floats
+        The pixels. Types that ImageJ does not know become uint16 if they fit, else float32.
+    axes : str
+        A letter each dimension out of T, C, Z, Y, X, in any order.
+    pixel_size_um : mapping, sequence or None
+        Micrometres a pixel.
+    names : sequence of str
+        Names of the channels.
+    rgb : bool
+        The three channels are red, green and blue of one picture.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    import tifffile
+
+    array = np.asarray(array)
+    axes = _check_axes(axes, array)
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype not in (np.uint8, np.uint16, np.float32):
+        fits = array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() < 2**16
+        array = array.astype(np.uint16 if fits else np.float32)
+    if rgb and set(axes) == set("CYX") and array.dtype in (np.uint8, np.uint16):
+        with atomic(path) as temporary:
+            picture = np.ascontiguousarray(array.transpose([axes.index(a) for a in "YXC"]))
+            tifffile.imwrite(temporary, picture, photometric="rgb", metadata={"axes": "YXS"})
+        return
+    labels = {"Labels": list(names)} if names and len(names) == math.prod(array.shape[:-2]) else {}
+    _write_imagej(path, array, axes, _by_axis(pixel_size_um, axes), labels, [], compress=False)
+
+
 def _write_imagej(
     path: str | Path,
     array: NDArray[Any],
