@@ -1,0 +1,103 @@
+"""A killed process loses at most the edit it was at; CELLBROOK_KILLS says how often to try."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cellbrook.project import Project
+from cellbrook.project.labelstore import decode_chunk
+
+from .crash_child import edit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KILLS = int(os.environ.get("CELLBROOK_KILLS", "4"))
+SHAPE = (700, 1100)
+
+
+def run_and_kill(folder: Path, edits: int, seconds: float) -> int:
+    """Let a process make some edits and kill it a moment later; return the last revision that it knew to be safe."""
+    child = Path(__file__).with_name("crash_child.py")
+    process = subprocess.Popen(
+        [sys.executable, str(child), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    told: list[str] = []
+    try:
+        first = process.stdout.readline()
+        assert first == "open\n", process.stderr.read()
+        told = [process.stdout.readline() for _ in range(edits)]
+        time.sleep(seconds)
+    finally:
+        process.kill()
+        told = [*told, *process.stdout.read().split()]
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+    return int(told[-1])
+
+
+def expected(rev: int) -> np.ndarray:
+    pixels = np.zeros(SHAPE, np.uint32)
+    for k in range(1, rev + 1):
+        label, y0, x0, y1, x1 = edit(k, SHAPE)
+        pixels[y0:y1, x0:x1] = label
+    return pixels
+
+
+def test_killed_at_random_moments(tmp_path: Path, picture: Callable[..., Path]) -> None:
+    folder = tmp_path / "p"
+    Project.create(folder, images=[picture(shape=SHAPE)]).close()
+    rng = random.Random(0)
+    known = 0
+    for _ in range(KILLS):
+        known = max(known, run_and_kill(folder, rng.randint(1, 7), rng.uniform(0.0, 0.08)))
+        with Project.open(folder, read_only=True) as project:  # replays in memory, leaves the chunks behind
+            image = project.images()[0].id
+            rev = project.log(image).rev
+            assert known <= rev <= known + 1
+            np.testing.assert_array_equal(project.labels(image).read(), expected(rev))
+        known = rev
+    assert known >= KILLS
+    with Project.open(folder) as project:
+        store = project.labels(image)
+        assert store.rev == known
+        pixels = expected(known)
+        for cy, cx in np.ndindex(*store.grid(1)):
+            data = store.chunk_bytes(0, cy, cx, 1)
+            part = pixels[::2, ::2][cy * 512 : cy * 512 + 512, cx * 512 : cx * 512 + 512]
+            got = decode_chunk(data) if data else np.zeros((512, 512))
+            np.testing.assert_array_equal(got[: part.shape[0], : part.shape[1]], part)
+        rows = store.objects()
+        ids, areas = np.unique(pixels[pixels > 0], return_counts=True)
+        assert [(r.id, r.area) for r in rows] == list(zip(ids.tolist(), areas.tolist(), strict=True))
+
+
+def test_an_edit_that_cannot_be_stored_changes_nothing(project: Project, image: str) -> None:
+    from cellbrook.errors import ProjectError
+    from cellbrook.project import Paint
+
+    log = project.log(image)
+    label = log.store.lease(1)[0]
+    log.apply(Paint(label, [(5, 5, 9)]))
+    project.database._connection.execute("PRAGMA query_only = ON")
+    try:
+        log.apply(Paint(label, [(7, 5, 9)]))
+    except ProjectError as error:
+        assert "nothing was changed" in str(error)
+    else:
+        raise AssertionError("it was stored")
+    finally:
+        project.database._connection.execute("PRAGMA query_only = OFF")
+    assert log.rev == 1
+    assert log.store.read(0, 7, 5, 8, 9).sum() == 0
