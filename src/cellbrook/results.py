@@ -64,7 +64,7 @@ def write_results(
             written = export.save(whole, stage, ["run"], stem=data.name, threads=threads) | written
         for path in written.values():
             put(path, folder / path.name)
-    return {kind: folder / name for kind, name in names.items()}
+    return {kind: folder / names[kind] for kind in sorted(names, key="run".__eq__)}
 
 
 def _entry(staged_file: Path, folder: Path) -> dict[str, str]:
