@@ -8,13 +8,15 @@ DEMO := .venv/bin
 DEV := .venv-dev/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 
-.PHONY: help demo test lint packaging ci dev clean
+.PHONY: help demo serve test lint packaging ci dev page clean
 
 help:
 	@echo "make demo       segment the sample images into $(OUT)/"
-	@echo "make test       run the tests"
+	@echo "make serve      open the workspace in the browser, with sample images"
+	@echo "make test       run the tests, those of the page and in the browser too"
 	@echo "make lint       style, types and import rules"
 	@echo "make packaging  build the wheel, install it alone, segment offline"
+	@echo "make page       (re)build the page, after a change in frontend/"
 	@echo "make dev        (re)build for development, after a change of the C++ kernels"
 	@echo "make clean      remove everything that was built"
 
@@ -26,14 +28,22 @@ demo: .venv/installed
 	@echo "Results are in $(OUT)/ (real images) and $(OUT)/generated/. Look first at"
 	@ls $(OUT)/*_overlay.png $(OUT)/generated/*_overlay.png
 
-test: .venv-dev/installed
+serve: .venv/installed
+	$(DEMO)/cellbrook serve --sample $(ARGS)
+
+test: .venv-dev/installed page
+	$(DEV)/python frontend/build.py --run test
 	$(DEV)/python -m pytest $(ARGS)
+
+page: .venv-dev/installed
+	$(DEV)/python frontend/build.py --require
 
 lint: .venv-dev/installed
 	$(DEV)/ruff check
 	$(DEV)/ruff format --check --quiet
 	$(DEV)/mypy
 	$(DEV)/lint-imports
+	$(DEV)/python frontend/build.py --run check
 
 packaging: .venv-dev/installed
 	$(DEV)/python -m pytest tests/packaging --packaging $(ARGS)
@@ -57,4 +67,4 @@ dev:
 	@touch $@
 
 clean:
-	rm -rf build dist $(OUT) .venv .venv-dev
+	rm -rf build dist $(OUT) .venv .venv-dev frontend/node_modules src/cellbrook/server/static

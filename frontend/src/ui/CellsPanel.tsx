@@ -33,10 +33,10 @@ function useColumns(session: Session): Column[] {
   return useMemo(() => {
     const columns: Column[] = [
       { id: "id", name: "No.", width: 52, number: (cell) => cell.id },
-      { id: "area", name: um === null ? "Area px²" : "Area µm²", hint: TERMS.size, width: 74, number: (cell) => cell.area * (um ?? 1) ** 2 },
+      { id: "area", name: um === null ? "Area px²" : "Area µm²", hint: TERMS.size, width: 84, number: (cell) => cell.area * (um ?? 1) ** 2 },
       { id: "score", name: "Score", hint: TERMS.score, width: 54, number: (cell) => cell.score },
       { id: "flow_error", name: "Shape", hint: TERMS.flow_error, width: 54, number: (cell) => cell.flow_error },
-      { id: "origin", name: "By", hint: "Found by the model, corrected, or drawn by hand", width: 64, number: (cell) => ["auto", "edited", "manual"].indexOf(cell.origin), text: (cell) => ORIGINS[cell.origin] },
+      { id: "origin", name: "By", hint: "Found by the model, corrected, or drawn by hand", width: 74, number: (cell) => ["auto", "edited", "manual"].indexOf(cell.origin), text: (cell) => ORIGINS[cell.origin] },
     ];
     if (classes.length)
       columns.push({ id: "class", name: "Class", width: 70, number: (cell) => cell.class, text: (cell) => classes.find((item) => item.id === cell.class)?.name ?? "" });
@@ -113,12 +113,12 @@ function Table(props: { session: Session; columns: Column[]; cells: readonly Cel
       <div class="tbody" role="rowgroup" style={{ height: `${cells.length * ROW}px` }}>
         {shown.map((cell, i) => {
           const fate = session.objects.fate(cell.id);
-          const gone = cell.discarded || fate !== Fate.kept;
+          const gone = fate !== Fate.kept;
           return (
             <div
               key={cell.id} role="row" aria-rowindex={first + i + 2} aria-selected={selection.has(cell.id)} class={`tr ${gone ? "gone" : ""}`}
               style={{ ...grid, top: `${(first + i) * ROW}px` }} onClick={(event) => choose(cell, event)}
-              title={gone ? `Hidden: ${fate !== Fate.kept ? FATES[fate] : cell.reason}` : undefined}
+              title={gone ? `Hidden: ${FATES[fate]}` : undefined}
             >
               {columns.map((column) => {
                 const number = column.number(cell);
@@ -143,7 +143,7 @@ export function CellsPanel({ session }: { session: Session }) {
   useEffect(() => {
     if (image && !loaded && rows.length) void session.loadMeasurements();
   }, [image?.id, session.plane.value, loaded, rows.length > 0]);
-  const visible = rows.filter((cell) => withHidden.value || (!cell.discarded && session.objects.fate(cell.id) === Fate.kept));
+  const visible = rows.filter((cell) => withHidden.value || session.objects.fate(cell.id) === Fate.kept);
   const fates = session.objects.fatesVersion.value;
   const values = useMemo(() => {
     const found: number[] = [];
@@ -187,7 +187,7 @@ export function CellsPanel({ session }: { session: Session }) {
         <Check label="List hidden cells too" checked={withHidden.value} onChange={(on) => (withHidden.value = on)} />
       </Section>
       <div class="section-body row" role="toolbar" aria-label="Selected cells" style={{ flexDirection: "row", paddingTop: "8px" }}>
-        <span class="note grow">{selected ? `${selected} selected` : "Click a row to go there."}</span>
+        <span class="note grow ellipsis">{selected ? `${selected} selected` : "Click a row to go there."}</span>
         <Button icon="lock" label="Lock: the model leaves them alone" keys="L" disabled={!selected} onClick={() => session.toggleLock()} />
         <Button icon="merge" label="Merge into one" keys="Shift+M" disabled={selected < 2} onClick={() => session.mergeSelected()} />
         <Button icon="trash" label="Delete" keys="Delete" disabled={!selected} onClick={() => session.deleteSelected()} />

@@ -81,7 +81,7 @@ export function ExportPanel({ session }: { session: Session }) {
         <Links session={session} />
       </Section>
       <Section title="Many images" hint="The settings of the tab Find, for one image after the other">
-        <p class="note">With the settings of the tab Find. Images that you corrected are left as they are.</p>
+        <p class="note">With the settings of the tab Find. What you drew, corrected or locked stays as it is.</p>
         <div class="row wrap">
           <Button kind="primary" icon="play" disabled={todo.length === 0 || (job !== null && isLive(job))} onClick={() => session.batch(todo.map((item) => item.id), params.value)}>
             {some.length ? `Segment the ${some.length} chosen` : `Segment ${plural(todo.length, "new image")}`}

@@ -147,12 +147,12 @@ export function FindPanel({ session }: { session: Session }) {
             <Check label="Cells are darker than their surround" hint="Turns dark and bright round for the model" checked={invert.value} onChange={(on) => (invert.value = on)} />
           </div>
         </details>
-        <div class="row">
-          <div class="grow full">
-            <Button kind="primary" icon="play" disabled={busy} onClick={() => session.segment(params.value)}>{stack ? "Find cells in this stack" : "Find cells"}</Button>
-          </div>
-          <Button disabled={busy} hint="Only what is in sight: quick, to try settings" onClick={() => session.segment({ ...params.value, window_only: true })}>In sight</Button>
-          <Button disabled={busy} hint="Every image of the project, one after the other" onClick={() => session.batch("all", params.value)}>All images</Button>
+        <div class="full">
+          <Button kind="primary" icon="play" disabled={busy} onClick={() => session.segment(params.value)}>{stack ? "Find cells in this stack" : "Find cells"}</Button>
+        </div>
+        <div class="row halves">
+          <Button disabled={busy} hint="Only what is in sight: quick, to try settings" onClick={() => session.segment({ ...params.value, only: true })}>Only in sight</Button>
+          <Button disabled={busy} hint="Every image of the project, one after the other" onClick={() => session.batch("all", params.value)}>All {session.images.value.length} images</Button>
         </div>
         {job && <JobProgress session={session} job={job} />}
         {!found && !busy && <p class="note">The cells appear as they are found. What you draw or correct is never changed by the model.</p>}

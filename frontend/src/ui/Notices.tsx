@@ -42,8 +42,8 @@ export function LostBanner({ session }: { session: Session }) {
     <div class="banner lost" role="alert">
       <Icon name="link" />
       <span>
-        <b>The connection to the server is lost; trying again.</b> Nothing is lost: you can go on drawing
-        {waiting ? `, and ${plural(waiting, "change")} will be sent when it is back.` : "."} If it stays away, see whether <kbd>cellbrook serve</kbd> still runs.
+        <b>Connection lost; trying again.</b> Nothing is lost: go on drawing
+        {waiting ? `, ${plural(waiting, "change")} will be sent when it is back.` : "."} Does <kbd>cellbrook serve</kbd> still run?
       </span>
     </div>
   );

@@ -36,10 +36,10 @@ export function TopBar({ session }: { session: Session }) {
             <Button kind="quiet" icon="right" label="Next image" keys="D" onClick={() => session.nextImage(1)} />
             {!image.problem && (
               <Button
-                icon={image.state === "done" ? "check" : undefined} pressed={image.state === "done"}
-                hint={image.state === "done" ? "Marked as done; click to take the mark away" : "Mark as done: every cell is right"}
+                kind="quiet" icon="check" pressed={image.state === "done"}
+                hint={image.state === "done" ? "Marked as done; click to take the mark away" : `Now: ${STATES[image.state]}. Mark it when every cell is right: the model may learn from it.`}
                 onClick={() => session.setImageState(image.state === "done" ? "corrected" : "done")}
-              >{image.state === "done" ? "Done" : STATES[image.state]}</Button>
+              >{image.state === "done" ? "Done" : "Mark as done"}</Button>
             )}
           </>
         )}
