@@ -20,6 +20,7 @@ from cellbrook.cli._common import (
     TileFlags,
     print_json,
 )
+from cellbrook.cli._settings import Settings
 from cellbrook.core.params import (
     InputParams,
     MaskParams,
@@ -38,6 +39,7 @@ def segment(
     resume: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     from_run: Path | None = None,
+    settings: Settings = None,
     json: Json = False,
     quiet: Quiet = False,
     model_params: ModelFlags = ModelParams(),
@@ -74,6 +76,8 @@ def segment(
         mask_params=mask_params,
     )
     run_before: dict[str, Any] | None = None
+    if from_run is not None and settings is not None:
+        raise UsageError("--from-run and --settings both say which parameters to take: give one of them")
     if from_run is not None:
         params, inputs, run_before = _as_before(from_run, params, inputs)
     if not inputs:
