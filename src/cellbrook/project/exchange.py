@@ -1,0 +1,375 @@
+"""Labels in and out of a project: corrections made with any tool, and files for any tool."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.core.result import SegmentationData
+from cellbrook.errors import CellbrookError, ImageError, UsageError
+from cellbrook.io.atomic import atomic
+from cellbrook.io.files import OUTPUT_ENDINGS, stem_of
+from cellbrook.io.labels import read_labels
+from cellbrook.io.pairs import image_id
+from cellbrook.io.writers import write_labels
+from cellbrook.measure import measure
+from cellbrook.project._pixels import stack_of
+from cellbrook.project.ops import Replace
+from cellbrook.project.project import choose
+from cellbrook.results import write_results
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from cellbrook.project.images import ImageRecord
+    from cellbrook.project.oplog import Applied
+    from cellbrook.project.project import Project
+
+TRAINING = "training"
+"""Of kinds of export: images and masks as ``cellbrook train`` takes them."""
+
+KINDS = (TRAINING, *(k for k in OUTPUT_ENDINGS if k not in ("flows", "cellprob")))
+
+TAUGHT = ("corrected", "done")
+"""Images that a person has worked on."""
+
+_LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".npy", ".zip", ".roi", ".geojson", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of one file of corrections.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    image, name : str or None
+        The image that it belongs to.
+    applied : Applied or None
+        What it changed.
+    error : str or None
+        Why it was left out, in one line.
+    """
+
+    path: Path
+    image: str | None
+    name: str | None
+    applied: Applied | None
+    error: str | None
+
+
+def import_labels(
+    project: Project,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    image: str | None = None,
+    user: str = "me",
+    done: bool = False,
+) -> list[Imported]:
+    """Take over labels that were corrected elsewhere.
+
+    Each file replaces all labels of its image, as one edit that can be undone: what is in it counts as made by hand, and no
+    model run changes it; what is not in it was deleted, except locked objects, which stay.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing.
+    paths : sequence of path
+        Label images, ImageJ ROIs (``.zip``, ``.roi``), GeoJSON, Cellpose ``_seg.npy``, OME-Zarr labels; or folders of them.
+        Nothing in a file is run.
+    image : str or None
+        The image that one file belongs to. None: by the file's name, as ``x_labels.tif`` belongs to ``x``.
+    user : str
+        Whose undo takes it back.
+    done : bool
+        The images are finished then.
+
+    Returns
+    -------
+    list of Imported
+        A file that cannot be read, or fits no image, changes nothing and does not stop the others.
+
+    Raises
+    ------
+    UsageError
+        If nothing is found, or `image` is given with several files.
+    """
+    files = list(_files(paths))
+    if not files:
+        raise UsageError(
+            f"no labels in {', '.join(map(str, paths))}: expected label images, ROI zip, GeoJSON or _seg.npy"
+        )
+    if image is not None and len(files) > 1:
+        raise UsageError(f"one image takes one file of labels, got {len(files)}")
+    results = []
+    for path in files:
+        record: ImageRecord | None = None
+        try:
+            record = project.find(image) if image is not None else _owner(project, path)
+            labels = read_corrections(path, record)
+            stack = labels.reshape(-1, record.height, record.width)
+            op = Replace(
+                stack, planes=tuple(range(len(stack))), protect=False, origin="manual", kind="import"
+            )
+            applied = project.log(record.id).apply(op, user=user)
+            if done:
+                project.set_state(record.id, "done")
+            results.append(Imported(path, record.id, record.name, applied, None))
+        except (CellbrookError, OSError) as error:
+            name = record.name if record else None
+            results.append(Imported(path, record.id if record else None, name, None, str(error)))
+    return results
+
+
+def read_corrections(path: Path, record: ImageRecord) -> NDArray[np.uint32]:
+    """Read a file of labels of any kind that `import_labels` takes, with the axes of the image's labels.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, or does not fit the image.
+    """
+    shape = (*record.leading, record.height, record.width)
+    suffix = path.suffix.lower()
+    if suffix in (".zip", ".roi"):
+        from cellbrook.export.roi_zip import read_roi_zip
+
+        try:
+            return read_roi_zip(path, shape)
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            if isinstance(error, CellbrookError):
+                raise
+            raise ImageError(f"{path}: not a set of ImageJ ROIs: {error}") from error
+    if suffix in (".geojson", ".json"):
+        from cellbrook.export.geojson import read_geojson
+
+        return read_geojson(path, shape, axes=record.label_axes)
+    labels, axes = read_labels(path)
+    if labels.size == math.prod(shape) and labels.shape[-2:] == shape[-2:]:
+        return labels.reshape(shape)
+    shown = "x".join(map(str, labels.shape))
+    raise ImageError(
+        f"{path}: labels of {shown} ({axes}) do not fit {record.name}, whose labels are {'x'.join(map(str, shape))}"
+    )
+
+
+def _files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
+    for given in paths:
+        path = Path(given)
+        if path.is_dir() and not (path / "zarr.json").exists() and not (path / ".zgroup").exists():
+            for file in sorted(path.iterdir()):
+                marked = file.stem.lower().endswith(("_masks", "_labels", "_seg", "_rois", "_cp_masks"))
+                if file.suffix.lower() in _LABEL_SUFFIXES and (
+                    marked or file.suffix.lower() in (".geojson", ".zip")
+                ):
+                    yield file
+        elif path.exists():
+            yield path
+        else:
+            raise UsageError(f"no such file or folder: {path}")
+
+
+def _owner(project: Project, path: Path) -> ImageRecord:
+    stem = stem_of(path)
+    for ending in ("_rois", "_cp_masks", "_coco"):
+        stem = stem.removesuffix(ending)
+    key = image_id(stem)
+    records = project.images()
+    found = [r for r in records if r.name == stem] or [r for r in records if image_id(r.name) == key]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{path}: fits {' and '.join(r.name for r in found)}: name the image with --image")
+    raise UsageError(f"{path}: the project has no image {key!r}: name the image it belongs to with --image")
+
+
+def as_result(project: Project, record: ImageRecord, *, threads: int | None = None) -> SegmentationData:
+    """Return an image's labels as a segmentation, measured, with ``class`` and ``origin`` in the table.
+
+    Raises
+    ------
+    ImageError
+        If the image's file is gone or was changed.
+    """
+    source = project.open_image(record.id)
+    image, plan = stack_of(source, project.settings)
+    store = project.labels(record.id)
+    labels = store.read_all()
+    sizes = {a: plan.pixel_size_um[a] for a in "ZYX" if a in plan.pixel_size_um and a in record.label_axes}
+    known = "Y" in sizes and "X" in sizes
+    objects = measure(
+        labels,
+        image,
+        channel_names=plan.channel_names,
+        pixel_size_um=(sizes["Y"], sizes["X"]) if known else None,
+        axes=record.label_axes,
+        threads=threads,
+    )
+    objects = objects.with_columns(**_said(project, record, objects["label"]))
+    history = project.log(record.id).history()
+    return SegmentationData(
+        labels=labels,
+        objects=objects,
+        output=None,
+        image=image,
+        axes=record.label_axes,
+        channel_names=plan.channel_names,
+        pixel_size_um=tuple(sizes[a] for a in record.label_axes if a in sizes) if known else None,
+        name=record.name,
+        provenance={
+            "schema": 1,
+            "project": project.name,
+            "image": {"path": str(project.path(record.id)), "scene": record.scene, "sha256": record.sha256},
+            "state": record.state,
+            "revision": store.rev,
+            "last_run": record.run,
+            "edits": [{"rev": h.rev, "kind": h.kind, "user": h.user, "created": h.created} for h in history],
+        },
+    )
+
+
+def _said(project: Project, record: ImageRecord, labels: NDArray[Any]) -> dict[str, Any]:
+    """Return what the project knows of objects and measuring does not tell, in the order of `labels`."""
+    names = {c.id: c.name for c in project.settings.classes}
+    rows = {r.id: r for r in project.labels(record.id).objects()}
+    columns: dict[str, Any] = {"origin": [rows[i].origin for i in labels.tolist()]}
+    if any(r.class_id for r in rows.values()):
+        columns["class"] = [
+            names.get(rows[i].class_id, str(rows[i].class_id) if rows[i].class_id else "")
+            for i in labels.tolist()
+        ]
+    for name in ("score", "flow_error", "cellprob"):
+        values = [getattr(rows[i], name) for i in labels.tolist()]
+        if any(v is not None for v in values):
+            columns[name] = np.array([np.nan if v is None else v for v in values], np.float64)
+    return columns
+
+
+def export_project(
+    project: Project,
+    out: str | os.PathLike[str],
+    *,
+    kinds: Sequence[str] = ("labels", "overlay", "objects"),
+    names: Sequence[str] = (),
+    states: Sequence[str] = ("predicted", "corrected", "done"),
+    overwrite: bool = False,
+) -> dict[str, dict[str, Path]]:
+    """Write the labels of a project as files.
+
+    Parameters
+    ----------
+    project : Project
+        Any.
+    out : path
+        Folder; made if it does not exist.
+    kinds : sequence of str
+        Of `KINDS`; "training" writes ``<id>_img`` and ``<id>_masks`` pairs of images that a person has worked on.
+    names : sequence of str
+        Images by id, name or path. Empty: those in `states`.
+    states : sequence of str
+        Of "new", "predicted", "corrected", "done".
+    overwrite : bool
+        Replace what others changed since.
+
+    Returns
+    -------
+    dict of str to dict of str to Path
+        Files by image's name and kind.
+
+    Raises
+    ------
+    UsageError
+        If a kind is unknown, or there is nothing to write.
+    OutputError
+        If a file cannot be written, or something would be lost.
+    """
+    if unknown := [k for k in kinds if k not in KINDS]:
+        raise UsageError(f"cannot export {', '.join(map(repr, unknown))}: choose from {', '.join(KINDS)}")
+    folder = Path(out)
+    written: dict[str, dict[str, Path]] = {}
+    plain = [k for k in kinds if k != TRAINING]
+    if plain:
+        for record in choose(project, names, states):
+            files = write_results(
+                as_result(project, record), folder, [*plain, *_run(plain)], overwrite=overwrite
+            )
+            written[record.name] = files
+    if TRAINING in kinds:
+        for name, files in export_training(project, folder, names=names).items():
+            written.setdefault(name, {}).update(files)
+    if not written:
+        raise UsageError("there is nothing to export: predict or correct images first, or name some")
+    return written
+
+
+def _run(kinds: Sequence[str]) -> tuple[str, ...]:
+    """Return what says that the files are ours, so that the next export may replace them."""
+    return () if "run" in kinds else ("run",)
+
+
+def export_training(
+    project: Project, folder: Path, *, names: Sequence[str] = (), states: Sequence[str] = TAUGHT
+) -> dict[str, dict[str, Path]]:
+    """Write images and labels as ``cellbrook train`` takes them, ``<id>_img`` and ``<id>_masks.tif``.
+
+    Returns
+    -------
+    dict of str to dict of str to Path
+        The two files by image's name. Images without any object are left out: nothing says that they are empty.
+    """
+    written: dict[str, dict[str, Path]] = {}
+    taken: set[str] = set()
+    for record in choose(project, names, states):
+        store = project.labels(record.id)
+        if not store.objects():
+            continue
+        stem = image_id(record.name)
+        stem = stem if stem not in taken else f"{stem}-{record.id[:8]}"
+        taken.add(stem)
+        masks = folder / f"{stem}_masks.tif"
+        write_labels(masks, store.read_all(), axes=record.label_axes, pixel_size_um=_spatial(record))
+        written[record.name] = {"image": _write_image(project, record, folder, stem), "masks": masks}
+    return written
+
+
+def _spatial(record: ImageRecord) -> dict[str, float]:
+    return {a: v for a, v in record.pixel_size_um.items() if a in record.label_axes}
+
+
+def _write_image(project: Project, record: ImageRecord, folder: Path, stem: str) -> Path:
+    """Copy an image's file where it says all that is needed itself, else write the pixels that are segmented."""
+    source = project.open_image(record.id)
+    original = project.path(record.id)
+    settings = project.settings
+    as_it_is = (settings.channels, settings.axes, settings.z, settings.pixel_size, record.scene) == (
+        None,
+    ) * 5
+    if as_it_is and original.is_file():
+        path = folder / f"{stem}_img{original.suffix}"
+        with atomic(path) as target:
+            shutil.copyfile(original, target)
+        return path
+    import tifffile
+
+    image, plan = stack_of(source, settings)
+    path = folder / f"{stem}_img.tif"
+    axes = f"{record.label_axes[:-2]}C{record.label_axes[-2:]}"
+    rgb = source.is_rgb and image.shape[-3] == 3 and len(plan.channels) == 3
+    if rgb:
+        image, axes = np.moveaxis(image, -3, -1), f"{record.label_axes}S"
+    with atomic(path) as target:
+        tifffile.imwrite(
+            target, image, photometric="rgb" if rgb else "minisblack", metadata={"axes": axes}, ome=True
+        )
+    return path

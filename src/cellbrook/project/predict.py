@@ -1,0 +1,346 @@
+"""Segmenting the images of a project: results become edits that can be undone, and never cover a person's work."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.core.params import MaskParams, SegmentParams
+from cellbrook.core.progress import NoProgress
+from cellbrook.dynamics import labels_from_flows
+from cellbrook.errors import Cancelled, CellbrookError, ProjectError, UsageError
+from cellbrook.io.atomic import atomic
+from cellbrook.project.models import find_model
+from cellbrook.project.ops import Replace
+from cellbrook.project.project import choose
+from cellbrook.provenance import recipe_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellbrook.core.objects import ObjectTable
+    from cellbrook.core.progress import Progress
+    from cellbrook.core.result import SegmentationData
+    from cellbrook.engines.base import Engine
+    from cellbrook.networks.store import ResolvedModel
+    from cellbrook.project.images import ImageRecord
+    from cellbrook.project.oplog import Applied
+    from cellbrook.project.project import Project
+
+
+OPEN_STATES = ("new", "predicted")
+"""What is predicted if no image is named: a person has not begun on it."""
+
+_MASK_NAMES = tuple(f.name for f in dataclasses.fields(MaskParams))
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What became of one image.
+
+    Parameters
+    ----------
+    image, name : str
+        Which one.
+    status : {"done", "skipped", "failed"}
+        "skipped": it was predicted with this model and these settings before.
+    objects : int
+        In it now, a person's included.
+    kept : int
+        Of them, those that are protected from models.
+    rev : int
+        Revision.
+    seconds : float
+        Wall time.
+    error : str or None
+        Of a failed one, in one line.
+    """
+
+    image: str
+    name: str
+    status: str
+    objects: int
+    kept: int
+    rev: int
+    seconds: float
+    error: str | None = None
+
+
+def predict(
+    project: Project,
+    names: Sequence[str] = (),
+    *,
+    again: bool = False,
+    cache: bool = True,
+    progress: Progress | None = None,
+    each: Callable[[Prediction], None] | None = None,
+    **keywords: Any,
+) -> list[Prediction]:
+    """Segment images of a project with its active model.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing.
+    names : sequence of str
+        Images by id, name or path. Empty: all that no person has begun to correct.
+    again : bool
+        Also those that were predicted with the same model and settings.
+    cache : bool
+        Keep flows and cellprob, for other thresholds and for `suggest` (6 bytes a pixel).
+    progress : Progress or None
+        Told of tiles; may cancel, and images that are finished stay so.
+    each : callable or None
+        Is given every image's outcome as it comes.
+    **keywords
+        Parameters of `cellbrook.core.params`, such as ``diameter=30``; ``model`` by its name in the project.
+
+    Returns
+    -------
+    list of Prediction
+        One image that fails does not stop the others.
+
+    Raises
+    ------
+    UsageError
+        If a parameter or a name is unknown.
+    ModelError
+        If the model cannot be used.
+    Cancelled
+        If `progress` says so.
+    """
+    from cellbrook import engines
+
+    records = choose(project, names, OPEN_STATES)
+    model = find_model(project, keywords.pop("model", None))
+    params = project_params(project, **keywords)
+    wishes = params.model_params
+    engine: Engine | None = None
+    done: list[Prediction] = []
+    for record in records:
+        began = time.monotonic()
+        recipe = _recipe(record, model, params)
+        if record.run == recipe and not again:
+            outcome = _outcome(project, record, "skipped", began)
+        else:
+            if engine is None:
+                engine = engines.create(
+                    model,
+                    engine=wishes.engine,
+                    device=wishes.device,
+                    precision=wishes.precision,
+                    threads=wishes.threads,
+                )
+            try:
+                data = _segment(project, record, model, engine, params, progress or NoProgress())
+                if cache and data.output is not None:
+                    write_cache(project, record, recipe, data)
+                land(project, record, data.labels, data.objects, run=recipe)
+                outcome = _outcome(project, record, "done", began)
+            except (Cancelled, MemoryError):
+                raise
+            except CellbrookError as error:
+                outcome = _outcome(project, record, "failed", began, str(error))
+        done.append(outcome)
+        if each is not None:
+            each(outcome)
+    return done
+
+
+def project_params(project: Project, **keywords: Any) -> SegmentParams:
+    """Return parameters of a segmentation, the project's settings filled in where nothing else is said."""
+    settings = project.settings
+    own = {
+        "channels": settings.channels,
+        "axes": settings.axes,
+        "pixel_size": settings.pixel_size,
+        "z": settings.z,
+    }
+    said = {k: v for k, v in keywords.items() if v is not None or k not in own}
+    for name in ("axes", "pixel_size", "z"):
+        if said.get(name, own[name]) != own[name]:
+            raise UsageError(
+                f"{name} belongs to the whole project: change it in project.toml, or make another project"
+            )
+    return SegmentParams.from_keywords(**{**{k: v for k, v in own.items() if v is not None}, **said})
+
+
+def land(
+    project: Project,
+    record: ImageRecord,
+    labels: NDArray[Any],
+    objects: ObjectTable | None,
+    *,
+    run: dict[str, Any] | None = None,
+    user: str = "me",
+    kind: str = "predict",
+) -> Applied:
+    """Put a model's result into the labels of the image that it was made of.
+
+    Parameters
+    ----------
+    project : Project
+        Where it belongs.
+    record : ImageRecord
+        The image as it was when the run started.
+    labels : ndarray
+        With the axes of the image's labels.
+    objects : ObjectTable or None
+        Of the run.
+    run : dict or None
+        What it was made with.
+    user, kind : str
+        Whose undo takes it back, and what the log calls it.
+
+    Raises
+    ------
+    ProjectError
+        If the image is not in the project any more, or another picture has taken its place.
+    """
+    now = next((r for r in project.images() if r.id == record.id), None)
+    if now is None or now.sha256 != record.sha256 or (problem := project.problem(record.id)):
+        why = "it was taken out of the project" if now is None else problem
+        raise ProjectError(f"{record.name}: the result is thrown away, since {why}")
+    store = project.labels(record.id)
+    stack = np.asarray(labels).reshape(-1, *labels.shape[-2:])
+    op = Replace(stack, objects, planes=tuple(range(store.planes)), kind=kind)
+    return project.log(record.id).apply(op, user=user, run=run)
+
+
+def rethreshold(
+    project: Project, name: str, params: MaskParams | None = None, *, threads: int | None = None
+) -> Applied:
+    """Make labels anew from the cached output of the network, with other thresholds.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing.
+    name : str
+        Id, name or path of the image.
+    params : MaskParams or None
+        None: the defaults.
+    threads : int or None
+        Processor threads. None: the cores this process may use.
+
+    Raises
+    ------
+    UsageError
+        If nothing is cached for the image: it has to be predicted first.
+    """
+    record = project.find(name)
+    params = params or MaskParams()
+    flows, cellprob = read_cache(project, record)
+    tables, planes, count = [], [], 0
+    for f, c in zip(flows, cellprob, strict=True):
+        labels, table = labels_from_flows(f.astype(np.float32), c.astype(np.float32), params, threads=threads)
+        labels[labels > 0] += np.uint32(count)
+        tables.append(table.with_columns(label=table["label"] + count))
+        planes.append(labels)
+        count += len(table)
+    from cellbrook.core.objects import concatenate
+
+    run = dict(record.run or {})
+    run["parameters"] = {**run.get("parameters", {}), **dataclasses.asdict(params)}
+    return land(project, record, np.stack(planes), concatenate(tables), run=run, kind="rethreshold")
+
+
+def cache_folder(project: Project, run: dict[str, Any]) -> Path:
+    """Return where the network's output of a run is kept: one folder for all thresholds."""
+    parameters = {k: v for k, v in run.get("parameters", {}).items() if k not in _MASK_NAMES}
+    key = hashlib.sha256(json.dumps({**run, "parameters": parameters}, sort_keys=True).encode()).hexdigest()
+    return project.folder / "cache" / key[:24]
+
+
+def write_cache(project: Project, record: ImageRecord, run: dict[str, Any], data: SegmentationData) -> None:
+    """Keep flows and cellprob as float16; may be deleted at any time."""
+    assert data.output is not None
+    shape = (record.height, record.width)
+    flows = data.output.flows.reshape(-1, 2, *shape)
+    cellprob = data.output.cellprob.reshape(-1, *shape)
+    with atomic(cache_folder(project, run)) as folder:
+        folder.mkdir(parents=True)
+        np.save(folder / "flows.npy", flows.astype(np.float16))
+        np.save(folder / "cellprob.npy", np.clip(cellprob, -6e4, 6e4).astype(np.float16))
+        facts = {"image": record.id, "run": run, "diameter_px": data.output.diameter_px}
+        (folder / "about.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def read_cache(project: Project, record: ImageRecord) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+    """Return flows (P, 2, Y, X) and cellprob (P, Y, X) of an image's last run, float16, read as they are needed.
+
+    Raises
+    ------
+    UsageError
+        If they are not there.
+    """
+    missing = UsageError(
+        f"{record.name}: no flows are cached: run `cellbrook project predict --again` on it first"
+    )
+    if record.run is None:
+        raise missing
+    folder = cache_folder(project, record.run)
+    try:
+        flows = np.load(folder / "flows.npy", mmap_mode="r")
+        cellprob = np.load(folder / "cellprob.npy", mmap_mode="r")
+    except (OSError, ValueError):
+        raise missing from None
+    if cellprob.shape[1:] != (record.height, record.width) or flows.shape != (
+        len(cellprob),
+        2,
+        *cellprob.shape[1:],
+    ):
+        raise missing
+    return flows, cellprob
+
+
+def _segment(
+    project: Project,
+    record: ImageRecord,
+    model: ResolvedModel,
+    engine: Engine,
+    params: SegmentParams,
+    progress: Progress,
+) -> SegmentationData:
+    from cellbrook import pipeline
+
+    source = project.open_image(record.id)
+    plan = pipeline.resolve(source, model, params)
+    return pipeline.run(source, plan, model, engine, name=record.name, progress=progress)
+
+
+def _recipe(record: ImageRecord, model: ResolvedModel, params: SegmentParams) -> dict[str, Any]:
+    recipe = recipe_of(
+        {
+            "image": {"sha256": record.sha256, "scene": record.scene},
+            "model": {"sha256": model.sha256},
+            "parameters": {**params.to_keywords(), "model": model.name},
+        }
+    )
+    plain: dict[str, Any] = json.loads(json.dumps(recipe))
+    return plain
+
+
+def _outcome(
+    project: Project, record: ImageRecord, status: str, began: float, error: str | None = None
+) -> Prediction:
+    rows = project.labels(record.id).objects()
+    return Prediction(
+        record.id,
+        record.name,
+        status,
+        len({r.id for r in rows}),
+        len({r.id for r in rows if r.protected}),
+        project.labels(record.id).rev,
+        time.monotonic() - began,
+        error,
+    )
