@@ -1,9 +1,10 @@
 """Builds ``src/cellbrook/training/generalist.zip``: ``python benchmarks/generalist.py --dsb2018 DIR``.
 
-``DIR`` is dsb2018 (Data Science Bowl 2018, BBBC038, CC0) as ``<id>_img.*``, ``<id>_masks.*`` and ``index.csv`` with the columns
-``id, split, modality_guess, h, w, duplicate_of``. Crops to rehearse come from its "train" part, crops to judge on from "val",
-one image a crop, the looks (kind, size, brightness) taken in turn. Generated images of every family come on top, other seeds for
-either set. Pixels are 8 bits a channel: as camera images are shown, and a tenth of the bytes.
+``DIR`` is dsb2018 (Data Science Bowl 2018, BBBC038, CC0) as ``<id>_img.*``, ``<id>_masks.*`` and ``index.csv`` with
+the columns ``id, split, modality_guess, h, w, duplicate_of``. Crops to rehearse come from its "train" part, crops to
+judge on from "val", one image a crop, the looks (kind, size, brightness) taken in turn. Generated images of every
+family come on top, other seeds for either set. Pixels are 8 bits a channel: as camera images are shown, and a tenth
+of the bytes.
 """
 
 from __future__ import annotations
@@ -70,7 +71,13 @@ def dsb_crops(folder: Path, part: str, count: int):
             pixels = pixels[:1]
         labels, _ = read_labels(next(folder.glob(f"{row['id']}_masks.*")))
         rows_, cols_ = busiest(labels, SIDE)
-        yield row["id"], pixels[:, rows_, cols_], labels[rows_, cols_], f"dsb2018/{row['modality_guess']}", "nuclei"
+        yield (
+            row["id"],
+            pixels[:, rows_, cols_],
+            labels[rows_, cols_],
+            f"dsb2018/{row['modality_guess']}",
+            "nuclei",
+        )
 
 
 def generated(seeds: tuple[int, ...]):

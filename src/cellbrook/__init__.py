@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cellbrook import dynamics, metrics, networks
-    from cellbrook.api import Segmentation, Segmenter, open_image, segment
+    from cellbrook.api import Segmentation, Segmenter, open_image, segment, train
     from cellbrook.core.objects import ObjectTable
     from cellbrook.core.params import MaskParams, NormalizeParams, SegmentParams, TileParams
     from cellbrook.core.result import NetworkOutput
@@ -25,6 +25,7 @@ _HOMES = {
     "segment": "cellbrook.api",
     "Segmenter": "cellbrook.api",
     "Segmentation": "cellbrook.api",
+    "train": "cellbrook.api",
     "evaluate": "cellbrook.evaluation",
     "agreement": "cellbrook.evaluation",
     "open_image": "cellbrook.api",
@@ -55,6 +56,7 @@ __all__ = [
     "networks",
     "open_image",
     "segment",
+    "train",
 ]
 
 

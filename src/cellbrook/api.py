@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from cellbrook.core.progress import Progress
     from cellbrook.engines.base import EngineInfo
+    from cellbrook.training.dataset import Dataset
+    from cellbrook.training.report import TrainReport
 
-__all__ = ["Segmentation", "Segmenter", "open_image", "segment"]
+__all__ = ["Segmentation", "Segmenter", "open_image", "segment", "train"]
 
 ImageLike = str | os.PathLike[str] | NDArray[Any]
 
@@ -252,6 +254,55 @@ def segment(image: ImageLike, **keywords: Any) -> Segmentation:
     names = [f.name for f in dataclasses.fields(SegmentParams().model_params) if f.name != "diameter"]
     model = {n: keywords.pop(n) for n in names if n in keywords}
     return Segmenter(**_plain(model)).segment(image, **keywords)
+
+
+def train(
+    data: str | os.PathLike[str] | Dataset,
+    out: str | os.PathLike[str],
+    *,
+    start: str | os.PathLike[str] = "compact",
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    **keywords: Any,
+) -> TrainReport:
+    """Teach a model your own cells; needs PyTorch.
+
+    Parameters
+    ----------
+    data : path or Dataset
+        Folder of labelled images, as for ``cellbrook train``; or `cellbrook.training.dataset.from_arrays`.
+    out : path
+        Folder for the model; it is then a ``model`` for `segment`.
+    start : str or path
+        Model to start from, or "scratch".
+    progress : Progress, optional
+        Told of every step; cancelling keeps the best weights so far.
+    overwrite : bool
+        Replace a finished model in `out`.
+    **keywords
+        Any parameter of `cellbrook.training.params.TrainParams`, such as ``steps=300, train="last"``.
+
+    Returns
+    -------
+    TrainReport
+        Scores before and after, curves, and what to know in words.
+
+    Raises
+    ------
+    UsageError
+        If the data or the parameters make no sense.
+    """
+    from cellbrook.training.finetune import finetune
+    from cellbrook.training.params import TrainParams
+
+    return finetune(
+        data if not isinstance(data, (str, os.PathLike)) else Path(data),
+        Path(out),
+        start=str(start),
+        params=TrainParams(**keywords),
+        progress=progress,
+        overwrite=overwrite,
+    )
 
 
 def _plain(keywords: dict[str, Any]) -> dict[str, Any]:

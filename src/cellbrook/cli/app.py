@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("cellbrook.cli.export:export", "Write existing labels as ROIs, GeoJSON, COCO, pictures."),
     "evaluate": ("cellbrook.cli.evaluate:evaluate", "Compare predicted labels with the truth."),
     "agreement": ("cellbrook.cli.agreement:agreement", "Compare two people's labels, and a model with both."),
+    "train": ("cellbrook.cli.train:train", "Teach a model your own cells, from labelled images."),
+    "serve": ("cellbrook.cli.serve:serve", "See, correct and teach in the browser."),
     "models": ("cellbrook.cli.models:app", "List, inspect, install, verify and remove models."),
     "doctor": ("cellbrook.cli.doctor:doctor", "Show what can run here, and how to mend what cannot."),
 }
@@ -40,6 +42,8 @@ def build_app(chosen: str | None = None) -> App:
     """Return the application; of its subcommands only the chosen one is imported, the others are listed."""
     from cyclopts import App, Parameter
 
+    from cellbrook.cli._settings import from_settings
+
     app = App(
         name="cellbrook",
         help="Find the cells in microscopy images: an image in, one labelled region a cell out.",
@@ -47,6 +51,7 @@ def build_app(chosen: str | None = None) -> App:
         # Markdown joins a docstring's lines into paragraphs, but its renderer takes a while to import.
         help_format="markdown" if chosen in COMMANDS else "plaintext",
         default_parameter=Parameter(negative_iterable=()),  # no --empty-save
+        config=from_settings,
         help_epilogue="Exit codes: 0 done, 1 something failed, 2 usage. CELLBROOK_DEBUG=1 adds tracebacks.",
     )
     for position, (name, (path, line)) in enumerate(COMMANDS.items()):

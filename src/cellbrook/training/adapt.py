@@ -107,7 +107,7 @@ def freeze_statistics(network: nn.Module) -> None:
 def _blocks(network: nn.Module) -> list[nn.Module]:
     """Return the blocks of a transformer: the longest list of modules it has."""
     lists = [m for m in network.modules() if isinstance(m, nn.ModuleList)]
-    return list(max(lists, key=len)) if lists else []
+    return list(max(lists, key=lambda modules: len(modules))) if lists else []
 
 
 def _wrap_linears(module: nn.Module, rank: int) -> None:

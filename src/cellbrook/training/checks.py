@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 TINY_SHARE = 0.02
 """Objects below this part of the median area are taken for fragments."""
 
-SHIFT_GAIN = 1.5
-"""Labels are called shifted if edges agree this many times better elsewhere."""
+SHIFT_GAIN, SHIFT_NOISE = 1.5, 5.0
+"""Labels are called shifted if edges agree this many times better elsewhere, and by as many standard deviations."""
+
+SHIFT_SIDE = 384
+"""Larger images are looked at with about this many pixels along the shorter side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,9 @@ def check_pair(name: str, image: NDArray[np.float32], labels: NDArray[np.uint32]
     areas = np.bincount(labels.ravel())
     present = np.flatnonzero(areas[1:]) + 1
     if not len(present):
-        return [Issue(name, "empty", False, "nothing is labelled: it teaches that there is nothing to find here")]
+        return [
+            Issue(name, "empty", False, "nothing is labelled: it teaches that there is nothing to find here")
+        ]
     issues = []
     pieces = pieces_of(labels)
     split = present[pieces[present] > 1]
@@ -88,7 +93,9 @@ def check_pair(name: str, image: NDArray[np.float32], labels: NDArray[np.uint32]
     if present[-1] != len(present):
         missing = int(present[-1]) - len(present)
         issues.append(
-            Issue(name, "gaps", False, f"{missing} numbers up to {present[-1]} are not used; that does no harm")
+            Issue(
+                name, "gaps", False, f"{missing} numbers up to {present[-1]} are not used; that does no harm"
+            )
         )
     smallest = max(MaskParams().min_size, TINY_SHARE * float(np.median(areas[present])))
     tiny = present[areas[present] < smallest]
@@ -155,29 +162,29 @@ def best_shift(image: NDArray[np.float32], labels: NDArray[np.uint32]) -> tuple[
     The outlines of the labels are correlated with the strength of the image's gradient at all shifts at once. Only a
     clear, distant peak counts: outlines that are drawn a little wide are no error.
     """
-    rows, cols = labels.shape
-    if min(rows, cols) < 32:
+    if min(labels.shape) < 32:
         return None
+    step = max(1, min(labels.shape) // SHIFT_SIDE)  # what is clearly wrong is seen at half the resolution too
     lines = np.zeros(labels.shape, np.float32)
     lines[1:] += labels[1:] != labels[:-1]
     lines[:, 1:] += labels[:, 1:] != labels[:, :-1]
-    if not lines.any():
-        return None
-    soft = smooth(np.clip(image, -1, 2), 1.5, threads=1)
+    soft = smooth(np.clip(image, -1, 2), 1.5 * step, threads=1)[:, ::step, ::step]
+    lines = smooth(lines, 1.5 * step, threads=1)[::step, ::step]
     dy, dx = np.gradient(soft, axis=(1, 2))
     strength = np.minimum(np.hypot(dy, dx).sum(0), 1)
-    lines = smooth(lines, 1.5, threads=1)
     spectrum = np.fft.rfft2(strength - strength.mean()) * np.conj(np.fft.rfft2(lines - lines.mean()))
-    fit = np.fft.irfft2(spectrum, labels.shape)
-    place = np.unravel_index(int(np.argmax(fit)), fit.shape)
-    shift = tuple(int(p - n) if p > n // 2 else int(p) for p, n in zip(place, fit.shape, strict=True))
+    fit = np.fft.irfft2(spectrum, lines.shape)
+    peak_y, peak_x = np.unravel_index(int(np.argmax(fit)), fit.shape)
+    rows, cols = fit.shape
+    down = step * int(peak_y - rows if peak_y > rows // 2 else peak_y)
+    right = step * int(peak_x - cols if peak_x > cols // 2 else peak_x)
     areas = np.bincount(labels.ravel())[1:]
-    diameter = 2 * np.sqrt(np.median(areas[areas > 0]) / np.pi)
+    diameter = 2 * float(np.sqrt(np.median(areas[areas > 0]) / np.pi))
+    peak, here, noise = float(fit[peak_y, peak_x]), max(float(fit[0, 0]), 0.0), float(np.std(fit))
+    distant = float(np.hypot(down, right)) > max(4.0, 0.25 * diameter)
     # elsewhere by chance: edges of a regular tissue fit again one cell further
-    noise = float(np.std(fit))
-    distant = np.hypot(*shift) > max(4.0, 0.25 * diameter)
-    if distant and fit[place] > SHIFT_GAIN * max(float(fit[0, 0]), 0.0) and fit[place] > 5 * noise:
-        return shift[0], shift[1]
+    if distant and peak > SHIFT_GAIN * here and peak > SHIFT_NOISE * noise:
+        return down, right
     return None
 
 

@@ -17,9 +17,13 @@ from cellbrook.training.settings import network_diameter
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from cellbrook.networks.base import NetworkSpec
     from cellbrook.training.data import LabelledImage
     from cellbrook.training.loop import Batch
+
+    Sample = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
 
 SPREAD = 0.2
 """Standard deviation of the logarithm of the diameters at which a user's objects are shown."""
@@ -77,11 +81,9 @@ class Crops:
 
     def fixed(self, count: int) -> list[Batch]:
         """Return batches that no step sees, to compare the loss over time."""
-        return [
-            self._joined([self._crop(-1 - n, i) for i in range(self._batch_size)]) for n in range(count)
-        ]
+        return [self._joined([self._crop(-1 - n, i) for i in range(self._batch_size)]) for n in range(count)]
 
-    def _crop(self, step: int, i: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:  # type: ignore[type-arg]
+    def _crop(self, step: int, i: int) -> Sample:
         rng = np.random.default_rng([self._seed, abs(step), int(step < 0), i])
         if self._general is not None and rng.random() < self._share:
             item, params = self._general.draw(rng), self._params
@@ -94,7 +96,7 @@ class Crops:
         image, labels, inside = random_crop(item, rng, params)
         return image, targets_of(labels, inside)
 
-    def _joined(self, crops: list[tuple[np.ndarray, dict[str, np.ndarray]]]) -> Batch:  # type: ignore[type-arg]
+    def _joined(self, crops: list[Sample]) -> Batch:
         images = torch.from_numpy(np.stack([image for image, _ in crops]))
         targets = {k: torch.from_numpy(np.stack([t[k] for _, t in crops])) for k in crops[0][1]}
         return images, targets

@@ -134,7 +134,9 @@ class Dataset:
             more = f" (and {len(self.fatal) - 1} more)" if len(self.fatal) > 1 else ""
             raise UsageError(f"{first.name}: {first.text}{more}; mend or remove it, then train again")
         if not self.n_objects:
-            raise UsageError(f"{self.where}: no object is labelled in {len(self.examples)} images: nothing to learn from")
+            raise UsageError(
+                f"{self.where}: no object is labelled in {len(self.examples)} images: nothing to learn from"
+            )
 
 
 def typical_diameter(labels: NDArray[np.uint32]) -> float:
@@ -174,10 +176,14 @@ def load_folder(folder: str | Path, *, channels: str | None = None) -> Dataset:
         except CellbrookError as error:
             issues.append(Issue(name, "unreadable", fatal=True, text=str(error)))
             continue
-        issues += [issue for plane in planes for issue in check_pair(plane.name, plane.normalised(), plane.labels)]
+        issues += [
+            issue for plane in planes for issue in check_pair(plane.name, plane.normalised(), plane.labels)
+        ]
         examples += planes
     for path in found.only_labels:
-        issues.append(Issue(path.name, "no image", fatal=False, text="has labels but no image beside it; left out"))
+        issues.append(
+            Issue(path.name, "no image", fatal=False, text="has labels but no image beside it; left out")
+        )
     if found.only_images:
         some = ", ".join(p.name for p in found.only_images[:3])
         more = f" and {len(found.only_images) - 3} more" if len(found.only_images) > 3 else ""

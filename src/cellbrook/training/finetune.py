@@ -37,7 +37,7 @@ from cellbrook.training.dataset import Dataset, load_folder  # noqa: E402
 from cellbrook.training.guard import guard, words_of_forgetting  # noqa: E402
 from cellbrook.training.loop import LoopParams, Trainer  # noqa: E402
 from cellbrook.training.loss import LossParams, loss_of  # noqa: E402
-from cellbrook.training.output import finished, write_model  # noqa: E402
+from cellbrook.training.output import INACTIVE, finished, write_model  # noqa: E402
 from cellbrook.training.params import TrainParams  # noqa: E402
 from cellbrook.training.report import (  # noqa: E402
     CurvePoint,
@@ -327,7 +327,7 @@ def _conclude(
         words += words_of_forgetting(frozen_start, guarded, before)
     active, result_words = words_of_result(start_score, validation, origin.name)
     report = TrainReport(
-        path=folder,
+        path=folder if active else folder / INACTIVE,
         active=active,
         start=origin.name,
         validation_start=start_score,
@@ -368,9 +368,7 @@ def _general_score(
     return max(own, first, key=lambda s: s.mean_ap)
 
 
-def _crops(
-    parts: Split, settings: Settings, spec: Any, params: TrainParams
-) -> tuple[Crops, list[Batch]]:
+def _crops(parts: Split, settings: Settings, spec: Any, params: TrainParams) -> tuple[Crops, list[Batch]]:
     target = "nuclei" if params.target == "nuclei" else "cells"
     train = [generalist.as_labelled(e, e.name, target) for e in parts.train]
     held_out = [generalist.as_labelled(e, e.name, target) for e in parts.validation]

@@ -7,6 +7,7 @@ import json
 import math
 import platform
 import re
+import shutil
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -38,7 +39,9 @@ def finished(folder: Path) -> bool:
     return (folder / REPORT_NAME).exists()
 
 
-def write_model(network: nn.Module, base: ModelCard, report: TrainReport, dataset: Dataset, folder: Path) -> None:
+def write_model(
+    network: nn.Module, base: ModelCard, report: TrainReport, dataset: Dataset, folder: Path
+) -> None:
     """Write weights, graph, card, curves and report; the report comes last and says that all is there.
 
     Raises
@@ -46,15 +49,16 @@ def write_model(network: nn.Module, base: ModelCard, report: TrainReport, datase
     OutputError
         If the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / REPORT_NAME).unlink(missing_ok=True)
-    (folder / CARD_NAME).unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as temporary:
+    for name in (REPORT_NAME, CARD_NAME):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / INACTIVE, ignore_errors=True)
+    report.path.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=report.path, prefix=".export-") as temporary:
         paths = _export(network, base.family, Path(temporary))
         files = {kind: ModelFileRef(**file_entry(path)) for kind, path in paths.items()}
         for path in paths.values():
-            path.replace(folder / path.name)
-    write_card(folder / CARD_NAME, _card(base, report, dataset, folder, files))
+            path.replace(report.path / path.name)
+    write_card(report.path / CARD_NAME, _card(base, report, dataset, folder, files))
     draw_curves(folder / CURVES_NAME, report.curve, report.best_step)
     document = {
         "schema": SCHEMA,
@@ -66,7 +70,9 @@ def write_model(network: nn.Module, base: ModelCard, report: TrainReport, datase
         "data": {
             "where": dataset.where,
             "sha256": dataset.sha256,
-            "images": [{"name": e.name, "sha256": e.sha256, "objects": e.n_objects} for e in dataset.examples],
+            "images": [
+                {"name": e.name, "sha256": e.sha256, "objects": e.n_objects} for e in dataset.examples
+            ],
             "issues": [dataclasses.asdict(i) for i in dataset.issues],
         },
         **report.to_dict(),
@@ -91,7 +97,9 @@ def _card(
 ) -> ModelCard:
     name = re.sub(r"[^a-z0-9]+", "-", folder.absolute().name.lower()).strip("-") or "own"
     origin = "from scratch" if report.start == "scratch" else f"from {report.start}"
-    own = TrainingData(f"{report.images} images, {report.objects} objects of the user's own", "the user's own")
+    own = TrainingData(
+        f"{report.images} images, {report.objects} objects of the user's own", "the user's own"
+    )
     scratch = report.start == "scratch"
     return dataclasses.replace(
         base,

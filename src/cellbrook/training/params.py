@@ -69,14 +69,23 @@ class TrainParams:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name, low in (("steps", 1), ("batch_size", 1), ("crop", 32), ("rank", 1), ("patience", 1), ("seed", 0)):
+        for name, low in (
+            ("steps", 1),
+            ("batch_size", 1),
+            ("crop", 32),
+            ("rank", 1),
+            ("patience", 1),
+            ("seed", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < low:
                 raise UsageError(f"{name} must be at least {low}, got {value}")
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise UsageError(f"learning_rate must lie between 0 and 1, got {self.learning_rate:g}")
         if not 0 < self.held_out < 1:
-            raise UsageError(f"held_out must lie between 0 and 1, got {self.held_out:g}: something must be validated on")
+            raise UsageError(
+                f"held_out must lie between 0 and 1, got {self.held_out:g}: something must be validated on"
+            )
         if self.replay is not None and not 0 <= self.replay < 1:
             raise UsageError(f"replay must be at least 0 and below 1, got {self.replay:g}")
         if not 0 <= self.max_forgetting <= 1:

@@ -74,7 +74,11 @@ class Judge:
         self._target = target
 
     def segment(
-        self, network: nn.Module, example: Example, target: str | None = None, progress: Progress | None = None
+        self,
+        network: nn.Module,
+        example: Example,
+        target: str | None = None,
+        progress: Progress | None = None,
     ) -> NDArray[np.uint32]:
         """Return the labels that the network finds."""
         keywords: dict[str, Any] = {"threads": self._threads}

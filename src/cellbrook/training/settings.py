@@ -194,7 +194,9 @@ def pick_device(wish: str) -> str:
 def _crop(params: TrainParams, spec: NetworkSpec) -> int:
     if spec.fixed_tile:
         if params.crop not in (None, spec.tile_size):
-            raise UsageError(f"{spec.family} takes crops of {spec.tile_size} px only, got --crop {params.crop}")
+            raise UsageError(
+                f"{spec.family} takes crops of {spec.tile_size} px only, got --crop {params.crop}"
+            )
         return spec.tile_size
     crop = params.crop or CROP_PX
     if crop % spec.stride:
@@ -204,7 +206,9 @@ def _crop(params: TrainParams, spec: NetworkSpec) -> int:
 
 def _fast_bf16() -> bool:
     """Return whether this processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
-    asks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    asks = (
+        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
     return any(ask() for ask in asks if ask is not None)
 
 
@@ -238,7 +242,9 @@ def _activations(network: nn.Module, spec: NetworkSpec, crop: int) -> int:
         if isinstance(output, torch.Tensor):
             total += output.numel() * 4
 
-    shadow = copy.deepcopy(network).to("meta") if not any(p.is_meta for p in network.parameters()) else network
+    shadow = (
+        copy.deepcopy(network).to("meta") if not any(p.is_meta for p in network.parameters()) else network
+    )
     handles = [m.register_forward_hook(add) for m in shadow.modules() if not list(m.children())]
     with torch.no_grad():
         shadow(torch.zeros(1, planes_of(spec), crop, crop, device="meta"))

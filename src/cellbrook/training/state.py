@@ -1,7 +1,7 @@
 """What an unfinished training leaves on disk, so that it goes on after a crash to the very same weights.
 
-``best-STEP.pt`` is written first, then ``last.pt``, which names it: whenever the process dies, ``last.pt`` and the file it names
-are whole and belong together.
+``best-STEP.pt`` is written first, then ``last.pt``, which names it: whenever the process dies, ``last.pt`` and the file
+it names are whole and belong together.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class State:
 
 def trained_names(network: nn.Module) -> set[str]:
     """Return the names of what training changes: weights that learn, and buffers. The rest need not be stored."""
-    return {n for n, p in network.named_parameters() if p.requires_grad} | {n for n, _ in network.named_buffers()}
+    return {n for n, p in network.named_parameters() if p.requires_grad} | {
+        n for n, _ in network.named_buffers()
+    }
 
 
 def save_state(folder: Path, state: State, trainer: Trainer) -> None:
@@ -97,7 +99,9 @@ def load_state(folder: Path, key: str, trainer: Trainer) -> State | None:
         stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         same = stored["key"] == key
     except Exception as error:  # torch raises nearly anything on a broken file
-        raise ModelError(f"{path} is damaged ({type(error).__name__}): remove {folder} to start anew") from error
+        raise ModelError(
+            f"{path} is damaged ({type(error).__name__}): remove {folder} to start anew"
+        ) from error
     if not same:
         raise UsageError(
             f"{folder} holds an unfinished training of other images or options: give another --out, or remove it"

@@ -1,0 +1,106 @@
+"""What fine-tuning on a few images gives: ``python benchmarks/training.py --data DIR [--only ecoli] [--steps N]``.
+
+``DIR`` holds the sets as folders of ``<id>_img.*`` and ``<id>_masks.*``. Each task trains on some images of a set and
+is judged on the others, which training never sees, with the commands that users have: ``cellbrook train`` and
+``cellbrook segment``. The models are for this measurement only.
+
+Prints a line a task: AP at IoU 0.5 (objects pooled) of the start and of the new model on the images that were kept
+out, the same on the general images, and the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import cellbrook
+from cellbrook.cli.app import main as cellbrook_command
+from cellbrook.io import read_labels
+from cellbrook.metrics import count_image, summarise
+
+TASKS = {
+    "wholecell": (
+        "deepcell2016_wholecell",
+        ("hela_1", "3t3_1", "bmdm_1", "mcf10a_1", "raw40x_1"),
+    ),
+    "ecoli": ("deepcell2016_ecoli", ("ecoli_kc_1",)),
+    "ecoli-small": ("deepcell2016_ecoli", ("ecoli_1",)),
+}
+"""Name: set, and the images that are learnt from; the others of the set are judged on."""
+
+
+def ap_of(model: str, images: dict[str, tuple[Path, Path]], threads: int | None):
+    segmenter = cellbrook.Segmenter(model=model, threads=threads)
+    counts = []
+    for name, (image, masks) in images.items():
+        found = segmenter.segment(image, keep_output=False)
+        counts.append(count_image(read_labels(masks)[0], found.labels, name=name))
+    return summarise(counts)
+
+
+def run(task: str, data: Path, out: Path, options: list[str], threads: int | None) -> dict[str, object]:
+    folder, taught = TASKS[task]
+    pairs = {
+        p.name.split("_img.")[0]: (p, next(p.parent.glob(p.name.split("_img.")[0] + "_masks.*")))
+        for p in sorted((data / folder).glob("*_img.*"))
+    }
+    training = out / f"{task}-images"
+    training.mkdir(parents=True, exist_ok=True)
+    for name in taught:
+        for path in pairs[name]:
+            shutil.copy(path, training / path.name)
+    judged = {name: files for name, files in pairs.items() if name not in taught}
+    model = out / task
+    began = time.monotonic()
+    code = cellbrook_command(
+        [
+            "train",
+            str(training),
+            "--out",
+            str(model),
+            *options,
+            *(["--threads", str(threads)] if threads else []),
+        ]
+    )
+    seconds = time.monotonic() - began
+    if code:
+        raise SystemExit(code)
+    report = json.loads((model / "report.json").read_text())
+    start = report["start"] if report["start"] != "scratch" else "compact"
+    before = ap_of(start, judged, threads)
+    after = ap_of(report["path"], judged, threads)
+    return {
+        "task": task,
+        "learnt from": f"{report['images']} images, {report['objects']} objects",
+        "judged on": f"{len(judged)} images, {sum(i.n_true for i in before.images)} objects",
+        "AP before": str(before.pooled["ap"][0]),
+        "AP after": str(after.pooled["ap"][0]),
+        "general before": report["frozen_start"] and round(report["frozen_start"]["mean_ap"], 3),
+        "general after": report["frozen"] and round(report["frozen"]["mean_ap"], 3),
+        "kept": report["kept"],
+        "steps": f"{report['best_step']} of {report['steps']}",
+        "seconds": round(seconds),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="Other options are handed to `cellbrook train`."
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--only", choices=TASKS, help="one task")
+    parser.add_argument("--out", type=Path, help="where models go; a temporary folder without it")
+    parser.add_argument("--threads", type=int)
+    args, options = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        for task in [args.only] if args.only else TASKS:
+            result = run(task, args.data, args.out or Path(temporary), options, args.threads)
+            print("; ".join(f"{name}: {value}" for name, value in result.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""``cellbrook train``."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from cellbrook.cli import _console
+from cellbrook.cli._common import Json, Quiet, print_json
+from cellbrook.errors import Cancelled, CellbrookError, UsageError
+from cellbrook.training.params import TrainParams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cellbrook.training.dataset import Dataset
+
+TrainFlags = Annotated[TrainParams, Parameter(name="*", group=Group("Training", sort_key=1))]
+
+
+def train(
+    folder: Path,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    from_: Annotated[str, Parameter(name="--from")] = "compact",
+    compare: str | None = None,
+    check: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    params: TrainFlags = TrainParams(),
+) -> int:
+    """Teach a model your own cells.
+
+    FOLDER holds images with their labels beside them: x_img.tif and x_masks.tif, x.tif and x_seg.npy, or x.tif and
+    x_labels.tif. Part of them is held out; the new model is compared with the one it started from on those, and on general
+    images that ship with the program. It is used by `cellbrook segment --model OUT`.
+
+    An interrupted training goes on when the same command is given again. Ctrl-C ends it and keeps the best so far.
+
+    Parameters
+    ----------
+    folder
+        Folder of labelled images.
+    out
+        Folder for the model, its report and its curves.
+    from_
+        Model to start from: a name (see `cellbrook models list`), a folder or file, a checkpoint of Cellpose; or scratch.
+    compare
+        Train several starts on the same images and compare them over numbers of objects, such as base,scratch.
+    check
+        Only check the images and say what was found.
+    overwrite
+        Replace a finished model in OUT.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 1 if the check found errors.
+    """
+    from cellbrook.training.dataset import load_folder
+
+    dataset = load_folder(folder, channels=params.channels)
+    if check:
+        return _check(dataset, json=json)
+    if out is None:
+        raise UsageError("give --out, a folder for the new model")
+    for line in dataset.report():
+        _console.note(line, quiet=quiet)
+    try:
+        from cellbrook.training.finetune import finetune
+    except ImportError as error:
+        raise UsageError(
+            f'training needs PyTorch and onnx ({error}): pip install "cellbrook[train]"'
+        ) from error
+
+    progress = _TrainProgress(quiet=quiet)
+
+    def say(line: str) -> None:
+        progress.clear()
+        _console.note(line, quiet=quiet)
+
+    with _ending_softly(progress):
+        report = finetune(
+            dataset, out, start=from_, params=params, progress=progress, say=say, overwrite=overwrite
+        )
+    progress.clear()
+    if json:
+        print_json(report.to_dict())
+        return 0
+    print("\n".join(report.lines()))
+    if report.active:
+        print(f"{report.path}: use it with `cellbrook segment --model {report.path} IMAGES`")
+    else:
+        print(f"{report.path}: the new model, not in use; report.json and curves.png lie in {out}")
+    return 0
+
+
+def _check(dataset: Dataset, *, json: bool) -> int:
+    if json:
+        issues = [{"name": i.name, "kind": i.kind, "fatal": i.fatal, "text": i.text} for i in dataset.issues]
+        print_json({"images": len(dataset.examples), "objects": dataset.n_objects, "issues": issues})
+    else:
+        print("\n".join(dataset.report()))
+    try:
+        dataset.require_usable()
+    except CellbrookError as problem:
+        _console.error(str(problem))
+        return 1
+    return 0
+
+
+class _TrainProgress(_console.ConsoleProgress):
+    """Progress that Ctrl-C cancels between two steps."""
+
+    cancelled = False
+
+    def check_cancelled(self) -> None:
+        """Raise `Cancelled` after Ctrl-C."""
+        if self.cancelled:
+            raise Cancelled("stopped")
+
+
+@contextmanager
+def _ending_softly(progress: _TrainProgress) -> Iterator[None]:
+    """Let the first Ctrl-C end the training with the best weights so far; the second one interrupts at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        del number, frame
+        progress.cancelled = True
+        signal.signal(signal.SIGINT, before)
+        progress.clear()
+        _console.note(
+            "stopping after this step; once more interrupts at once (the training can be gone on with)"
+        )
+
+    try:
+        before = signal.signal(signal.SIGINT, stop)
+    except ValueError:  # not in the main thread, where signals are another's business
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
