@@ -20,7 +20,9 @@ Point = tuple[float, float]
 Mode = Literal["overwrite", "keep", "inside"]
 JobKind = Literal["segment", "rethreshold", "train", "evaluate", "suggest", "batch"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
-EditKind = Literal["paint", "merge", "delete", "relabel", "set_class", "lock", "split", "accept", "prompt"]
+EditKind = Literal[
+    "paint", "merge", "delete", "relabel", "set_class", "lock", "split", "accept", "prompt", "batch"
+]
 
 
 class ChannelInfo(Struct, kw_only=True):
@@ -142,6 +144,19 @@ class Open(ToServer, tag="open"):
     plane: int
 
 
+class EditPart(Struct, kw_only=True, forbid_unknown_fields=True):
+    """One of several edits that are done, and undone, as one."""
+
+    plane: int
+    kind: EditKind
+    label: int | None = None
+    runs: bytes | None = None
+    mode: Mode = "overwrite"
+    ids: list[int] | None = None
+    value: float | None = None
+    line: list[Point] | None = None
+
+
 class Edit(ToServer, tag="edit"):
     """A change of the document."""
 
@@ -157,6 +172,7 @@ class Edit(ToServer, tag="edit"):
     ids: list[int] | None = None
     value: float | None = None
     line: list[Point] | None = None
+    parts: list[EditPart] | None = None
 
 
 class Undo(ToServer, tag="undo"):
@@ -312,7 +328,8 @@ def decode(data: bytes) -> AnyToServer:
     msgspec.MsgspecError
         If it is none; the text says what is wrong.
     """
-    return _decoder.decode(data)
+    message: AnyToServer = _decoder.decode(data)
+    return message
 
 
 def encode(message: FromServer) -> bytes:

@@ -223,6 +223,16 @@ class ImagePixels:
         full[: sent.shape[0], : sent.shape[1]] = sent
         return full
 
+    def window(self, plane: int, box: tuple[int, int, int, int]) -> NDArray[np.float32]:
+        """Return a window of a plane, its channels stretched to their ranges and averaged, (Y, X)."""
+        y0, x0, y1, x1 = box
+        total = np.zeros((y1 - y0, x1 - x0), np.float32)
+        for channel in self.channels():
+            pixels = self._strided(plane, channel.index, 0, y0, x0, y1, x1).astype(np.float32)
+            total += (np.nan_to_num(pixels) - channel.low) / (channel.high - channel.low or 1.0)
+        total /= self.channel_count
+        return total
+
     def small(self, side: int = 128) -> NDArray[np.uint8]:
         """Return the first plane as a picture of at most `side` pixels across, (Y, X, 3), in its channels' colours."""
         level = 0
@@ -273,6 +283,12 @@ class ImagePixels:
             if 0 < power <= level and abs(factor - 2**power) < 0.1 * factor:
                 found = (number, 2 ** (level - power))
         return found
+
+    def raw(self, plane: int) -> NDArray[Any]:
+        """Return the raw pixels of a plane, (C, Y, X); not to be written to."""
+        if self._whole:
+            return self._kept.get((self._key, "plane", plane), lambda: self._read_plane(plane))
+        return self._read_plane(plane)
 
     def _read_plane(self, plane: int) -> NDArray[Any]:
         pixels = self._source.read(self._index(plane, None))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import html
+import ipaddress
 import logging
 import os
 import re
@@ -65,12 +66,15 @@ class Access:
         proxy.
     base : str
         Path under which a proxy shows the server and which it does not take away, such as "/user/anna/"; "/" for none.
+    tickets : set of str
+        Tokens that open the door once: what stands in the command line of a browser can be read by others.
     """
 
     token: str
     hosts: frozenset[str] = LOOPBACK
     origins: frozenset[str] = frozenset()
     base: str = "/"
+    tickets: set[str] = field(default_factory=set)
     _digest: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -87,10 +91,19 @@ class Access:
             hashlib.sha256(given.encode("utf-8", "replace")).digest(), self._digest
         )
 
-    def knows_host(self, host: str | None) -> bool:
-        """Return whether a Host header names this server."""
+    def takes_ticket(self, given: str) -> bool:
+        """Return whether this is a token that opens once, and forget it."""
+        if given in self.tickets:
+            self.tickets.discard(given)
+            return True
+        return False
+
+    def knows_host(self, host: str | None, own: str | None = None) -> bool:
+        """Return whether a Host header names this server; `own` is the address at which the request came in."""
         name = _host_name(host)
-        return name is not None and (name in self.hosts or host in self.origins or name in self.origins)
+        if name is None:
+            return False
+        return name in self.hosts or host in self.origins or name in self.origins or _same_address(name, own)
 
     def trusts_origin(self, origin: str | None, host: str | None) -> bool:
         """Return whether a page of this origin may speak; a request without one is no page's."""
@@ -178,6 +191,7 @@ class Gate:
         self._access = access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or refuse it."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
@@ -185,7 +199,7 @@ class Gate:
         access = self._access
         web = scope["type"] == "http"
         host = headers.get("host")
-        if not access.knows_host(host):
+        if not access.knows_host(host, (scope.get("server") or (None, None))[0]):
             await _refuse(
                 scope, receive, send, 421,
                 f"this server does not go by the name {_shown(host)}: start it with --allowed-host NAME to let it",
@@ -235,7 +249,7 @@ class Gate:
         send the new cookie, which is SameSite=Strict. The cookie has no path, which makes it valid for the folder
         that the browser sees, whatever prefix a proxy has put before.
         """
-        if not self._access.is_token(given):
+        if not (self._access.is_token(given) or self._access.takes_ticket(given)):
             await _refuse(
                 scope, receive, send, 403,
                 "the token in this address is not this server's: take the address that it printed last",
@@ -250,7 +264,7 @@ class Gate:
         flags = "; HttpOnly; SameSite=Strict"
         if Headers(scope=scope).get("x-forwarded-proto", scope.get("scheme")) == "https":
             flags += "; Secure"
-        response.headers.append("Set-Cookie", f"{self._access.cookie}={given}{flags}")
+        response.headers.append("Set-Cookie", f"{self._access.cookie}={self._access.token}{flags}")
         await response(scope, receive, send)
 
 
@@ -290,6 +304,14 @@ def _host_name(netloc: str | None) -> str | None:
     """Return the name in "name:port", in lower case; None if it is neither a name nor an address."""
     found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", netloc or "")
     return found[1].lower() if found else None
+
+
+def _same_address(name: str, own: str | None) -> bool:
+    """Return whether a host is the very address of this machine; an address cannot be made to point elsewhere."""
+    try:
+        return own is not None and ipaddress.ip_address(name.strip("[]")) == ipaddress.ip_address(own)
+    except ValueError:
+        return False
 
 
 def _shown(text: str | None) -> str:

@@ -147,7 +147,11 @@ def _failure(error: Exception) -> dict[str, Any]:
         return {"kind": "cancelled", "error": text, "hint": ""}
     if isinstance(error, MemoryError):
         text = f"not enough memory ({text})"
-        return {"kind": "failed", "error": text, "hint": "close other programs, or choose a smaller part of the image"}
+        return {
+            "kind": "failed",
+            "error": text,
+            "hint": "close other programs, or choose a smaller part of the image",
+        }
     if isinstance(error, (CellbrookError, OSError)):
         what, _, hint = text.partition(": ")
         kind = "usage" if isinstance(error, UsageError) else "failed"

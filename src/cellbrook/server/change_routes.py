@@ -1,0 +1,276 @@
+"""Files in and out: images added, labels imported, results downloaded."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import tempfile
+import zipfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starlette.background import BackgroundTask
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from cellbrook.errors import CellbrookError, UsageError
+from cellbrook.export import KINDS, save
+from cellbrook.server.routes import answered, json_answer, plain_error
+from cellbrook.server.tables import result_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.types import Message
+
+    from cellbrook.server.jobs import Jobs
+    from cellbrook.server.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+_MOST_FILES = 1000
+_EXPORTS = {"csv": "objects", **{k: k for k in KINDS}}
+_ALL_IN_ONE = ("labels", "overlay", "objects", "run", "rois", "geojson", "coco")
+"""What "zip" holds."""
+
+
+class TooLarge(CellbrookError):
+    """An upload beyond the limit."""
+
+
+def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[BaseRoute]:
+    """Return the routes that take and give files.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Of the project.
+    jobs : Jobs
+        Their reports.
+    upload_bytes : int
+        Largest request that is read.
+    """
+    project = workspace.project
+
+    async def add(request: Request) -> Response:
+        workspace.check_writable()
+        async with uploaded(request, workspace, upload_bytes) as files:
+            report = await workspace.write(project.add, files, copy=True)
+        await workspace.tell_project()
+        return json_answer(
+            {
+                "added": [r.id for r in report.added],
+                "already": [r.id for _, r in report.already],
+                "failed": [{"name": p.name, "error": _no_folder(text, p)} for p, text in report.failed],
+            }
+        )
+
+    async def remove(request: Request) -> Response:
+        image = request.path_params["id"]
+        workspace.check_writable()
+        for job in jobs.find(image=image):
+            await jobs.cancel(job.info.id)
+        await workspace.write(project.remove, image)
+        workspace.forget(image)
+        await workspace.tell_project()
+        return Response(status_code=204)
+
+    async def bring_in(request: Request) -> Response:
+        from cellbrook.server.imports import read_import
+
+        image = request.path_params["id"]
+        workspace.check_writable()
+        await workspace.read(project.image, image)
+        async with uploaded(request, workspace, upload_bytes) as files:
+            if len(files) != 1:
+                raise UsageError(f"one file at a time goes onto an image, got {len(files)}")
+            op, words = await workspace.read(read_import, project, image, files[0])
+        applied = await workspace.apply(image, op, user=request.scope["state"]["user"])
+        return json_answer({"rev": applied.rev, "objects": len(applied.objects), "words": words})
+
+    async def give_one(request: Request) -> Response:
+        image, kind = request.path_params["id"], request.path_params["kind"]
+        record = await workspace.read(project.image, image)
+        kinds = _kinds(kind)
+        if kind == "run" and record.run is None:
+            raise UsageError(f"{record.name} was not segmented here, so there is no run.json of it")
+
+        def make() -> tuple[Path, Path]:
+            folder = Path(tempfile.mkdtemp(prefix="cellbrook-"))
+            try:
+                data = result_of(workspace, image, output=bool({"seg", "flows", "cellprob"} & set(kinds)))
+                files = list(save(data, folder, kinds).values())
+                if len(files) == 1 and files[0].is_file():
+                    return folder, files[0]
+                return folder, _zipped(folder / f"{record.name}_cellbrook.zip", files)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+
+        return _file(*await workspace.read(make))
+
+    async def give_all(request: Request) -> Response:
+        kind = request.path_params["kind"]
+        kinds = _kinds(kind)
+
+        def make() -> tuple[Path, Path]:
+            folder = Path(tempfile.mkdtemp(prefix="cellbrook-"))
+            try:
+                return folder, _everything(workspace, kinds, folder, kind)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+
+        return _file(*await workspace.read(make))
+
+    async def report(request: Request) -> Response:
+        number = request.path_params["id"]
+        if number in jobs.jobs:
+            return json_answer(jobs.jobs[number].info.result or {})
+        found = [j for j in await workspace.read(project.jobs) if j["id"] == number]
+        return json_answer(found[0]["result"] or {}) if found else plain_error(404, "there is no such job")
+
+    return [
+        Route("/api/images", _limited(answered(add)), methods=["POST"]),
+        Route("/api/images/{id}", answered(remove), methods=["DELETE"]),
+        Route("/api/images/{id}/import", _limited(answered(bring_in)), methods=["POST"]),
+        Route("/api/images/{id}/export/{kind}", answered(give_one), methods=["GET"]),
+        Route("/api/export/{kind}", answered(give_all), methods=["GET"]),
+        Route("/api/jobs/{id}/report", answered(report), methods=["GET"]),
+    ]
+
+
+def _limited(endpoint: Any) -> Any:
+    async def limited(request: Request) -> Response:
+        try:
+            answer: Response = await endpoint(request)
+        except TooLarge as error:
+            return plain_error(413, error)
+        return answer
+
+    return limited
+
+
+@asynccontextmanager
+async def uploaded(request: Request, workspace: Workspace, limit: int) -> AsyncIterator[list[Path]]:
+    """Write the files of a request into a folder of their own, and remove it in the end.
+
+    Only the last part of a file's name is used, without what file systems dislike.
+
+    Raises
+    ------
+    TooLarge
+        If the request is beyond the limit; nothing of it is kept.
+    UsageError
+        If it holds no file.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise TooLarge(_too_large(limit))
+    taken = 0
+    receive = request.receive
+
+    async def counting() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > limit:
+            raise TooLarge(_too_large(limit))
+        return message
+
+    with workspace.scratch() as folder:
+        async with Request(request.scope, counting).form(max_files=_MOST_FILES, max_fields=100) as form:
+            paths: list[Path] = []
+            for number, (_, part) in enumerate(form.multi_items()):
+                if isinstance(part, UploadFile):
+                    place = folder / str(number) / safe_name(part.filename or "file")
+                    place.parent.mkdir()
+                    with place.open("wb") as target:
+                        await workspace.read(shutil.copyfileobj, part.file, target, 2**20)
+                    paths.append(place)
+        if not paths:
+            raise UsageError("no file came: choose one, or drop it on the page")
+        yield paths
+
+
+def safe_name(name: str) -> str:
+    r"""Return the last part of a file's name, without what file systems dislike.
+
+    Examples
+    --------
+    >>> safe_name("../../etc/passwd"), safe_name("C:\\\\a\\\\Zellen µ 1.tif"), safe_name(".."), safe_name(".bashrc")
+    ('passwd', 'Zellen µ 1.tif', 'file', 'bashrc')
+    """
+    last = re.split(r"[/\\]", name)[-1]
+    kept = re.sub(r'[\x00-\x1f<>:"|?*]', "_", last).lstrip(".").strip()
+    stem, dot, suffix = kept.rpartition(".")
+    while len(kept.encode("utf-8", "replace")) > 200:  # what file systems take, with room for a number
+        stem = stem[:-8] if dot else kept[:-8]
+        kept = f"{stem}.{suffix}" if dot else stem
+    return kept or "file"
+
+
+def _kinds(kind: str) -> tuple[str, ...]:
+    if kind == "zip":
+        return _ALL_IN_ONE
+    if kind not in _EXPORTS:
+        raise UsageError(f"there is no export {kind!r}: there are {', '.join((*_EXPORTS, 'zip'))}")
+    return (_EXPORTS[kind],)
+
+
+def _everything(workspace: Workspace, kinds: tuple[str, ...], folder: Path, kind: str) -> Path:
+    from cellbrook.export.table import TableRow, all_objects_csv, summarise, summary_csv
+
+    records = [r for r in workspace.project.images() if r.rev > 0]
+    if not records:
+        raise UsageError("no image has cells yet: segment one, or draw")
+    files: list[Path] = []
+    rows: list[TableRow] = []
+    for record in records:
+        wanted = tuple(k for k in kinds if k != "run" or record.run is not None)
+        data = result_of(workspace, record.id, output=bool({"seg", "flows", "cellprob"} & set(kinds)))
+        if wanted:
+            files += save(data, folder / "files", wanted).values()
+        rows.append(TableRow(record.name, summarise(data.objects), data.objects))
+    if "objects" in kinds:
+        files.append(summary_csv(folder / "files" / "summary.csv", rows))
+        all_objects_csv(folder / "files" / "all_objects.csv", rows)
+        files.append(folder / "files" / "all_objects.csv")
+    name = safe_name(workspace.project.name)
+    if kind == "csv":
+        return (folder / "files" / "all_objects.csv").rename(folder / f"{name}_all_objects.csv")
+    return _zipped(folder / f"{name}_{kind}.zip", files)
+
+
+def _zipped(target: Path, files: list[Path]) -> Path:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as pack:
+        for file in files:
+            for part in sorted(file.rglob("*")) if file.is_dir() else [file]:
+                if part.is_file():
+                    pack.write(part, part.relative_to(file.parent))
+    return target
+
+
+def _file(folder: Path, path: Path) -> Response:
+    return FileResponse(
+        path,
+        filename=path.name,
+        headers={"Cache-Control": "no-store"},
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+    )
+
+
+def _too_large(limit: int) -> str:
+    return (
+        f"this upload is larger than {limit / 2**30:.3g} GiB: put the file beside the project and add it from there, or "
+        "start the server with a larger --max-upload"
+    )
+
+
+def _no_folder(text: str, path: Path) -> str:
+    """Return a message without the folder that an upload lay in for a moment."""
+    return text.replace(str(path), path.name)

@@ -1,0 +1,114 @@
+"""What pages know of a project and its images."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from cellbrook.errors import ModelError
+from cellbrook.project.labelstore import levels_of
+from cellbrook.project.models import own_models
+from cellbrook.server.messages import ClassInfo, ImageInfo, ModelInfo, ProjectInfo, Round
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cellbrook.project.images import ImageRecord
+    from cellbrook.project.project import Project
+    from cellbrook.server.pixels import ImagePixels
+
+
+def image_info(project: Project, record: ImageRecord, pixels: ImagePixels | None) -> ImageInfo:
+    """Return what is known of an image; of its channels only if it is open."""
+    sizes = dict(zip(record.axes, record.shape, strict=True))
+    count, score = project.database.one(
+        "SELECT count(DISTINCT id), avg(score) FROM objects WHERE image = ?", (record.id,)
+    )
+    problem = project.problem(record.id)
+    size = project.settings.pixel_size or record.pixel_size_um.get("X")
+    info = ImageInfo(
+        id=record.id,
+        name=record.name,
+        state="missing" if problem else record.state,
+        axes=record.axes,
+        shape=(record.height, record.width),
+        z=sizes.get("Z", 1),
+        t=sizes.get("T", 1),
+        pixel_size_um=size,
+        levels=levels_of((record.height, record.width)),
+        rev=record.rev,
+        objects=int(count),
+        score=None if score is None else float(score),
+        problem=problem,
+    )
+    if pixels is not None and problem is None:
+        info.channels = pixels.channels()
+        coding = pixels.coding
+        info.pixel_bits = 8 if coding.bits == 8 else 16
+        info.value_scale, info.value_offset = coding.scale, coding.offset
+    return info
+
+
+def project_info(project: Project, opened: Mapping[str, ImagePixels], *, sample: bool) -> ProjectInfo:
+    """Return what is known of a project."""
+    settings = project.settings
+    return ProjectInfo(
+        name=settings.name,
+        path=str(project.folder),
+        classes=[ClassInfo(id=c.id, name=c.name, color=c.color) for c in settings.classes],
+        models=models_of(project),
+        model=settings.model,
+        images=[image_info(project, r, opened.get(r.id)) for r in project.images()],
+        rounds=rounds_of(project),
+        sample=sample,
+    )
+
+
+def models_of(project: Project) -> list[ModelInfo]:
+    """Return the models that can be chosen: the project's own, and those shipped or installed."""
+    from cellbrook.networks.cards import CARD_NAME, read_card
+    from cellbrook.networks.store import list_models
+
+    active = project.settings.model
+    found = []
+    for name in own_models(project):
+        try:
+            note = read_card(project.folder / "models" / name / CARD_NAME).description
+        except ModelError as error:
+            note = str(error)
+        found.append(ModelInfo(name=name, title=name, active=name == active, note=note))
+    for model in list_models():
+        card = model.card
+        if model.state != "available":
+            found.append(
+                ModelInfo(name=card.name, title=card.name, active=active in card.names, note=card.description)
+            )
+    return found
+
+
+def rounds_of(project: Project) -> list[Round]:
+    """Return the rounds of training."""
+    active = project.settings.model
+    return [_round(r, active) for r in project.rounds()]
+
+
+def _round(report: Mapping[str, Any], active: str) -> Round:
+    def number(*names: str) -> float | None:
+        for name in names:
+            value = report.get(name)
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                return float(value)
+        return None
+
+    name = str(report.get("model") or report.get("name") or f"round {report.get('number')}")
+    words = report.get("words") or []
+    return Round(
+        name=name,
+        ap_before=number("ap_before"),
+        ap_after=number("ap_after"),
+        frozen_before=number("frozen_before"),
+        frozen_after=number("frozen_after"),
+        objects=int(number("objects") or 0),
+        active=name == active,
+        words=[words] if isinstance(words, str) else [str(w) for w in words],
+    )

@@ -1,0 +1,324 @@
+"""What jobs do: ask a worker, then put what it found into the document, through the log, on the image it was started for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.core.params import MaskParams, SegmentParams
+from cellbrook.errors import CellbrookError, UsageError
+from cellbrook.io.atomic import atomic
+from cellbrook.project.models import model_reference
+from cellbrook.project.ops import Replace
+from cellbrook.project.predict import cache_folder, land, project_params
+from cellbrook.server.ghosts import Ghosts
+from cellbrook.server.info import models_of
+from cellbrook.server.jobs import Again, Job, Runner
+from cellbrook.server.process import JobError, Worker
+from cellbrook.server.tasks import read_table
+from cellbrook.server.workspace import aside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from cellbrook.core.objects import ObjectTable
+    from cellbrook.project.oplog import Applied
+    from cellbrook.server.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+_OURS = ("window", "only", "images")
+"""Parameters of a job that are none of the segmentation."""
+
+_MASK_NAMES = tuple(f.name for f in dataclasses.fields(MaskParams))
+_WORDS = {"tile": "looking for cells"}
+
+
+class Runners:
+    """The kinds of jobs on one workspace.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Whose document they change.
+    threads : int or None
+        For the workers. None: the cores this process may use.
+    """
+
+    def __init__(self, workspace: Workspace, *, threads: int | None = None) -> None:
+        self._workspace = workspace
+        self._threads = threads
+        self._beside: set[asyncio.Task[None]] = set()
+
+    @property
+    def kinds(self) -> dict[str, Runner]:
+        """The runners by kind of job."""
+        return {"segment": self.segment, "rethreshold": self.rethreshold, "batch": self.batch}
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the queue."""
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+    async def close(self) -> None:
+        """Stop what runs beside the queue."""
+        for task in self._beside:
+            task.cancel()
+        if self._beside:
+            await asyncio.wait(self._beside)
+
+    async def warm(self, worker: Worker) -> None:
+        """Load the active model into a worker, so that the first picture need not wait."""
+        with contextlib.suppress(CellbrookError):
+            await worker.call("warm", {"keywords": await self._workspace.read(self.keywords, {})})
+
+    def keywords(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return what a job's parameters mean for `cellbrook segment`, the project's settings filled in.
+
+        Raises
+        ------
+        UsageError
+            If one is unknown.
+        """
+        project = self._workspace.project
+        known = SegmentParams().to_keywords()
+        wishes = {k: _as(known.get(k), v) for k, v in params.items() if k not in _OURS}
+        if wishes.get("target") == "auto" and "target" not in known:
+            del wishes["target"]
+        for name in ("device", "engine", "precision", "threads"):
+            wishes.pop(name, None)  # how the server computes is its own to say
+        wishes["diameter"] = str(wishes.get("diameter") or "auto")
+        model = wishes.pop("model", None) or project.settings.model
+        names = [m.name for m in models_of(project)]
+        if model not in names:  # a page may not name files
+            raise UsageError(f"there is no model {model!r}: there are {', '.join(names)}")
+        wishes["model"] = model_reference(project, model)
+        return project_params(project, **wishes, threads=self._threads).to_keywords()
+
+    async def segment(self, job: Job) -> dict[str, Any]:
+        """Segment one image, the window first."""
+        keywords = await self._workspace.read(self.keywords, job.params)
+        return await self._segment(
+            job, _image(job), keywords, job.params.get("window"), bool(job.params.get("only"))
+        )
+
+    async def rethreshold(self, job: Job) -> dict[str, Any]:
+        """Run the dynamics anew on the cached flows, the window first."""
+        workspace, image = self._workspace, _image(job)
+        keywords = await workspace.read(self.keywords, job.params)
+        store = await workspace.read(workspace.project.labels, image)
+        with workspace.scratch() as out:
+            args = {
+                "cache": str(await workspace.read(self._output_folder, image)),
+                "out": str(out),
+                "keywords": keywords,
+                "window": _window(job.params.get("window"), store.shape),
+            }
+            return await self._run(job, "rethreshold", args, image, keywords)
+
+    async def batch(self, job: Job) -> dict[str, Any]:
+        """Segment many images, one a turn, so that what somebody looks at comes between."""
+        workspace, state = self._workspace, job.state
+        keywords = await workspace.read(self.keywords, job.params)
+        if not state:
+            wanted = job.params.get("images")
+            records = await workspace.read(workspace.project.images)
+            ids = [r.id for r in records if wanted in (None, "all") or r.id in wanted]
+            if not ids:
+                raise UsageError("there is no image to segment: choose some, or add them")
+            state.update(left=ids, total=len(ids), done=0, failed=[])
+        if state["left"]:
+            image = state["left"][0]
+            name = image
+            try:
+                name = (await workspace.read(workspace.project.image, image)).name
+                await self._segment(job, image, keywords, None, only=False)
+            except (JobError, CellbrookError, OSError) as error:
+                state["failed"].append({"image": image, "name": name, "error": str(error)})
+            state["left"].pop(0)
+            state["done"] += 1
+            job.progress(f"{name} is done", 100 * state["done"], 100 * state["total"])
+            if state["left"]:
+                raise Again
+        return {"images": state["total"], "failed": state["failed"]}
+
+    async def _segment(
+        self, job: Job, image: str, keywords: dict[str, Any], window: Any, only: bool
+    ) -> dict[str, Any]:
+        workspace = self._workspace
+        record = await workspace.read(workspace.project.image, image)
+        if (problem := await workspace.read(workspace.project.problem, image)) is not None:
+            raise UsageError(problem)
+        path = await workspace.read(workspace.project.path, image)
+        with workspace.scratch() as out:
+            args = {
+                "path": str(path),
+                "scene": record.scene,
+                "image": image,
+                "name": record.name,
+                "keywords": keywords,
+                "out": str(out),
+                "window": _window(window, (record.height, record.width)),
+                "only": only,
+            }
+            return await self._run(job, "segment", args, image, keywords)
+
+    # Into the document
+
+    async def _run(
+        self, job: Job, task: str, args: dict[str, Any], image: str, keywords: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Run a task whose first, partial result may be the window; the document gets both, as one undo."""
+        first: list[asyncio.Task[Applied]] = []
+        name = (await self._workspace.read(self._workspace.project.image, image)).name
+
+        def partial(facts: dict[str, Any]) -> None:
+            first.append(asyncio.ensure_future(self._place(image, facts, aside(job.info.id), task)))
+
+        try:
+            facts = await job.worker.call(task, args, progress=_teller(job, name), partial=partial)
+        except BaseException:
+            await asyncio.shield(self._take_back(image, first, job))
+            raise
+        # from here on nothing stops half-way: what is found belongs into the document
+        landing = asyncio.ensure_future(self._land(job, task, image, facts, first, keywords))
+        try:
+            return await asyncio.shield(landing)
+        except asyncio.CancelledError:
+            await asyncio.wait([landing])
+            return landing.result()
+
+    async def _land(
+        self,
+        job: Job,
+        task: str,
+        image: str,
+        facts: dict[str, Any],
+        first: list[asyncio.Task[Applied]],
+        keywords: dict[str, Any],
+    ) -> dict[str, Any]:
+        await self._take_back(image, first, job)
+        facts.setdefault("parameters", {k: keywords[k] for k in _MASK_NAMES})
+        applied = await self._place(image, facts, job.user, task)
+        if "window" not in facts:
+            self.begin(self._find_ghosts(job.worker, image, keywords))
+        return {
+            "objects": facts["objects"],
+            "changed": len(applied.objects),
+            "diameter_px": facts.get("diameter_px"),
+            "notes": facts.get("notes", []),
+            "discarded": facts.get("discarded", {}),
+            "rev": applied.rev,
+        }
+
+    async def _take_back(self, image: str, first: list[asyncio.Task[Applied]], job: Job) -> None:
+        """Undo the partial result, if there is one."""
+        for task in first:
+            with contextlib.suppress(CellbrookError):
+                if (await task).changed:
+                    await self._workspace.undo_aside(image, aside(job.info.id))
+        first.clear()
+
+    async def _place(self, image: str, facts: dict[str, Any], user: str, kind: str) -> Applied:
+        """Put labels that a worker wrote into the document."""
+        out, window, workspace = Path(facts["out"]), facts.get("window"), self._workspace
+        project = workspace.project
+
+        def read() -> tuple[Any, ObjectTable]:
+            return np.load(out / "labels.npy", allow_pickle=False), read_table(out / "objects.npz")
+
+        labels, objects = await workspace.read(read)
+        if window is not None:
+            plane, y0, x0 = window
+            part = Replace(labels, objects, (plane,), y0, x0, kind=kind)
+            return await workspace.apply(image, part, user=user)
+        run = await workspace.read(self._keep_output, image, out, facts)
+        record = await workspace.read(project.image, image)
+        return await workspace.change(
+            image, lambda log: land(project, record, labels, objects, run=run, user=user, kind=kind), by=user
+        )
+
+    def _keep_output(self, image: str, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
+        """Move the network's output to where the project keeps it; return what the result was made with."""
+        project = self._workspace.project
+        if not (out / "recipe.json").exists():
+            run = dict(project.image(image).run or {})
+            run["parameters"] = {**run.get("parameters", {}), **facts["parameters"]}
+            return run
+        recipe: dict[str, Any] = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
+        if (out / "cache").is_dir():
+            with atomic(cache_folder(project, recipe)) as folder:
+                (out / "cache").rename(folder)
+        return recipe
+
+    def _output_folder(self, image: str) -> Path:
+        record = self._workspace.project.image(image)
+        if record.run is None:
+            raise UsageError(f"{record.name} was not segmented yet: segment it first")
+        return cache_folder(self._workspace.project, record.run)
+
+    async def _find_ghosts(self, worker: Worker, image: str, keywords: dict[str, Any]) -> None:
+        """Find the discarded candidates, which nobody waits for."""
+        workspace = self._workspace
+        try:
+            cache = await workspace.read(self._output_folder, image)
+            with workspace.scratch() as out:
+                facts = await worker.call(
+                    "candidates", {"cache": str(cache), "out": str(out), "keywords": keywords}
+                )
+                rows = facts["rows"]
+                first = (await workspace.lease(image, len(rows)))[0] if rows else 1
+                ghosts = await workspace.read(Ghosts.store, workspace.cache(image), out, rows, first)
+            workspace.set_ghosts(image, ghosts)
+            await workspace.tell_image(image)
+        except CellbrookError as error:
+            log.info("discarded candidates were not found: %s", error)
+
+
+def _teller(job: Job, name: str) -> Callable[[str, int, int], None]:
+    def tell(task: str, done: int, total: int) -> None:
+        state = job.state
+        if not state.get("total"):
+            job.progress(_WORDS.get(task, task), done, total)
+            return
+        share = 100 * state["done"] + (100 * done // total if total else 0)
+        job.progress(f"{name} ({state['done'] + 1} of {state['total']})", share, 100 * state["total"])
+
+    return tell
+
+
+def _image(job: Job) -> str:
+    if job.info.image is None:
+        raise UsageError(f"a job of kind {job.info.kind} needs an image: open one first")
+    return job.info.image
+
+
+def _window(window: Any, shape: tuple[int, int]) -> list[int] | None:
+    """Return (plane, y0, x0, y1, x1) cut to the image; None if the window is nearly all of it."""
+    if window is None:
+        return None
+    values = [int(v) for v in window]
+    if len(values) == 4:
+        values = [0, *values]
+    if len(values) != 5:
+        raise UsageError(f"a window is plane, y0, x0, y1, x1, got {window!r}")
+    plane, y0, x0, y1, x1 = values
+    y0, x0, y1, x1 = max(y0, 0), max(x0, 0), min(y1, shape[0]), min(x1, shape[1])
+    if y1 <= y0 or x1 <= x0 or 2 * (y1 - y0) * (x1 - x0) > shape[0] * shape[1]:
+        return None
+    return [plane, y0, x0, y1, x1]
+
+
+def _as(default: Any, value: Any) -> Any:
+    """Return a value of a page in the type of its parameter: JavaScript has one type of number."""
+    if isinstance(default, bool) or not isinstance(value, float):
+        return value
+    return int(value) if (default is None or isinstance(default, int)) and value.is_integer() else value

@@ -1,0 +1,323 @@
+"""What the worker can do. Each task takes paths and plain values, writes files, and returns plain values.
+
+``cache`` is the folder where the project keeps the network's output of an image's last run (see
+`cellbrook.project.predict`). ``out`` is a folder for this call's result: ``labels.npy``, ``objects.npz``, ``recipe.json``
+and ``cache/``, which the server moves to where the project keeps it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.core.objects import ObjectTable, concatenate
+from cellbrook.core.params import MaskParams, SegmentParams
+from cellbrook.errors import UsageError
+from cellbrook.provenance import recipe_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from cellbrook.api import Segmentation, Segmenter
+    from cellbrook.server.worker import Call
+
+_MODEL_FIELDS = ("model", "device", "engine", "precision", "threads")
+HALO = 96
+"""Pixels around a window that the network and the dynamics see and whose objects are not taken."""
+
+SPECK = 5
+"""Candidates below this many pixels are never shown."""
+
+
+def find(name: str) -> Callable[[Call, dict[str, Any]], dict[str, Any]]:
+    """Return the task of a name."""
+    if name not in _TASKS:
+        raise UsageError(f"there is no task {name!r}")
+    return _TASKS[name]
+
+
+def warm(call: Call, args: dict[str, Any]) -> dict[str, Any]:
+    """Load a model, so that the first picture need not wait for it."""
+    segmenter = _segmenter(_model_wishes(args["keywords"]))
+    return {"why": segmenter.engine_info.why}
+
+
+def segment(call: Call, args: dict[str, Any]) -> dict[str, Any]:
+    """Segment an image: the window that is looked at first, as a partial result, then all of it.
+
+    Parameters
+    ----------
+    call : Call
+        Told of every tile.
+    args : dict
+        ``path, scene, image, name, keywords, out``; ``window`` (plane, y0, x0, y1, x1) or None; ``only`` for
+        the window alone.
+    """
+    keywords = dict(args["keywords"])
+    out = Path(args["out"])
+    window = args.get("window")
+    if window is not None:
+        found = _segment_window(call, args, keywords, tuple(window), out / "window")
+        if args.get("only"):
+            return found
+        call.partial(found)
+    segmenter = _segmenter(_model_wishes(keywords))
+    rest = {k: v for k, v in keywords.items() if k not in _MODEL_FIELDS}
+    result = segmenter.segment(
+        args["path"], name=args["name"], progress=call, **{**rest, "scene": args["scene"]}
+    )
+    call.check_cancelled()
+    recipe = _recipe(result.provenance)
+    if result.output is not None:
+        _write_output(out / "cache", args["image"], recipe, result)
+    return _answer(out, result.labels, result.objects, recipe) | {
+        "diameter_px": result.provenance["result"]["diameter_px"],
+        "notes": result.provenance["result"]["notes"],
+        "discarded": result.objects.discard_counts(),
+    }
+
+
+def rethreshold(call: Call, args: dict[str, Any]) -> dict[str, Any]:
+    """Make labels anew from the cached network output, the window first.
+
+    Parameters
+    ----------
+    call : Call
+        May cancel between window and whole.
+    args : dict
+        ``cache, out, keywords``; ``window`` or None.
+    """
+    out, params = Path(args["out"]), _mask_params(args["keywords"])
+    flows, cellprob = read_output(Path(args["cache"]))
+    if args.get("window") is not None:
+        plane, *box = args["window"]
+        y0, x0, y1, x1 = _grown(box, cellprob.shape[-2:])
+        labels, objects = _labels(
+            flows[plane, :, y0:y1, x0:x1], cellprob[plane, y0:y1, x0:x1], params, args["keywords"]
+        )
+        call.partial(_answer(out / "window", labels, objects, None) | {"window": [plane, y0, x0]})
+    call.start("finding cells", len(cellprob))
+    parts, tables, count = [], [], 0
+    for flow, logits in zip(flows, cellprob, strict=True):
+        call.check_cancelled()
+        labels, objects = _labels(flow, logits, params, args["keywords"])
+        labels[labels > 0] += np.uint32(count)
+        tables.append(objects.with_columns(label=objects["label"] + np.uint32(count)))
+        count += len(objects)
+        parts.append(labels)
+        call.advance()
+    return _answer(out, np.stack(parts), concatenate(tables), None)
+
+
+def candidates(call: Call, args: dict[str, Any]) -> dict[str, Any]:
+    """Find the pixels of what was discarded, for a plane's ghosts.
+
+    A candidate counts as discarded if less than half of it is under an object of the result.
+
+    Parameters
+    ----------
+    call : Call
+        May cancel.
+    args : dict
+        ``cache, out, keywords``.
+    """
+    out, params = Path(args["out"]), _mask_params(args["keywords"])
+    flows, cellprob = read_output(Path(args["cache"]))
+    every = dataclasses.replace(
+        params, flow_threshold=None, min_size=SPECK, max_size_fraction=None, exclude_border=False
+    )
+    rows: list[dict[str, Any]] = []
+    ghosts = np.lib.format.open_memmap(out / "ghosts.npy", "w+", np.uint32, cellprob.shape)
+    for plane, (flow, logits) in enumerate(zip(flows, cellprob, strict=True)):
+        call.check_cancelled()
+        kept, _ = _labels(flow, logits, params, args["keywords"])
+        labels, table = _labels(flow, logits, every, args["keywords"])
+        covered = np.bincount(labels[kept > 0], minlength=len(table) + 1)[1:]
+        number = np.zeros(len(table) + 1, np.uint32)
+        for i in np.flatnonzero(covered * 2 < table["area_px"]):
+            row = {n: table[c][i].item() for n, c in _ROW.items()}
+            rows.append(
+                row | {"id": len(rows) + 1, "plane": plane, "reason": _reason(table, i, params, labels.size)}
+            )
+            number[i + 1] = len(rows)
+        ghosts[plane] = np.where(kept > 0, 0, number[labels])
+    ghosts.flush()
+    return {"rows": rows}
+
+
+_ROW = {
+    "y0": "bbox_y0", "x0": "bbox_x0", "y1": "bbox_y1", "x1": "bbox_x1", "area": "area_px", "score": "score",
+    "flow_error": "flow_error",
+}  # fmt: skip
+
+
+def _reason(table: ObjectTable, row: Any, params: MaskParams, pixels: int) -> str:
+    area, border = table["area_px"][row], table["touches_border"][row]
+    if area < params.min_size:
+        return "too_small"
+    if params.max_size_fraction is not None and area > params.max_size_fraction * pixels:
+        return "too_large"
+    if params.exclude_border and border:
+        return "touches_border"
+    return "flow_error"
+
+
+def propose(call: Call, args: dict[str, Any]) -> dict[str, Any]:
+    """Run the network on a window and keep its output for a proposal; see `cellbrook.server.propose`."""
+    window = tuple(args["window"])
+    out = Path(args["out"])
+    seg, (plane, y0, x0) = _run_window(call, args, dict(args["keywords"]), window)
+    assert seg.output is not None
+    out.mkdir(parents=True, exist_ok=True)
+    np.save(out / "flows.npy", seg.output.flows)
+    np.save(out / "cellprob.npy", seg.output.cellprob)
+    return {"window": [plane, y0, x0]}
+
+
+def read_output(cache: Path) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+    """Return flows (P, 2, Y, X) and cellprob (P, Y, X) of an image as memory maps.
+
+    Raises
+    ------
+    UsageError
+        If there are none.
+    """
+    try:
+        flows = np.load(cache / "flows.npy", mmap_mode="r", allow_pickle=False)
+        cellprob = np.load(cache / "cellprob.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            "this image was not segmented yet, or its cache was removed: segment it first"
+        ) from error
+    return flows, cellprob
+
+
+def write_table(path: Path, table: ObjectTable) -> None:
+    """Write an object table and its discarded candidates as one file, without pickles."""
+    columns = {f"a_{n}": table[n] for n in table}
+    if table.discarded is not None:
+        columns |= {f"d_{n}": table.discarded[n] for n in table.discarded}
+    plain = {n: np.asarray(v, "U") if v.dtype == object else v for n, v in columns.items()}
+    with path.open("wb") as file:
+        np.savez(file, allow_pickle=False, **plain)
+
+
+def read_table(path: Path) -> ObjectTable:
+    """Read what `write_table` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        columns = {n: file[n] for n in file.files}
+    dropped = {n[2:]: v for n, v in columns.items() if n.startswith("d_")}
+    return ObjectTable(
+        {n[2:]: v for n, v in columns.items() if n.startswith("a_")},
+        ObjectTable(dropped) if dropped else None,
+    )
+
+
+def _answer(
+    out: Path, labels: NDArray[np.uint32], objects: ObjectTable, recipe: dict[str, Any] | None
+) -> dict[str, Any]:
+    out.mkdir(parents=True, exist_ok=True)
+    np.save(out / "labels.npy", labels)
+    write_table(out / "objects.npz", objects)
+    if recipe is not None:
+        (out / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+    return {"out": str(out), "objects": len(objects)}
+
+
+def _segment_window(
+    call: Call, args: dict[str, Any], keywords: dict[str, Any], window: tuple[int, ...], out: Path
+) -> dict[str, Any]:
+    seg, place = _run_window(call, args, keywords, window)
+    return _answer(out, seg.labels, seg.objects, None) | {"window": list(place)}
+
+
+def _run_window(
+    call: Call, args: dict[str, Any], keywords: dict[str, Any], window: tuple[int, ...]
+) -> tuple[Any, tuple[int, int, int]]:
+    """Segment a window of a plane with the intensities of the whole plane; return also where it lies."""
+    from cellbrook.io import open_image
+    from cellbrook.server.window import Window
+
+    wishes = SegmentParams.from_keywords(**keywords)
+    given = wishes.input_params
+    source = open_image(Path(args["path"]), axes=given.axes, pixel_size=given.pixel_size, scene=args["scene"])
+    plane, *box = window
+    y0, x0, y1, x1 = _grown(box, source.shape[-2:])
+    part = Window(source, plane, (y0, x0, y1, x1), wishes)
+    segmenter = _segmenter(_model_wishes(keywords))
+    seg = part.segment(segmenter, call)
+    return seg, (plane, y0, x0)
+
+
+def _grown(box: Any, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    y0, x0, y1, x1 = (int(v) for v in box)
+    y0, x0 = max(y0 - HALO, 0), max(x0 - HALO, 0)
+    y1, x1 = min(y1 + HALO, shape[-2]), min(x1 + HALO, shape[-1])
+    if y1 <= y0 or x1 <= x0:
+        raise UsageError(f"the window {list(box)} lies outside the image of {shape[-2]} x {shape[-1]} pixels")
+    return y0, x0, y1, x1
+
+
+def _labels(
+    flows: NDArray[Any], cellprob: NDArray[Any], params: MaskParams, keywords: dict[str, Any]
+) -> tuple[NDArray[np.uint32], ObjectTable]:
+    from cellbrook.dynamics import labels_from_flows
+
+    return labels_from_flows(
+        np.ascontiguousarray(flows, np.float32),
+        np.ascontiguousarray(cellprob, np.float32),
+        params,
+        threads=keywords.get("threads"),
+    )
+
+
+def _mask_params(keywords: dict[str, Any]) -> MaskParams:
+    return SegmentParams.from_keywords(**keywords).mask_params
+
+
+def _model_wishes(keywords: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted((k, v) for k, v in keywords.items() if k in _MODEL_FIELDS))
+
+
+@lru_cache(maxsize=2)
+def _segmenter(wishes: tuple[tuple[str, Any], ...]) -> Segmenter:
+    from cellbrook.api import Segmenter
+
+    return Segmenter(**dict(wishes))
+
+
+def _recipe(run: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides a result, as `cellbrook.project.predict` writes it down."""
+    recipe = recipe_of({**run, "parameters": {**run["parameters"], "model": run["model"]["name"]}})
+    plain: dict[str, Any] = json.loads(json.dumps(recipe))
+    return plain
+
+
+def _write_output(folder: Path, image: str, recipe: dict[str, Any], result: Segmentation) -> None:
+    """Write the network's output as `cellbrook.project.predict` reads it, and with it all of the run."""
+    assert result.output is not None
+    shape = result.labels.shape[-2:]
+    folder.mkdir(parents=True)
+    np.save(folder / "flows.npy", result.output.flows.reshape(-1, 2, *shape).astype(np.float16))
+    logits = np.clip(result.output.cellprob.reshape(-1, *shape), -6e4, 6e4)
+    np.save(folder / "cellprob.npy", logits.astype(np.float16))
+    facts = {"image": image, "run": recipe, "diameter_px": result.output.diameter_px}
+    (folder / "about.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    text = json.dumps(result.provenance, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
+    (folder / "run.json").write_text(text, encoding="utf-8")
+
+
+_TASKS: dict[str, Callable[[Call, dict[str, Any]], dict[str, Any]]] = {
+    "warm": warm,
+    "segment": segment,
+    "rethreshold": rethreshold,
+    "candidates": candidates,
+    "propose": propose,
+}

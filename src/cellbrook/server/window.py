@@ -1,0 +1,82 @@
+"""Segmenting a window of a plane as it would come out of the whole image, nearly: with the whole plane's intensities."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.core.params import InputParams, NormalizeParams, SegmentParams
+from cellbrook.io.channels import resolve_channels
+from cellbrook.normalize import normalize, percentile_ranges
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cellbrook.api import Segmentation, Segmenter
+    from cellbrook.core.progress import Progress
+    from cellbrook.io.source import Source
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Window:
+    """A window of a plane of an image.
+
+    Parameters
+    ----------
+    source : Source
+        The image.
+    plane : int
+        T and Z flattened.
+    box : tuple of int
+        Half-open ``y0, x0, y1, x1``.
+    params : SegmentParams
+        What was asked of the whole image.
+    """
+
+    source: Source
+    plane: int
+    box: tuple[int, int, int, int]
+    params: SegmentParams
+
+    def segment(self, segmenter: Segmenter, progress: Progress) -> Segmentation:
+        """Return its segmentation, in the window's own coordinates."""
+        pixels = self._normalized()
+        keywords = self.params.to_keywords()
+        fixed = {f.name for f in dataclasses.fields(self.params.model_params)} - {"diameter"}
+        plain = {
+            **{f.name: getattr(InputParams(), f.name) for f in dataclasses.fields(InputParams)},
+            **{f.name: getattr(NormalizeParams(), f.name) for f in dataclasses.fields(NormalizeParams)},
+            "axes": "CYX",
+            "normalize": False,
+            "pixel_size": self.params.input_params.pixel_size or self.source.pixel_size_um.get("X"),
+        }
+        rest = {k: v for k, v in keywords.items() if k not in fixed and k not in plain}
+        return segmenter.segment(pixels, progress=progress, **rest, **plain)
+
+    def _normalized(self) -> NDArray[np.float32]:
+        """Return the chosen channels of the window, (C, y, x), as the network would see them in the whole plane."""
+        source, params = self.source, self.params.normalize_params
+        chosen = resolve_channels(self.params.input_params.channels, source).indices
+        depth = dict(zip(source.axes, source.shape, strict=True)).get("Z", 1)
+        t, z = divmod(self.plane, depth)
+        place = {a: i for a, i in (("T", t), ("Z", z)) if a in source.axes}
+        whole = source.read(place)
+        if "C" not in source.axes:
+            whole = whole[None]
+        whole = whole[list(chosen)]
+        y0, x0, y1, x1 = self.box
+        part: NDArray[Any] = np.ascontiguousarray(whole[:, y0:y1, x0:x1])
+        if (
+            source.is_rgb
+            and len(whole) == 3
+            and np.array_equal(whole[0], whole[1])
+            and np.array_equal(whole[0], whole[2])
+        ):
+            whole, part = whole[:1], part[:1]  # grey saved in three channels
+        threads = self.params.model_params.threads
+        ranges = None
+        if params.normalize and params.tile_norm_size <= 0:
+            ranges = percentile_ranges(whole, params, threads=threads)
+        return normalize(part, params, ranges=ranges, threads=threads)

@@ -1,0 +1,387 @@
+"""The document behind the page: the only writer of the project, and what pages are told of it.
+
+Everything slow runs in threads. Reading has a few; writing has one, so that revisions have an order, and what is
+broadcast leaves in that order too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from cellbrook.errors import CellbrookError, EditConflict, EditError, ProjectError, UsageError
+from cellbrook.project.labelstore import LEASE
+from cellbrook.project.models import activate_model
+from cellbrook.server import edits, messages
+from cellbrook.server.ghosts import Ghosts
+from cellbrook.server.hub import Client, Hub
+from cellbrook.server.info import image_info, models_of, project_info
+from cellbrook.server.pixels import ImagePixels, Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cellbrook.project.oplog import Applied, OpLog
+    from cellbrook.project.ops import Op
+    from cellbrook.project.project import Project
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+SCRATCH = "on its way"
+_SETTLE_S = 1.0  # how long after an edit pages hear of an image's new counts
+
+
+def aside(job: str) -> str:
+    """Return the user under whose name a job's first part is in the log until the whole is there."""
+    return f"job-{job}"
+
+
+class Workspace:
+    """An open project with its pages.
+
+    Parameters
+    ----------
+    project : Project
+        Open, for writing or for reading only.
+    sample : bool
+        It is the sample project, which a page may say.
+
+    Attributes
+    ----------
+    hub : Hub
+        The pages.
+    """
+
+    def __init__(self, project: Project, *, sample: bool = False) -> None:
+        self.project = project
+        self.sample = sample
+        self.hub = Hub()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="read")
+        self._kept = Kept()
+        self._open: dict[str, ImagePixels] = {}
+        self._ghosts: dict[str, Ghosts] = {}
+        self._leases: dict[tuple[str, str], tuple[int, int]] = {}
+        self._settling: dict[str, asyncio.TimerHandle] = {}
+        self._order = asyncio.Lock()
+
+    # Threads
+
+    async def read(self, function: Callable[P, R], *args: P.args, **keywords: P.kwargs) -> R:
+        """Run a function that only reads in a thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, lambda: function(*args, **keywords))
+
+    async def write(self, function: Callable[P, R], *args: P.args, **keywords: P.kwargs) -> R:
+        """Run a function that changes the project in its one thread; not interrupted by cancelling."""
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(self._writer, lambda: function(*args, **keywords)))
+
+    async def close(self) -> None:
+        """Finish what is being written, and close the project."""
+        for timer in self._settling.values():
+            timer.cancel()
+        await asyncio.to_thread(self._writer.shutdown)
+        await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self.project.close)
+
+    # What there is
+
+    def pixels(self, image: str) -> ImagePixels:
+        """Return the pixels of an image (in a thread)."""
+        found = self._open.get(image)
+        if found is None:
+            found = self._open[image] = ImagePixels(image, self.project.open_image(image), self._kept)
+        return found
+
+    def ghosts(self, image: str) -> Ghosts:
+        """Return the discarded candidates of an image (in a thread)."""
+        found = self._ghosts.get(image)
+        if found is None:
+            found = self._ghosts[image] = Ghosts.load(self.cache(image))
+        return found
+
+    def set_ghosts(self, image: str, ghosts: Ghosts) -> None:
+        """Show other candidates from now on."""
+        self._ghosts[image] = ghosts
+
+    def cache(self, image: str) -> Path:
+        """Return the folder of what can be computed again for an image."""
+        return self.project.folder / "cache" / self.project.image(image).id
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a folder for what is on its way from a worker, on the project's own disk; removed in the end."""
+        root = self.project.folder / "cache" / SCRATCH
+        root.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=root))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Remove what an earlier server left when it was killed: scratch files, and the first part of a job's result."""
+        if self.project.read_only:
+            return
+        shutil.rmtree(self.project.folder / "cache" / SCRATCH, ignore_errors=True)
+        for job in self.project.jobs(unfinished=True):
+            if job["image"] is not None:
+                try:
+                    self.project.log(job["image"]).undo(aside(job["id"]))
+                except CellbrookError as error:
+                    log.warning("the first part of job %s could not be taken back: %s", job["id"], error)
+
+    def info(self, image: str, *, full: bool = False) -> messages.ImageInfo:
+        """Return what pages know of an image (in a thread); `full` looks at its pixels."""
+        record = self.project.image(image)
+        if full:
+            self.pixels(image)
+        return image_info(self.project, record, self._open.get(image))
+
+    def summary(self) -> messages.ProjectInfo:
+        """Return what pages know of the project (in a thread)."""
+        return project_info(self.project, self._open, sample=self.sample)
+
+    def recent_jobs(self) -> list[messages.JobInfo]:
+        """Return the latest jobs, those of earlier servers too (in a thread)."""
+        names = ("id", "kind", "image", "state", "done", "total", "message", "error", "hint", "result")
+        return [messages.JobInfo(**{n: j[n] for n in names}) for j in self.project.jobs()[-50:]]
+
+    def forget(self, image: str) -> None:
+        """Close an image that is no longer part of the project."""
+        self._open.pop(image, None)
+        self._ghosts.pop(image, None)
+        self._kept.drop(lambda key: isinstance(key, tuple) and key[0] == image)
+
+    # Changing it
+
+    async def edit(self, edit: messages.Edit, client: Client) -> None:
+        """Carry out a page's edit; it gets an ack or a reject, the others a patch."""
+        try:
+            op = await self.read(self._op_of, edit)
+            applied = await self.apply(
+                edit.image, op, user=client.user, client=client, base_rev=edit.base_rev, op_id=edit.op_id,
+                mirror=edit.kind in ("split", "accept"),
+            )  # fmt: skip
+        except (CellbrookError, ValueError) as error:
+            await self.reject(edit, client, error)
+            return
+        self.used(client, edit)
+        client.send(
+            messages.Ack(op_id=edit.op_id, image=edit.image, rev=applied.rev, objects=edits.rows_of(applied))
+        )
+
+    async def apply(
+        self,
+        image: str,
+        op: Op,
+        *,
+        user: str,
+        client: Client | None = None,
+        base_rev: int | None = None,
+        op_id: str | None = None,
+        run: dict[str, Any] | None = None,
+        mirror: bool = True,
+    ) -> Applied:
+        """Do an operation and tell pages of it.
+
+        Parameters
+        ----------
+        image, op
+            What is done to which image.
+        user : str
+            Whose undo takes it back.
+        client : Client or None
+            The page that asked, None for a job.
+        base_rev, op_id, run
+            As `OpLog.apply`.
+        mirror : bool
+            The page that asked cannot know the pixels, and gets the patch too.
+        """
+        name = client.name if client is not None else None
+        _, applied = await self._logged(
+            image,
+            lambda log: log.apply(op, base_rev, user=user, client=name, op_id=op_id, run=run),
+            but=None if mirror else client,
+            by=user,
+        )
+        done: Applied = applied
+        return done
+
+    async def change(self, image: str, change: Callable[[OpLog], Applied], *, by: str) -> Applied:
+        """Run a change of an image's log, and tell pages of it."""
+        _, applied = await self._logged(image, change, by=by)
+        done: Applied = applied
+        return done
+
+    async def revert(self, image: str, way: str, client: Client) -> None:
+        """Undo or redo the last edit of a page's user."""
+        self.check_writable()
+
+        def revert(log: Any) -> Applied | None:
+            found: Applied | None = getattr(log, way)(client.user, client=client.name)
+            return found
+
+        try:
+            _, applied = await self._logged(image, revert, by=client.user)
+        except (CellbrookError, ValueError) as error:
+            client.send(messages.Notice(level="error", message=str(error)))
+            return
+        if applied is None:
+            words = "nothing to undo" if way == "undo" else "nothing to do again"
+            client.send(messages.Notice(level="info", message=words))
+
+    async def undo_aside(self, image: str, user: str) -> None:
+        """Take back what a job put into the document for the time being."""
+        await self._logged(image, lambda log: log.undo(user), by=user)
+
+    async def _logged(
+        self, image: str, change: Callable[[Any], Any], *, by: str, but: Client | None = None
+    ) -> tuple[int, Any]:
+        """Run a change of the log and broadcast what it did, in the order of revisions."""
+        self.check_writable()
+
+        def run() -> tuple[int, Any, list[messages.Patch]]:
+            log = self.project.log(image)
+            rev = log.rev
+            applied = change(log)
+            if applied is None or applied.rev <= rev:  # nothing to do, or done before
+                return rev, applied, []
+            return (
+                rev,
+                applied,
+                edits.patches_of(applied, log.patches(applied.rev - 1, applied.rev), image, by),
+            )
+
+        async with self._order:
+            rev, applied, patches = await self.write(run)
+            for patch in patches:
+                self.hub.broadcast(patch, but=but)
+        if patches:
+            self._settle(image)
+        return rev, applied
+
+    async def lease(self, image: str, count: int) -> tuple[int, int]:
+        """Return the first and last of fresh ids."""
+        self.check_writable()
+        ids = await self.write(self.project.labels(image).lease, max(1, min(count, 2**16)))
+        return ids.start, ids.stop - 1
+
+    async def leased(self, image: str, client: Client) -> tuple[int, int]:
+        """Return the ids that a page may draw with in an image: what it had before, while enough is left."""
+        key = (client.name, image)
+        first, last = self._leases.get(key, (1, 0))
+        if last - first + 1 < LEASE // 4:
+            if self.project.read_only:
+                return 0, -1
+            first, last = await self.lease(image, LEASE)
+            self._leases[key] = (first, last)
+        return first, last
+
+    async def set(self, what: str, value: Any) -> None:
+        """Change a setting of the project, or the state of an image."""
+        self.check_writable()
+        if what == "state":
+            image = str(value["image"])
+            await self.write(self.project.set_state, image, value["state"])
+            await self.tell_image(image)
+            return
+        await self.write(self._save, what, value)
+        await self.tell_project()
+
+    def _save(self, what: str, value: Any) -> None:
+        from cellbrook.project.settings import ClassInfo
+
+        if what == "classes":
+            classes = tuple(ClassInfo(int(c["id"]), str(c["name"]), str(c["color"])) for c in value)
+            ids = [c.id for c in classes]
+            if len(set(ids)) < len(ids) or not all(0 < i < 256 for i in ids):
+                raise UsageError("classes have different numbers from 1 to 255")
+            self.project.save_settings(classes=classes)
+        elif what == "model":
+            names = [m.name for m in models_of(self.project)]
+            if value not in names:  # a page may not name files
+                raise UsageError(f"there is no model {value!r}: there are {', '.join(names)}")
+            activate_model(self.project, str(value))
+        elif what == "name":
+            if not str(value).strip():
+                raise UsageError("a project needs a name")
+            self.project.save_settings(name=str(value).strip()[:200])
+        elif what == "pixel_size_um":
+            size = value.get("value") if isinstance(value, dict) else value
+            if size is not None and not 0 < float(size) < 1e6:
+                raise UsageError(f"the size of a pixel is a positive number of micrometres, got {size}")
+            self.project.save_settings(pixel_size=None if size is None else float(size))
+            self._open.clear()
+
+    # Telling
+
+    async def tell_image(self, image: str) -> None:
+        """Tell pages what is known of an image."""
+        self.hub.broadcast(messages.ImageMessage(image=await self.read(self.info, image)))
+
+    async def tell_project(self) -> None:
+        """Tell pages what is known of the project."""
+        self.hub.broadcast(messages.ProjectMessage(project=await self.read(self.summary)))
+
+    def _settle(self, image: str) -> None:
+        """Tell pages of an image's counts a while after the last edit."""
+        loop = asyncio.get_running_loop()
+        if (timer := self._settling.pop(image, None)) is not None:
+            timer.cancel()
+        self._settling[image] = loop.call_later(_SETTLE_S, self._settled, image)
+
+    def _settled(self, image: str) -> None:
+        self._settling.pop(image, None)
+        task = asyncio.ensure_future(self.tell_image(image))
+        task.add_done_callback(lambda t: t.cancelled() or t.exception())
+
+    def _op_of(self, edit: messages.Edit) -> Op:
+        record = self.project.image(edit.image)
+        return edits.op_of(edit, (record.height, record.width), self.ghosts(edit.image))
+
+    def used(self, client: Client, edit: messages.Edit) -> None:
+        """Note the ids that a page has drawn with, so that it gets the rest when it opens the image again."""
+        key = (client.name, edit.image)
+        first, last = self._leases.get(key, (1, 0))
+        for part in edits.parts_of(edit):
+            if part.label is not None and first <= part.label <= last:
+                first = part.label + 1
+        self._leases[key] = (first, last)
+
+    async def reject(self, edit: messages.Edit, client: Client, error: Exception) -> None:
+        """Tell a page that its edit was refused, and which tiles it has to fetch again."""
+        reason = " ".join(str(error).split())
+        log.info("refused an edit (%s): %s", edit.kind, reason)
+
+        def look() -> tuple[int, list[tuple[int, int]]]:
+            try:
+                store = self.project.labels(edit.image)
+            except UsageError:
+                return 0, []
+            ids = [i for part in edits.parts_of(edit) for i in (part.ids or ())]
+            tiles = set(edits.tiles_of_edit(edit, store.shape, store.objects(ids=ids) if ids else ()))
+            if isinstance(error, EditConflict):
+                tiles |= set(edits.tiles_of(error.boxes))
+            return store.rev, sorted(tiles)
+
+        rev, tiles = await self.read(look)
+        client.send(messages.Reject(op_id=edit.op_id, image=edit.image, rev=rev, tiles=tiles, reason=reason))
+
+    def check_writable(self) -> None:
+        """Raise unless the project may be changed."""
+        if self.project.read_only:
+            raise ProjectError("this project is open for looking only: nothing was changed")
+
+
+__all__ = ["EditError", "Workspace"]
