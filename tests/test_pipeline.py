@@ -1,5 +1,6 @@
 """The steps joined, with an engine that is exact and free."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -214,3 +215,55 @@ def test_diameters_that_make_no_sense(text):
 def test_micrometres_need_a_pixel_size():
     with pytest.raises(UsageError, match="--pixel-size"):
         Diameter.parse("12um", None)
+
+
+class Listening(BlobEngine):
+    """Keeps what the last plane of its input held."""
+
+    def __init__(self, spec):
+        super().__init__(spec)
+        self.heard = set()
+
+    def run(self, x_BCYX):
+        self.heard |= set(np.unique(x_BCYX[:, -1]).tolist())
+        return super().run(x_BCYX)
+
+
+TOLD_SPEC = replace(BLOB_SPEC, channels=2, targets=("cells", "nuclei"))
+
+
+@pytest.mark.parametrize(
+    ("channels", "wish", "target", "value"),
+    [
+        (1, "auto", "either", 0.0),
+        (2, "auto", "cells", 1.0),
+        (2, "nuclei", "nuclei", -1.0),
+        (1, "cells", "cells", 1.0),
+    ],
+)
+def test_the_network_is_told_what_to_look_for(channels, wish, target, value):
+    engine = Listening(TOLD_SPEC)
+    image = np.stack([blobs()] * channels)
+    data, _ = run(image, engine, "CYX", TOLD_SPEC, target=wish)
+    assert engine.heard == {value}
+    assert len(data.objects) > 5
+    plan = pipeline.resolve(
+        open_image(image, axes="CYX"), model_of(TOLD_SPEC), SegmentParams.from_keywords(target=wish)
+    )
+    assert plan.target == target
+
+
+def test_a_model_that_cannot_be_told_says_so():
+    with pytest.raises(UsageError, match="leave out --target"):
+        run(blobs(), target="nuclei")
+    with pytest.raises(UsageError, match='"auto", "cells" or "nuclei"'):
+        run(blobs(), target="yeast")
+
+
+def test_a_calibrated_model_gives_probabilities_as_scores():
+    plain, _ = run(blobs())
+    spec = replace(BLOB_SPEC, score=(-20.0, 1.0, 0.0))
+    told, _ = run(blobs(), spec=spec)
+    expected = 1 / (1 + np.exp(20.0 - told.objects["cellprob"]))
+    assert told.objects["score"] == pytest.approx(expected)
+    assert not np.allclose(plain.objects["score"], told.objects["score"])

@@ -23,7 +23,7 @@ from cellbrook.core.plan import Diameter, SegmentPlan
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.core.result import NetworkOutput, SegmentationData
 from cellbrook.core.threads import resolve_threads
-from cellbrook.dynamics import labels_from_flows
+from cellbrook.dynamics import calibrated, labels_from_flows
 from cellbrook.errors import EngineMemoryError, ImageError, UsageError
 from cellbrook.io.channels import resolve_channels
 from cellbrook.measure import measure
@@ -267,6 +267,8 @@ def run(
             plane_labels, table = labels_from_flows(
                 output.flows, output.cellprob, plan.params.mask_params, threads=threads
             )
+            if model.card.spec.score:
+                table = calibrated(table, model.card.spec.score)
         with report.timed("measure"):
             table = measure(
                 plane_labels,

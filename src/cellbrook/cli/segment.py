@@ -243,6 +243,9 @@ def _line(outcome: Any, path: Path) -> str:
         read += f", channels {', '.join(plan['channel_names'])}"
     if plan["stack_axes"]:
         read += f", each {' and '.join(plan['stack_axes'])} plane by itself"
+    if plan["target"] != "either":
+        other = "; --target nuclei for the nuclei" if run["parameters"]["target"] == "auto" else ""
+        read += f", looking for {plan['target']}{other}"
     parts = [f"{found['objects']} objects"]
     if found["diameter_px"]:
         parts.append(

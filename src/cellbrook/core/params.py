@@ -158,7 +158,7 @@ class ModelParams:
 
     model: str = "compact"
     diameter: str = "auto"
-    target: str = "auto"
+    target: Literal["auto", "cells", "nuclei"] = "auto"
     device: str = "auto"
     engine: str = "auto"
     precision: str = "auto"

@@ -84,11 +84,33 @@ class Figures:
 def score(cellprob: NDArray[np.float64], flow_error: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how far to trust each object, 0 to 1: ``sigmoid(cellprob) * exp(-flow_error)``.
 
-    An unknown flow error counts as 0. It orders objects; it is not the probability that one is right.
+    An unknown flow error counts as 0. It orders objects; it is not the probability that one is right, which takes a
+    model's own calibration (see `calibrated`).
     """
+    return np.asarray(_sigmoid(cellprob) * np.exp(-np.nan_to_num(flow_error, nan=0.0)))
+
+
+def calibrated(table: ObjectTable, weights: tuple[float, ...]) -> ObjectTable:
+    """Return the table with its score as the probability that an object is right, its discarded ones' too.
+
+    Parameters
+    ----------
+    table : ObjectTable
+        With the columns ``cellprob`` and ``flow_error``; an unknown flow error counts as 0.
+    weights : tuple of float
+        Bias and weights of the two, from the model's card.
+    """
+    bias, of_cellprob, of_flow_error = weights
+    error = np.nan_to_num(np.asarray(table["flow_error"], np.float64), nan=0.0)
+    told = table.with_columns(score=_sigmoid(bias + of_cellprob * table["cellprob"] + of_flow_error * error))
+    if table.discarded is None:
+        return told
+    return dataclasses.replace(told, discarded=calibrated(table.discarded, weights))
+
+
+def _sigmoid(logit: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):
-        sigmoid = 1 / (1 + np.exp(-cellprob))
-    return np.asarray(sigmoid * np.exp(-np.nan_to_num(flow_error, nan=0.0)))
+        return np.asarray(1 / (1 + np.exp(-logit)))
 
 
 def build_table(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import MappingProxyType
 
-
 TARGET_VALUES = MappingProxyType({"either": 0.0, "cells": 1.0, "nuclei": -1.0})
 """What the target plane holds, everywhere the same, for whole cells, for nuclei, or for what there is."""
 
@@ -43,6 +42,9 @@ class NetworkSpec:
     targets : tuple of str
         What it can be told to look for, among "cells" and "nuclei". A plane after the channels tells it (see
         `TARGET_VALUES`). Empty: it has no such plane.
+    score : tuple of float
+        Bias and weights of an object's cellprob and flow error, whose sum is the logit of the probability that the
+        object is right (matches a true one at IoU 0.5). Empty: not known.
     """
 
     family: str
@@ -58,6 +60,7 @@ class NetworkSpec:
     channel_roles: tuple[str, ...] = ()
     default_diameter_px: float | None = None
     targets: tuple[str, ...] = ()
+    score: tuple[float, ...] = ()
 
     @property
     def planes(self) -> int:
