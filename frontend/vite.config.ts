@@ -7,7 +7,7 @@ export default defineConfig({
   experimental: {
     renderBuiltUrl: (file, { hostType }) => (hostType === "html" ? `static/${file}` : { relative: true }),
   },
-  build: { outDir: "../src/cellbrook/server/static", emptyOutDir: true, assetsDir: "", target: "es2022" },
+  build: { outDir: "../src/cellbrook/server/static", emptyOutDir: true, target: "es2022" },
   server: {
     proxy: {
       "/api": "http://127.0.0.1:8765",

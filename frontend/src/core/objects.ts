@@ -1,7 +1,7 @@
 // The object table of the open plane, and which of its rows the thresholds leave. Ids are dense, so states are arrays.
 
 import { computed, effect, signal, type ReadonlySignal } from "@preact/signals-core";
-import { Fate, NO_THRESHOLDS, type Thresholds } from "./state";
+import { Fate, DEFAULT_THRESHOLDS, type Thresholds } from "./state";
 import type { ObjectColumns, ObjectRow, Origin } from "./wire";
 
 /** One object. Never changed in place: a change makes a new one. */
@@ -27,6 +27,16 @@ const BLANK: Omit<Cell, "id"> = {
   locked: false, score: null, flow_error: null, discarded: false, reason: "",
 };
 
+const REASONS: Record<string, Fate> = {
+  flow_error: Fate.flow_error, score: Fate.score, too_small: Fate.small, too_large: Fate.large, touches_border: Fate.border,
+};
+
+/** What became of an object by the thresholds that the labels were made with. */
+function fateThen(cell: Cell): Fate {
+  return cell.discarded ? (REASONS[cell.reason] ?? Fate.flow_error) : Fate.kept;
+}
+
+/** What becomes of it by these thresholds. */
 export function fateOf(cell: Cell, limits: Thresholds, shape: readonly [number, number]): Fate {
   // A person's word stands above every threshold.
   if (cell.origin !== "auto" || cell.locked) return Fate.kept;
@@ -42,7 +52,9 @@ export function fateOf(cell: Cell, limits: Thresholds, shape: readonly [number, 
 export class ObjectTable {
   /** Grows with every change of rows: read it to be told. */
   readonly version = signal(0);
-  readonly thresholds = signal<Thresholds>(NO_THRESHOLDS);
+  readonly thresholds = signal<Thresholds>(DEFAULT_THRESHOLDS);
+  /** The thresholds were moved since the labels were made: they decide, else the labels do. */
+  readonly moved = signal(false);
   readonly hiddenClasses = signal<ReadonlySet<number>>(new Set());
   /** Kept and discarded, by cause; a `Fate` is the index. */
   readonly counts: ReadonlySignal<readonly number[]>;
@@ -68,6 +80,11 @@ export class ObjectTable {
 
   get(id: number): Cell | undefined {
     void this.version.value;
+    return this.cells.get(id);
+  }
+
+  /** As `get`, without being told of changes. */
+  peek(id: number): Cell | undefined {
     return this.cells.get(id);
   }
 
@@ -106,7 +123,7 @@ export class ObjectTable {
   }
 
   private decide(): void {
-    const limits = this.thresholds.value;
+    const limits = this.moved.value ? this.thresholds.value : null;
     const hidden = this.hiddenClasses.value;
     const shape = this.shape.value;
     const counts = [0, 0, 0, 0, 0, 0, 0];
@@ -115,7 +132,7 @@ export class ObjectTable {
     if (last >= this.fates.length) this.fates = new Uint8Array(2 ** Math.ceil(Math.log2(last + 1)));
     this.fates.fill(Fate.kept);
     for (const cell of rows) {
-      const fate = hidden.has(cell.class) ? Fate.filtered : fateOf(cell, limits, shape);
+      const fate = hidden.has(cell.class) ? Fate.filtered : limits ? fateOf(cell, limits, shape) : fateThen(cell);
       this.fates[cell.id] = fate;
       counts[fate]++;
     }

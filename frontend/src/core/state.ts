@@ -81,7 +81,7 @@ export interface Overlays {
 
 export interface Prefs {
   theme: "system" | "dark" | "light";
-  drag: "tool" | "pan"; // what the left button does with the pick tool: pan is Cellpose's habit
+  drag: "tool" | "pan"; // what dragging with the pick tool does: select in a box, or move the picture
   wheel: "zoom" | "pan"; // a touchpad's pinch always zooms
   invertImage: boolean;
   confirmDelete: boolean;
@@ -111,10 +111,11 @@ export const DEFAULT_STYLE: LabelStyle = {
   color: "distinct",
 };
 
-export const NO_THRESHOLDS: Thresholds = {
-  flow_error: null,
+/** As the segmentation's own (core/params.py). */
+export const DEFAULT_THRESHOLDS: Thresholds = {
+  flow_error: 0.4,
   score: null,
-  min_size: null,
+  min_size: 15,
   max_size: null,
   exclude_border: false,
 };
@@ -123,7 +124,7 @@ export const DEFAULT_OVERLAYS: Overlays = { cellprob: false, flows: false, ghost
 
 export const DEFAULT_PREFS: Prefs = {
   theme: "system",
-  drag: "tool",
+  drag: "pan",
   wheel: "zoom",
   invertImage: false,
   confirmDelete: false,

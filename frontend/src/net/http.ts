@@ -1,4 +1,5 @@
-import type { Http, Store } from "../core/session";
+import type { Http } from "../core/http";
+import type { Store } from "../core/session";
 
 /** What a failed request says, as the server words it. */
 export class RequestError extends Error {
@@ -21,8 +22,8 @@ export class FetchHttp implements Http {
     return (await (await this.request(path)).json()) as T;
   }
 
-  async bytes(path: string): Promise<ArrayBuffer | null> {
-    const response = await this.request(path);
+  async bytes(path: string, abort?: AbortSignal): Promise<ArrayBuffer | null> {
+    const response = await this.request(path, abort ? { signal: abort } : {});
     return response.status === 204 ? null : response.arrayBuffer();
   }
 

@@ -72,7 +72,7 @@ export const KEYS: readonly KeyBinding[] = [
   { id: "fit", group: "Look", keys: ["Home"], words: "Whole image", run: (s) => s.zoomToFit() },
   { id: "help", group: "Look", keys: ["?", "Mod+H"], words: "This list", run: (s) => void (s.help.value = !s.help.value) },
 
-  { id: "next_doubtful", group: "Go", keys: ["Tab"], words: "Next doubtful object", run: (s) => s.nextDoubtful(1) },
+  { id: "next_doubtful", group: "Go", keys: ["Tab"], words: "Next doubtful object (in the picture; Esc leaves it)", run: (s) => s.nextDoubtful(1) },
   { id: "previous_doubtful", group: "Go", keys: ["Shift+Tab"], words: "Previous doubtful object", run: (s) => s.nextDoubtful(-1) },
   { id: "next_image", group: "Go", keys: ["D", "ArrowRight"], words: "Next image", run: (s) => s.nextImage(1) },
   { id: "previous_image", group: "Go", keys: ["A", "ArrowLeft"], words: "Previous image", run: (s) => s.nextImage(-1) },

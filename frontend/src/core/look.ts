@@ -1,0 +1,39 @@
+// What the shader is told of each object, four bytes an id: flags, colour slot + 1 (0: none yet), class, score.
+
+import type { ObjectTable } from "./objects";
+import type { Slots } from "./palette";
+import { Fate } from "./state";
+
+export const FLAG = { selected: 1, ghost: 2, hidden: 4, locked: 8 } as const;
+export const STATE_WIDTH = 4096; // ids in a row of the texture
+
+export class Look {
+  /** Bytes of whole rows of STATE_WIDTH ids. */
+  bytes = new Uint8Array(STATE_WIDTH * 4);
+
+  constructor(private readonly slots: Slots) {}
+
+  /** Bring up to date; returns the ids that look different, or null when all must be sent anew (more rows). */
+  update(objects: ObjectTable, selection: ReadonlySet<number>): number[] | null {
+    const cells = objects.rows();
+    this.slots.assign(cells);
+    const last = cells.length > 0 ? cells[cells.length - 1].id : 0;
+    const rows = Math.max(this.bytes.length / (STATE_WIDTH * 4), Math.floor(last / STATE_WIDTH) + 1);
+    const next = new Uint8Array(rows * STATE_WIDTH * 4);
+    for (const cell of cells) {
+      const fate = objects.fate(cell.id);
+      const flags =
+        (selection.has(cell.id) ? FLAG.selected : 0) | (cell.locked ? FLAG.locked : 0) |
+        (fate === Fate.filtered ? FLAG.hidden : fate === Fate.kept ? 0 : FLAG.ghost);
+      const score = cell.score === null ? 255 : Math.round(Math.min(1, Math.max(0, cell.score)) * 254);
+      next.set([flags, this.slots.get(cell.id) + 1, cell.class, score], cell.id * 4);
+    }
+    const before = this.bytes;
+    this.bytes = next;
+    if (before.length !== next.length) return null;
+    const [a, b] = [new Uint32Array(before.buffer), new Uint32Array(next.buffer)];
+    const changed: number[] = [];
+    for (let id = 0; id < b.length; id++) if (a[id] !== b[id]) changed.push(id);
+    return changed;
+  }
+}

@@ -1,0 +1,51 @@
+// Edits that are shown but not yet confirmed. They are sent at once, and again after every lost connection, until the
+// server has answered; it knows an `op_id` that it has seen, so nothing is done twice.
+
+import { computed, signal, type ReadonlySignal } from "@preact/signals-core";
+import type { PaintRule } from "./labels";
+import type { Runs } from "./runs";
+import type { Edit, ToServer } from "./wire";
+
+/** Pixels that an edit writes, as long as the server may not know of them. */
+export interface Painted {
+  plane: number;
+  runs: Runs;
+  rule: PaintRule;
+}
+
+export interface Pending {
+  edit: Edit;
+  painted: readonly Painted[];
+  joined: readonly number[]; // ids that it merged away or deleted
+}
+
+export class Outbox {
+  readonly count: ReadonlySignal<number>;
+  private readonly edits = signal<ReadonlyMap<string, Pending>>(new Map());
+
+  constructor(private readonly transport: { send(message: ToServer): void }) {
+    this.count = computed(() => this.edits.value.size);
+  }
+
+  add(pending: Pending): void {
+    this.edits.value = new Map(this.edits.peek()).set(pending.edit.op_id, pending);
+    this.transport.send(pending.edit);
+  }
+
+  /** The server has answered. */
+  settle(op_id: string): Pending | null {
+    const edits = new Map(this.edits.peek());
+    const pending = edits.get(op_id) ?? null;
+    edits.delete(op_id);
+    this.edits.value = edits;
+    return pending;
+  }
+
+  resend(): void {
+    for (const { edit } of this.edits.peek().values()) this.transport.send(edit);
+  }
+
+  *of(image: string): Generator<Pending> {
+    for (const pending of this.edits.peek().values()) if (pending.edit.image === image) yield pending;
+  }
+}

@@ -1,0 +1,182 @@
+// The canvas: tells the renderer what the session shows, and draws when something has changed, never otherwise.
+
+import { effect } from "@preact/signals-core";
+import { Look } from "../core/look";
+import { parseColor, Slots, type Rgb } from "../core/palette";
+import type { Capacity, Screen } from "../core/picture";
+import type { Pyramid, Tile } from "../core/pyramid";
+import type { Session } from "../core/session";
+import type { LabelColor } from "../core/state";
+import type { TileArray, TileListener } from "../core/tiles";
+import type { Box } from "../core/wire";
+import { NoWebGL2, Renderer, type ChannelLook, type Frame } from "./renderer";
+import type { PagedTexture } from "./textures";
+
+const BACKGROUND: Rgb = [22, 24, 27];
+const NO_CLASS: Rgb = [150, 155, 160];
+const COLOR_MODES: Record<LabelColor, Frame["colorMode"]> = { distinct: 0, class: 1, quality: 2, single: 3 };
+
+export class Stage implements Screen {
+  readonly canvas = document.createElement("canvas");
+  private readonly renderer: Renderer | null;
+  /** Why there is none. */
+  readonly blind: string | null = null;
+  /** Frames drawn since the start. */
+  frames = 0;
+  private session: Session | null = null;
+  private readonly look = new Look(new Slots());
+  private scheduled = false;
+  private colors: readonly Rgb[] = [];
+
+  readonly image = this.listener<Uint8Array | Uint16Array>((renderer) => renderer.image);
+  readonly labels = this.listener<Uint32Array>((renderer) => renderer.labels);
+  readonly candidates = this.listener<Uint32Array>((renderer) => renderer.candidates);
+  readonly field = this.listener<Uint16Array>((renderer) => renderer.field);
+
+  constructor() {
+    this.canvas.className = "canvas";
+    this.canvas.tabIndex = 0;
+    this.canvas.setAttribute("aria-label", "Image with labels");
+    try {
+      this.renderer = new Renderer(this.canvas);
+    } catch (error) {
+      if (!(error instanceof NoWebGL2)) throw error;
+      this.renderer = null;
+      this.blind = error.message;
+    }
+    // A lost context takes every texture with it; the page's state is in the address and at the server.
+    this.canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
+    this.canvas.addEventListener("webglcontextrestored", () => location.reload());
+  }
+
+  get mostLayers(): number {
+    return (this.gl?.getParameter(WebGL2RenderingContext.MAX_ARRAY_TEXTURE_LAYERS) as number | undefined) ?? 256;
+  }
+
+  get gl(): WebGL2RenderingContext | null {
+    return this.renderer?.gl ?? null;
+  }
+
+  open(pyramid: Pyramid, channels: number, bits: 8 | 16, capacity: Capacity): void {
+    this.renderer?.open(pyramid, channels, bits, capacity);
+    this.invalidate();
+  }
+
+  remapped(ids: readonly number[], resolve: (id: number) => number): void {
+    this.renderer?.setRemap(ids, resolve);
+    this.invalidate();
+  }
+
+  /** Follow a session from now on. */
+  attach(session: Session): void {
+    this.session = session;
+    session.blind.value = this.blind;
+    effect(() => {
+      void session.objects.fatesVersion.value;
+      const changed = this.look.update(session.objects, session.selection.value);
+      this.renderer?.setState(this.look.bytes, changed);
+      this.invalidate();
+    });
+    effect(() => {
+      this.colors = classColors(session);
+      for (const read of [session.view, session.channels, session.style, session.overlays, session.prefs, session.picture]) void read.value;
+      void session.pixelRatio.value;
+      this.invalidate();
+    });
+  }
+
+  /** Put the canvas into an element and keep its size. */
+  mount(element: HTMLElement): () => void {
+    element.append(this.canvas);
+    Object.assign(this.canvas.style, { display: "block", width: "100%", height: "100%", touchAction: "none", outline: "none" });
+    const observer = new ResizeObserver(() => this.resize(element));
+    observer.observe(element);
+    this.resize(element);
+    return () => {
+      observer.disconnect();
+      this.canvas.remove();
+    };
+  }
+
+  invalidate(): void {
+    if (this.scheduled || !this.renderer) return;
+    this.scheduled = true;
+    requestAnimationFrame(() => {
+      this.scheduled = false;
+      this.draw();
+    });
+  }
+
+  draw(): void {
+    if (!this.renderer || !this.session) return;
+    this.frames++;
+    this.renderer.draw(this.frame(this.session));
+  }
+
+  private resize(element: HTMLElement): void {
+    const { clientWidth: width, clientHeight: height } = element;
+    const ratio = window.devicePixelRatio || 1;
+    if (!this.session || width === 0 || height === 0) return;
+    this.canvas.width = Math.round(width * ratio);
+    this.canvas.height = Math.round(height * ratio);
+    const before = this.session.view.peek();
+    this.session.pixelRatio.value = ratio;
+    this.session.view.value = { ...before, width, height };
+    if (before.width <= 1) this.session.zoomToFit();
+    this.draw(); // at once: a canvas that was resized is blank
+  }
+
+  private frame(session: Session): Frame {
+    const view = session.view.peek();
+    const ratio = session.pixelRatio.peek();
+    const style = session.style.peek();
+    const overlays = session.overlays.peek();
+    const picture = session.picture.peek();
+    const zoom = view.zoom * ratio;
+    return {
+      corner: [view.centre[0] - this.canvas.height / 2 / zoom, view.centre[1] - this.canvas.width / 2 / zoom],
+      zoom,
+      background: BACKGROUND,
+      channels: picture ? channelLooks(session) : [],
+      invert: session.prefs.peek().invertImage,
+      showLabels: style.visible && picture !== null,
+      ghosts: overlays.ghosts,
+      colorMode: COLOR_MODES[style.color],
+      fill: style.fill ? style.opacity : 0,
+      outline: style.outline ? style.outlineOpacity : 0,
+      outlineWidth: style.outlineWidth * ratio,
+      classColors: this.colors,
+      overlay: overlays.flows ? 2 : overlays.cellprob ? 1 : 0,
+    };
+  }
+
+  private listener<T extends TileArray>(texture: (renderer: Renderer) => PagedTexture): TileListener<T> {
+    const tell = (change: (texture: PagedTexture) => void): void => {
+      if (!this.renderer) return;
+      change(texture(this.renderer));
+      this.invalidate();
+    };
+    return {
+      loaded: (tile: Tile, data: T | null) => tell((pages) => pages.put(tile, data)),
+      written: (tile: Tile, data: T, box: Box) => tell((pages) => pages.write(tile, data, box)),
+      evicted: (tile: Tile) => tell((pages) => pages.drop(tile)),
+    };
+  }
+}
+
+function channelLooks(session: Session): ChannelLook[] {
+  const image = session.image.peek();
+  if (!image) return [];
+  const asSent = (raw: number): number => (raw - image.value_offset) / image.value_scale;
+  return session.channels.peek().flatMap((channel, index) =>
+    channel.visible
+      ? [{ channel: index, color: parseColor(channel.color), low: asSent(channel.low), high: asSent(channel.high), gamma: channel.gamma }]
+      : [],
+  );
+}
+
+function classColors(session: Session): Rgb[] {
+  const colors = Array.from({ length: 10 }, () => NO_CLASS);
+  for (const { id, color } of session.classes.value) if (id > 0 && id < 10) colors[id] = parseColor(color);
+  return colors;
+}

@@ -1,0 +1,41 @@
+// What a tool is. Positions are image pixels (y, x), with fractions: a pixel's centre is at .5.
+
+import type { Document } from "../core/document";
+import type { Session } from "../core/session";
+import type { Point } from "../core/wire";
+
+export interface Modifiers {
+  shift: boolean;
+  alt: boolean;
+  mod: boolean; // Ctrl, or Cmd on a Mac
+}
+
+/** The hand that holds a tool: a press, moves, a release. Moves come too while nothing is pressed (`hover`). */
+export interface Tool {
+  readonly cursor: string;
+  press(at: Point, modifiers: Modifiers): void;
+  /** While pressed; every position that the device reported, in order. */
+  drag(path: readonly Point[]): void;
+  release(): void;
+  hover?(at: Point): void;
+  twice?(at: Point): void; // a double click
+  /** Leave what was begun. True if there was something. */
+  cancel(): boolean;
+  /** Finish what was begun without another click. True if there was something. */
+  finish?(): boolean;
+}
+
+/** What tools work on. */
+export interface Bench {
+  readonly session: Session;
+  /** The open plane, or null while there is none. */
+  document(): Document | null;
+  /** The object that is shown there, a discarded candidate too; 0 for none. */
+  objectAt(at: Point): number;
+  /** Image pixels that are `cssPixels` long on the screen now. */
+  length(cssPixels: number): number;
+}
+
+export function distance(a: Point, b: Point): number {
+  return Math.hypot(a[0] - b[0], a[1] - b[1]);
+}
