@@ -23,20 +23,31 @@ const PANELS = { view: ViewPanel, find: FindPanel, cells: CellsPanel, teach: Tea
 
 function Rail({ session }: { session: Session }) {
   const off = session.image.value === null;
+  // One stop for the Tab key; up and down walk through the tools.
+  const onKey = (event: KeyboardEvent) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const buttons = [...(event.currentTarget as Element).querySelectorAll("button")];
+    buttons[(buttons.indexOf(document.activeElement as HTMLButtonElement) + step + buttons.length) % buttons.length]?.focus();
+  };
   return (
-    <div class="rail" role="toolbar" aria-label="Tools" aria-orientation="vertical">
-      {TOOLS.map(({ tool, name, icon, does }) => (
-        <>
-          {(tool === "brush" || tool === "fill" || tool === "grow" || tool === "prompt") && <hr />}
-          <button
-            key={tool} type="button" class="tool" aria-label={name} aria-pressed={session.tool.value === tool} disabled={off}
-            data-hint={`${name} (${keysOf(tool).join(", ")}): ${does}`} onClick={() => session.setTool(tool)}
-          >
-            <Icon name={icon} size={20} /><small aria-hidden="true">{keysOf(tool)[0]}</small>
-          </button>
-        </>
-      ))}
-    </div>
+    <nav class="rail" aria-label="Tools">
+      <div role="toolbar" aria-label="Tools" aria-orientation="vertical" onKeyDown={onKey}>
+        {TOOLS.map(({ tool, name, icon, does, first }) => {
+          const on = session.tool.value === tool;
+          return (
+            <button
+              key={tool} type="button" class={`tool ${first ? "first" : ""}`} aria-label={name} aria-pressed={on} disabled={off} tabIndex={on ? 0 : -1}
+              data-hint={`${name} (${keysOf(tool).join(", ")}): ${does}`} onClick={() => session.setTool(tool)}
+            >
+              <Icon name={icon} size={20} /><small aria-hidden="true">{keysOf(tool)[0]}</small>
+            </button>
+          );
+        })}
+      </div>
+    </nav>
   );
 }
 

@@ -186,12 +186,15 @@ export function CellsPanel({ session }: { session: Session }) {
         </div>
         <Check label="List hidden cells too" checked={withHidden.value} onChange={(on) => (withHidden.value = on)} />
       </Section>
-      <div class="section-body row" role="toolbar" aria-label="Selected cells" style={{ flexDirection: "row", paddingTop: "8px" }}>
-        <span class="note grow ellipsis">{selected ? `${selected} selected` : "Click a row to go there."}</span>
-        <Button icon="lock" label="Lock: the model leaves them alone" keys="L" disabled={!selected} onClick={() => session.toggleLock()} />
-        <Button icon="merge" label="Merge into one" keys="Shift+M" disabled={selected < 2} onClick={() => session.mergeSelected()} />
-        <Button icon="trash" label="Delete" keys="Delete" disabled={!selected} onClick={() => session.deleteSelected()} />
-        <Button hint="Next doubtful cell (Tab in the picture)" onClick={() => session.nextDoubtful(1)}>Next doubtful</Button>
+      <div class="section-body">
+        <span class="note">{selected ? `${plural(selected, "cell")} selected` : "Click a row to go there; Shift-click for more."}</span>
+        <div class="row" role="toolbar" aria-label="Selected cells">
+          <Button icon="lock" label="Lock or unlock: the model leaves locked cells alone" keys="L" disabled={!selected} onClick={() => session.toggleLock()} />
+          <Button icon="merge" label="Merge into one" keys="Shift+M" disabled={selected < 2} onClick={() => session.mergeSelected()} />
+          <Button icon="trash" label="Delete" keys="Delete" disabled={!selected} onClick={() => session.deleteSelected()} />
+          <span class="spacer" />
+          <Button hint="The lowest score first (Tab in the picture)" onClick={() => session.nextDoubtful(1)}>Next doubtful cell</Button>
+        </div>
       </div>
       <Table session={session} columns={columns} cells={listed} />
     </>

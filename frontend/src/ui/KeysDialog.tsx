@@ -6,10 +6,10 @@ import { GESTURES, KEYS, printed, type KeyGroup } from "../tools/keys";
 import { Button } from "./controls";
 
 export const MAC = /Mac|iP(hone|ad)/.test(navigator.platform);
-const ARROWS: Record<string, string> = { Left: "←", Right: "→", Up: "↑", Down: "↓" };
+const SHORT: Record<string, string> = { Left: "←", Right: "→", Up: "↑", Down: "↓", PageUp: "PgUp", PageDown: "PgDn", Escape: "Esc" };
 /** The parts of a key as printed on this machine's keyboard. */
 export const parts = (key: string): string[] =>
-  key === "+" ? ["+"] : printed(key, MAC).split("+").map((part) => ARROWS[part] ?? part);
+  key === "+" ? ["+"] : printed(key, MAC).split("+").map((part) => SHORT[part] ?? part);
 
 const GROUPS: KeyGroup[] = ["Tools", "Correct", "Look", "Go", "Classes"];
 
@@ -30,14 +30,15 @@ export function KeysDialog({ session }: { session: Session }) {
               <section key={group}>
                 <h3>{group}</h3>
                 <dl>
-                  {KEYS.filter((binding) => binding.group === group).map((binding) => (
-                    <>
-                      <dt>{binding.keys.map((key, i) => <span key={key}>{i > 0 && " "}{parts(key).map((part) => <kbd key={part}>{part}</kbd>)}</span>)}</dt>
+                  {group === "Classes" && <div><dt><span><kbd>1</kbd> to <kbd>9</kbd></span></dt><dd>This class for the selected cells, and for new ones</dd></div>}
+                  {KEYS.filter((binding) => binding.group === group && !/^class_[1-9]$/.test(binding.id)).map((binding) => (
+                    <div key={binding.id}>
+                      <dt>{binding.keys.map((key) => <span key={key}>{parts(key).map((part) => <kbd key={part}>{part}</kbd>)}</span>)}</dt>
                       <dd>{binding.words}</dd>
-                    </>
+                    </div>
                   ))}
                   {GESTURES.filter((gesture) => gesture.group === group).map((gesture) => (
-                    <><dt class="muted">{gesture.gesture}</dt><dd>{gesture.words}</dd></>
+                    <div key={gesture.gesture} class="gesture"><dt>{gesture.gesture}</dt><dd>{gesture.words}</dd></div>
                   ))}
                 </dl>
               </section>

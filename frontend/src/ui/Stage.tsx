@@ -155,21 +155,21 @@ function Welcome({ session }: { session: Session }) {
   if (session.blind.value)
     return (
       <div class="center"><div class="card" role="alert">
-        <h1>The picture cannot be drawn here</h1><p>{session.blind.value}</p>
+        <h2>The picture cannot be drawn here</h2><p>{session.blind.value}</p>
         <p class="muted">A current Firefox, Chrome, Edge or Safari with hardware acceleration switched on (in the browser's settings) shows it. Nothing of your data is affected.</p>
       </div></div>
     );
   if (!project)
     return <div class="center" role="status"><p class="muted" style={{ color: "#c9cfd6" }}>Connecting to the server…</p></div>;
   const problem = session.image.value?.problem;
-  if (problem) return <div class="center"><div class="card" role="alert"><h1>{session.image.value!.name} cannot be shown</h1><p>{problem}</p></div></div>;
+  if (problem) return <div class="center"><div class="card" role="alert"><h2>{session.image.value!.name} cannot be shown</h2><p>{problem}</p></div></div>;
   if (session.image.value) return null;
   if (session.images.value.length > 0)
-    return <div class="center"><div class="card"><h1>Choose an image</h1><p>The images of this project are in the list at the left; D and A go to the next and the one before.</p></div></div>;
+    return <div class="center"><div class="card"><h2>Choose an image</h2><p>The images of this project are in the list at the left; D and A go to the next and the one before.</p></div></div>;
   return (
     <div class="center"><div class="card">
-      <h1>Start with an image</h1>
-      <ol><li>Add images: drop files here, or</li><li>press <b>Find cells</b> at the right,</li><li>correct what is wrong, and take the measurements with you.</li></ol>
+      <h2>Start with an image</h2>
+      <ol><li>Add images with this button, or drop files here.</li><li>Press <b>Find cells</b> at the right.</li><li>Correct what is wrong, and take the measurements with you.</li></ol>
       <input ref={input} type="file" multiple hidden aria-label="Image files" onChange={(event) => { void session.addImages([...(event.currentTarget.files ?? [])]); event.currentTarget.value = ""; }} />
       <Button kind="primary" icon="add" onClick={() => input.current?.click()}>Add images…</Button>
       <p class="note">TIFF, OME-TIFF, PNG, JPEG and more. The files stay on the machine where Cellbrook runs.</p>

@@ -25,7 +25,7 @@ export function TopBar({ session }: { session: Session }) {
   return (
     <header class="top">
       <Button kind="quiet" icon="images" label="Images" hint={leftOpen.value ? "Hide the images" : "Show the images"} pressed={leftOpen.value} onClick={() => (leftOpen.value = !leftOpen.value)} />
-      <div class="brand"><Mark /><span>Cellbrook</span></div>
+      <h1 class="brand"><Mark /><span>Cellbrook</span></h1>
       <div class="divider" />
       <div class="where">
         <span class="muted ellipsis" title={project?.path}>{project?.name ?? ""}</span>

@@ -3,20 +3,20 @@
 import type { ToolName } from "../core/state";
 import type { IconName } from "./icons";
 
-export const TOOLS: { tool: ToolName; name: string; icon: IconName; does: string; draws?: boolean }[] = [
+export const TOOLS: { tool: ToolName; name: string; icon: IconName; does: string; draws?: boolean; first?: boolean }[] = [
   { tool: "pick", name: "Pick", icon: "pick", does: "Click a cell to select it, Shift-click for more. Ctrl-click deletes, Alt-click merges with the selected one." },
-  { tool: "brush", name: "Brush", icon: "brush", does: "Start inside a cell to enlarge it, outside to draw a new one. Shift-wheel changes the size.", draws: true },
+  { tool: "brush", first: true, name: "Brush", icon: "brush", does: "Start inside a cell to enlarge it, outside to draw a new one. Shift-wheel changes the size.", draws: true },
   { tool: "eraser", name: "Eraser", icon: "eraser", does: "Drag over what is too much. Shift-wheel changes the size." },
   { tool: "outline", name: "Outline", icon: "outline", does: "Draw around a cell; it closes itself where it began.", draws: true },
   { tool: "polygon", name: "Polygon", icon: "polygon", does: "Click corner by corner, drag corners to move them, Enter finishes, Esc leaves it.", draws: true },
-  { tool: "fill", name: "Fill", icon: "fill", does: "Click an enclosed area, such as a hole, to fill it.", draws: true },
+  { tool: "fill", first: true, name: "Fill", icon: "fill", does: "Click an enclosed area, such as a hole, to fill it.", draws: true },
   { tool: "cut", name: "Cut", icon: "cut", does: "Draw a line across a cell to make two of it." },
   { tool: "merge", name: "Merge", icon: "merge", does: "Drag across cells to make one of them." },
-  { tool: "grow", name: "Grow", icon: "grow", does: "Click a cell to make it one pixel wider all round." },
+  { tool: "grow", first: true, name: "Grow", icon: "grow", does: "Click a cell to make it one pixel wider all round." },
   { tool: "shrink", name: "Shrink", icon: "shrink", does: "Click a cell to make it one pixel narrower all round." },
   { tool: "smooth", name: "Smooth", icon: "smooth", does: "Click a cell to smooth its outline." },
   { tool: "delete_box", name: "Delete in a box", icon: "box", does: "Drag a box: every cell that it touches is deleted. Undo brings them back." },
-  { tool: "prompt", name: "Propose", icon: "prompt", does: "Click a cell that was missed, or drag a box around it: its outline is proposed." },
+  { tool: "prompt", first: true, name: "Propose", icon: "prompt", does: "Click a cell that was missed, or drag a box around it: its outline is proposed." },
   { tool: "measure", name: "Measure size", icon: "ruler", does: "Drag a circle over a typical cell: the model then looks for cells of this size." },
 ];
 
