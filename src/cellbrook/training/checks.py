@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 TINY_SHARE = 0.02
 """Objects below this part of the median area are taken for fragments."""
 
-SHIFT_GAIN, SHIFT_NOISE = 1.5, 5.0
-"""Labels are called shifted if edges agree this many times better elsewhere, and by as many standard deviations."""
+GOOD_FIT = 0.2
+"""Outlines that lie on edges of the image correlate with them at least like this."""
 
-SHIFT_SIDE = 384
+FIT_SIDE = 384
 """Larger images are looked at with about this many pixels along the shorter side."""
 
 
@@ -108,17 +108,10 @@ def check_pair(name: str, image: NDArray[np.float32], labels: NDArray[np.uint32]
                 f"{_some(tiny)} smaller than {smallest:.0f} px: left over from drawing? Segmenting discards such objects",
             )
         )
-    shift = best_shift(image, labels)
-    if shift is not None:
-        issues.append(
-            Issue(
-                name,
-                "misaligned",
-                False,
-                f"outlines fit the image better when moved by {shift[0]:+d} rows and {shift[1]:+d} columns: are these "
-                "the labels of this image?",
-            )
-        )
+    better = misfit(image, labels)
+    if better is not None:
+        text = f"outlines fit the image better {better}: are these the labels of this image?"
+        issues.append(Issue(name, "misaligned", False, text))
     return issues
 
 
@@ -156,36 +149,64 @@ def check_set(examples: Sequence[tuple[str, str, str]]) -> tuple[list[Issue], li
     return issues, keep
 
 
-def best_shift(image: NDArray[np.float32], labels: NDArray[np.uint32]) -> tuple[int, int] | None:
-    """Return by how much outlines should move to lie on the edges of the image; None if they lie well.
+def misfit(image: NDArray[np.float32], labels: NDArray[np.uint32]) -> str | None:
+    """Return how the outlines would fit the image better; None if they lie well, or nothing can be said.
 
-    The outlines of the labels are correlated with the strength of the image's gradient at all shifts at once. Only a
-    clear, distant peak counts: outlines that are drawn a little wide are no error.
+    The outlines of the labels are correlated with the strength of the image's gradient: at all shifts at once, and
+    mirrored or turned. Only what fits well elsewhere and badly here counts; outlines drawn a little wide are no error.
+
+    Parameters
+    ----------
+    image : ndarray of shape (C, Y, X), float32
+        Normalised.
+    labels : ndarray of shape (Y, X), uint32
     """
     if min(labels.shape) < 32:
         return None
-    step = max(1, min(labels.shape) // SHIFT_SIDE)  # what is clearly wrong is seen at half the resolution too
+    step = max(1, min(labels.shape) // FIT_SIDE)  # what is clearly wrong is seen at half the resolution too
     lines = np.zeros(labels.shape, np.float32)
     lines[1:] += labels[1:] != labels[:-1]
     lines[:, 1:] += labels[:, 1:] != labels[:, :-1]
     soft = smooth(np.clip(image, -1, 2), 1.5 * step, threads=1)[:, ::step, ::step]
     lines = smooth(lines, 1.5 * step, threads=1)[::step, ::step]
     dy, dx = np.gradient(soft, axis=(1, 2))
-    strength = np.minimum(np.hypot(dy, dx).sum(0), 1)
-    spectrum = np.fft.rfft2(strength - strength.mean()) * np.conj(np.fft.rfft2(lines - lines.mean()))
-    fit = np.fft.irfft2(spectrum, lines.shape)
-    peak_y, peak_x = np.unravel_index(int(np.argmax(fit)), fit.shape)
+    edges = np.minimum(np.hypot(dy, dx).sum(0), 1)
+    edges, lines = edges - edges.mean(), lines - lines.mean()
+    size = float(np.linalg.norm(edges) * np.linalg.norm(lines))
+    if not size:
+        return None
+    fit = np.fft.irfft2(np.fft.rfft2(edges) * np.conj(np.fft.rfft2(lines)), lines.shape) / size
+    here = max(float(fit[0, 0]), 0.0)
+    for how, other in _turned(lines).items():
+        if float((edges * other).sum()) / size > max(GOOD_FIT, 2 * here):
+            return f"when {how}"
     rows, cols = fit.shape
+    peak_y, peak_x = np.unravel_index(int(np.argmax(fit)), fit.shape)
     down = step * int(peak_y - rows if peak_y > rows // 2 else peak_y)
     right = step * int(peak_x - cols if peak_x > cols // 2 else peak_x)
     areas = np.bincount(labels.ravel())[1:]
     diameter = 2 * float(np.sqrt(np.median(areas[areas > 0]) / np.pi))
-    peak, here, noise = float(fit[peak_y, peak_x]), max(float(fit[0, 0]), 0.0), float(np.std(fit))
     distant = float(np.hypot(down, right)) > max(4.0, 0.25 * diameter)
-    # elsewhere by chance: edges of a regular tissue fit again one cell further
-    if distant and peak > SHIFT_GAIN * here and peak > SHIFT_NOISE * noise:
-        return down, right
+    # elsewhere by chance: edges of a regular tissue fit again one cell further, nearly as well
+    if distant and float(fit[peak_y, peak_x]) > max(GOOD_FIT, 1.5 * here):
+        return f"when moved by {down:+d} rows and {right:+d} columns"
     return None
+
+
+def _turned(lines: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """Return the other ways in which programs lay out the same picture."""
+    ways = {
+        "mirrored upside down": lines[::-1],
+        "mirrored left to right": lines[:, ::-1],
+        "turned by half": lines[::-1, ::-1],
+    }
+    if lines.shape[0] == lines.shape[1]:
+        ways |= {
+            "rows and columns are exchanged": lines.T,
+            "turned by a quarter to the left": np.rot90(lines),
+            "turned by a quarter to the right": np.rot90(lines, -1),
+        }
+    return ways
 
 
 def pieces_of(labels: NDArray[np.uint32]) -> NDArray[np.int64]:

@@ -1,0 +1,212 @@
+"""A user's labelled images: found, checked, split."""
+
+import numpy as np
+import pytest
+
+from cellbrook.errors import UsageError
+from cellbrook.io import write_labels
+from cellbrook.testing.samples import sample_image
+from cellbrook.training.checks import check_pair, misfit, pieces_of
+from cellbrook.training.dataset import from_arrays, load_folder
+from cellbrook.training.split import alike, split
+from cellbrook.training.synthetic import generate
+
+
+def nuclei(seed, size=128):
+    sample = generate("fluo_nuclei", seed, size, 20)
+    return sample.image[0].astype(np.uint16), sample.labels.astype(np.uint32)
+
+
+def write_pair(folder, name, image, labels, suffixes=("_img.npy", "_masks.npy")):
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"{name}{suffixes[0]}", image)
+    np.save(folder / f"{name}{suffixes[1]}", labels)
+
+
+def kinds(issues):
+    return {i.kind for i in issues}
+
+
+def test_three_ways_to_lie_beside_an_image(tmp_path):
+    image, labels = nuclei(1)
+    write_pair(tmp_path, "a", image, labels)
+    np.save(tmp_path / "b.npy", nuclei(2)[0])
+    np.save(tmp_path / "b_seg.npy", {"masks": nuclei(2)[1].astype(np.uint16)}, allow_pickle=True)
+    (tmp_path / "ö").mkdir()
+    np.save(tmp_path / "ö" / "c.npy", nuclei(3)[0])
+    write_labels(tmp_path / "ö" / "c_labels.tif", nuclei(3)[1])
+    dataset = load_folder(tmp_path)
+    assert [e.name for e in dataset.examples] == ["a", "b", "ö/c"]
+    for example, seed in zip(dataset.examples, (1, 2, 3), strict=True):
+        np.testing.assert_array_equal(example.labels, nuclei(seed)[1])
+    assert not dataset.fatal
+
+
+def test_what_has_no_partner_is_said(tmp_path):
+    write_pair(tmp_path, "a", *nuclei(1))
+    np.save(tmp_path / "lonely_img.npy", nuclei(2)[0])
+    np.save(tmp_path / "orphan_masks.npy", nuclei(2)[1])
+    report = "\n".join(load_folder(tmp_path).report())
+    assert "orphan_masks.npy: has labels but no image" in report
+    assert "lonely_img.npy; left out" in report
+
+
+def test_sizes_that_differ_are_fatal_and_an_exchange_of_sides_is_recognised(tmp_path):
+    image, labels = nuclei(1)
+    write_pair(tmp_path, "a", image[:, :100], labels[:, :100].T)
+    dataset = load_folder(tmp_path)
+    with pytest.raises(UsageError, match=r"128 x 100 pixels and its labels 100 x 128.*transposed"):
+        dataset.require_usable()
+
+
+def test_an_unreadable_file_is_named_and_fatal(tmp_path):
+    write_pair(tmp_path, "a", *nuclei(1))
+    (tmp_path / "a_masks.npy").write_bytes(b"\x93NUMPY broken")
+    assert kinds(load_folder(tmp_path).fatal) == {"unreadable"}
+
+
+def test_nothing_labelled_at_all_is_refused():
+    image, labels = nuclei(1)
+    dataset = from_arrays([image], [labels * 0])
+    assert kinds(dataset.issues) == {"empty"}
+    with pytest.raises(UsageError, match="no object is labelled"):
+        dataset.require_usable()
+
+
+def test_a_picture_of_the_foreground_is_no_labels():
+    image, labels = nuclei(7, 256)
+    (issue,) = (
+        i for i in check_pair("a", image[None].astype(np.float32), (labels > 0) * np.uint32(255)) if i.fatal
+    )
+    assert "the one label 255" in issue.text
+
+
+def test_pieces_fragments_and_gaps_are_counted():
+    labels = np.zeros((64, 64), np.uint32)
+    labels[5:20, 5:20] = 1
+    labels[30:45, 5:20] = 2
+    labels[30:45, 30:45] = 2
+    labels[50, 50] = 9
+    found = {i.kind: i.text for i in check_pair("a", np.zeros((1, 64, 64), np.float32), labels)}
+    assert found.keys() == {"pieces", "fragments", "gaps"}
+    assert found["pieces"].startswith("object 2 is")
+    assert found["fragments"].startswith("object 9 is")
+    assert found["gaps"].startswith("6 numbers")
+
+
+def test_pieces_that_touch_at_a_corner_are_one():
+    labels = np.zeros((6, 6), np.uint32)
+    labels[0, 0] = labels[1, 1] = labels[2, 0] = 3
+    labels[4:, 4:] = labels[0, 5] = 1
+    assert pieces_of(labels).tolist() == [0, 2, 0, 1]
+
+
+def test_pieces_agree_with_scikit_image():
+    from skimage.measure import label
+
+    labels = np.random.default_rng(0).integers(0, 4, (40, 37)).astype(np.uint32)
+    expected = [0, *(label(labels == n, connectivity=2).max() for n in (1, 2, 3))]
+    assert pieces_of(labels).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda labels: labels, None),
+        (lambda labels: np.roll(labels, (12, -17), (0, 1)), "when moved by -12 rows and +17 columns"),
+        (lambda labels: np.ascontiguousarray(labels[::-1]), "when mirrored upside down"),
+        (lambda labels: np.ascontiguousarray(labels.T), "when rows and columns are exchanged"),
+    ],
+)
+def test_labels_that_do_not_lie_on_their_image(change, expected):
+    image, labels = nuclei(7, 256)
+    normal = image[None].astype(np.float32) / image.max()
+    assert misfit(normal, change(labels)) == expected
+
+
+def test_copies_are_used_once_and_contradictions_are_said():
+    image, labels = nuclei(1)
+    other = np.where(labels == 1, 0, labels)
+    dataset = from_arrays([image, image, image], [labels, labels, other], ["a", "copy", "other"])
+    assert [e.name for e in dataset.examples] == ["a", "other"]
+    assert [i.text for i in dataset.issues if i.kind == "duplicate"] == [
+        "is a copy of a; left out",
+        "has the pixels of a but other labels: which are right?",
+    ]
+
+
+def test_a_stack_gives_its_labelled_planes(tmp_path):
+    import tifffile
+
+    planes = [nuclei(s) for s in (1, 2, 3)]
+    labels = np.stack([planes[0][1], planes[1][1] * 0, planes[2][1]])
+    stack = np.stack([p[0] for p in planes])
+    tifffile.imwrite(tmp_path / "s.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    write_labels(tmp_path / "s_labels.tif", labels, axes="ZYX")
+    dataset = load_folder(tmp_path)
+    assert [e.name for e in dataset.examples] == ["s_z0", "s_z2"]
+    np.testing.assert_array_equal(dataset.examples[1].pixels[0], stack[2])
+
+
+def test_channels_are_chosen_as_in_segment(tmp_path):
+    import tifffile
+
+    image, labels = nuclei(1)
+    both = np.stack([image, image[::-1]])
+    tifffile.imwrite(tmp_path / "c.tif", both, imagej=True, metadata={"axes": "CYX"})
+    write_labels(tmp_path / "c_labels.tif", labels)
+    (example,) = load_folder(tmp_path, channels="1").examples
+    np.testing.assert_array_equal(example.pixels, both[1:])
+
+
+def test_the_hash_is_of_the_content():
+    one, two = (from_arrays([nuclei(s)[0]], [nuclei(s)[1]]) for s in (1, 2))
+    again = from_arrays([nuclei(1)[0]], [nuclei(1)[1]])
+    assert one.sha256 == again.sha256 != two.sha256
+
+
+def test_the_split_is_by_image_and_knows_no_names():
+    pairs = [nuclei(s) for s in range(6)]
+    images, labels = zip(*pairs, strict=True)
+    first = split(from_arrays(images, labels, list("abcdef")).examples, 0.3)
+    second = split(from_arrays(images[::-1], labels[::-1], list("zyxwvu")).examples, 0.3)
+    assert len(first.validation) == 2
+    assert len(first.train) == 4
+    assert {e.sha256 for e in first.validation} == {e.sha256 for e in second.validation}
+    assert not {e.sha256 for e in first.validation} & {e.sha256 for e in first.train}
+
+
+def test_frames_of_a_film_stay_together():
+    rng = np.random.default_rng(0)
+    frames = []
+    for seed in (1, 2, 3):
+        image, labels = nuclei(seed)
+        for step in range(3):  # the field drifts a little
+            moved = np.roll(image, step, 0) + rng.integers(0, 3, image.shape).astype(np.uint16)
+            frames.append((f"{seed}-{step}", moved, np.roll(labels, step, 0)))
+    names, images, labels = zip(*frames, strict=True)
+    dataset = from_arrays(images, labels, names)
+    groups = [{dataset.examples[i].name[0] for i in g} for g in alike(dataset.examples)]
+    assert sorted(map(sorted, groups)) == [["1"], ["2"], ["3"]]
+    parts = split(dataset.examples, 0.2)
+    assert not {e.name[0] for e in parts.train} & {e.name[0] for e in parts.validation}
+    assert "look alike stay together" in parts.how
+
+
+def test_a_single_image_is_cut_so_that_something_is_held_out():
+    image, labels = nuclei(5, 256)
+    (example,) = from_arrays([image], [labels]).examples
+    parts = split([example], 0.2)
+    (train,), (held_out,) = parts.train, parts.validation
+    assert held_out.n_objects >= 0.15 * example.n_objects
+    rebuilt = np.concatenate([train.pixels, held_out.pixels], axis=2)
+    np.testing.assert_array_equal(rebuilt, example.pixels)
+
+
+def test_images_without_objects_are_not_what_is_validated_on():
+    pairs = [nuclei(s) for s in range(3)]
+    images = [p[0] for p in pairs] + [sample_image(size=128).astype(np.uint16)]
+    labels = [p[1] for p in pairs] + [pairs[0][1] * 0]
+    for seed in range(5):
+        parts = split(from_arrays(images, labels).examples, 0.25, seed)
+        assert all(e.n_objects for e in parts.validation)
