@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cellbrook import dynamics, metrics, networks
-    from cellbrook.api import Segmentation, Segmenter, open_image, segment, train
+    from cellbrook.api import Segmentation, Segmenter, open_image, open_project, segment, train
     from cellbrook.core.objects import ObjectTable
     from cellbrook.core.params import MaskParams, NormalizeParams, SegmentParams, TileParams
     from cellbrook.core.result import NetworkOutput
@@ -29,6 +29,7 @@ _HOMES = {
     "evaluate": "cellbrook.evaluation",
     "agreement": "cellbrook.evaluation",
     "open_image": "cellbrook.api",
+    "open_project": "cellbrook.api",
     "MaskParams": "cellbrook.core.params",
     "NormalizeParams": "cellbrook.core.params",
     "TileParams": "cellbrook.core.params",
@@ -55,6 +56,7 @@ __all__ = [
     "metrics",
     "networks",
     "open_image",
+    "open_project",
     "segment",
     "train",
 ]

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
     from cellbrook.core.progress import Progress
     from cellbrook.engines.base import EngineInfo
+    from cellbrook.project import Project
     from cellbrook.training.dataset import Dataset
     from cellbrook.training.report import TrainReport
 
-__all__ = ["Segmentation", "Segmenter", "open_image", "segment", "train"]
+__all__ = ["Segmentation", "Segmenter", "open_image", "open_project", "segment", "train"]
 
 ImageLike = str | os.PathLike[str] | NDArray[Any]
 
@@ -254,6 +255,31 @@ def segment(image: ImageLike, **keywords: Any) -> Segmentation:
     names = [f.name for f in dataclasses.fields(SegmentParams().model_params) if f.name != "diameter"]
     model = {n: keywords.pop(n) for n in names if n in keywords}
     return Segmenter(**_plain(model)).segment(image, **keywords)
+
+
+def open_project(path: str | os.PathLike[str], *, read_only: bool = False) -> Project:
+    """Open a project: images, their labels, every edit, and the models taught from them, in one folder.
+
+    Parameters
+    ----------
+    path : path
+        Its folder; `cellbrook.project.Project.create` or ``cellbrook project create`` makes a new one.
+    read_only : bool
+        Look only; works while another program has it open.
+
+    Returns
+    -------
+    Project
+        To be closed, or used as a context manager.
+
+    Raises
+    ------
+    ProjectError
+        If it is none, damaged, of a later version, or open elsewhere.
+    """
+    from cellbrook.project import Project
+
+    return Project.open(path, read_only=read_only)
 
 
 def train(

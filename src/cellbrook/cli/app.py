@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("cellbrook.cli.evaluate:evaluate", "Compare predicted labels with the truth."),
     "agreement": ("cellbrook.cli.agreement:agreement", "Compare two people's labels, and a model with both."),
     "train": ("cellbrook.cli.train:train", "Teach a model your own cells, from labelled images."),
+    "project": (
+        "cellbrook.cli.project:app",
+        "Correct and teach in rounds: images, labels and models in one folder.",
+    ),
     "serve": ("cellbrook.cli.serve:serve", "See, correct and teach in the browser."),
     "models": ("cellbrook.cli.models:app", "List, inspect, install, verify and remove models."),
     "doctor": ("cellbrook.cli.doctor:doctor", "Show what can run here, and how to mend what cannot."),

@@ -174,6 +174,7 @@ def _set_pixels(op: SetPixels, draft: Draft) -> None:
     if mask.shape != labels.shape or not _inside((op.y0, op.x0, op.y0 + h, op.x0 + w), draft.store):
         raise EditError(f"a window of {labels.shape} at {op.y0}, {op.x0} does not fit {draft.store.shape}")
     draft.store.check_ids([int(i) for i in np.unique(labels[mask]) if i])
+    draft.fresh.update({(r.id, r.plane): r for r in op.rows})
     draft.write_window(op.plane, op.y0, op.x0, labels, mask)
     draft.settle()
 

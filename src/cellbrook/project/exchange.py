@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,10 +114,17 @@ def import_labels(
     if image is not None and len(files) > 1:
         raise UsageError(f"one image takes one file of labels, got {len(files)}")
     results = []
+    owners: dict[str, list[Path]] = {}
+    for path in files:
+        with suppress(UsageError):
+            owners.setdefault(_owner(project, path).id, []).append(path)
     for path in files:
         record: ImageRecord | None = None
         try:
             record = project.find(image) if image is not None else _owner(project, path)
+            if len(rivals := owners.get(record.id, [])) > 1:
+                named = " and ".join(p.name for p in rivals)
+                raise UsageError(f"{record.name}: {named} are both labels of it: give the one that counts")
             labels = read_corrections(path, record)
             stack = labels.reshape(-1, record.height, record.width)
             op = Replace(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from cellbrook.core.objects import ObjectTable
-    from cellbrook.project.objects import Origin
+    from cellbrook.project.objects import ObjectRow, Origin
 
 Mode = Literal["overwrite", "keep", "inside"]
 
@@ -136,7 +136,7 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class SetPixels:
-    """Put the pixels of a window exactly so; ids must have been leased. For merging copies of a project.
+    """Put the pixels of a window exactly so; ids must have been leased. For merging copies, and for recipes of one's own.
 
     Parameters
     ----------
@@ -146,6 +146,8 @@ class SetPixels:
         What they become.
     plane, y0, x0 : int
         Where the window lies.
+    rows : tuple of ObjectRow
+        What objects of these ids and planes are then, apart from their boxes and areas. Of others, as after painting.
     """
 
     mask: NDArray[np.bool_]
@@ -153,6 +155,7 @@ class SetPixels:
     plane: int = 0
     y0: int = 0
     x0: int = 0
+    rows: tuple[ObjectRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

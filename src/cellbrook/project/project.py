@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cellbrook.io.source import Source
+    from cellbrook.project.exchange import Imported
+    from cellbrook.project.merge import MergeReport
+    from cellbrook.project.predict import Prediction
+    from cellbrook.project.status import ProjectStatus
+    from cellbrook.project.suggest import Suggestion
+    from cellbrook.project.teach import Round
 
 SUFFIX = ".project"
 _INDEX = "index.sqlite"
@@ -165,7 +171,7 @@ class Project:
 
     def save_settings(self, **changes: Any) -> ProjectSettings:
         """Change fields of `ProjectSettings` and write them down."""
-        self._check_writable()
+        self.check_writable()
         known = [f.name for f in dataclasses.fields(ProjectSettings)]
         if unknown := sorted(set(changes) - set(known)):
             raise UsageError(f"unknown setting {unknown[0]!r} of a project: known are {', '.join(known)}")
@@ -201,7 +207,7 @@ class Project:
         ImageError
             If nothing is found at all. A file that cannot be read is in the report.
         """
-        self._check_writable()
+        self.check_writable()
         given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         report = AddReport()
         for found in find_images([os.fspath(p) for p in given]).images:
@@ -310,6 +316,56 @@ class Project:
 
         return make
 
+    # What is done with all of it; each is a function of the module of its name, which has the parameters
+
+    def predict(self, names: Sequence[str] = (), **keywords: Any) -> list[Prediction]:
+        """Segment images with the active model; see `cellbrook.project.predict.predict`."""
+        from cellbrook.project.predict import predict
+
+        return predict(self, names, **keywords)
+
+    def suggest(self, count: int = 5, **keywords: Any) -> list[Suggestion]:
+        """Say what to correct next; see `cellbrook.project.suggest.suggest`."""
+        from cellbrook.project.suggest import suggest
+
+        return suggest(self, count, **keywords)
+
+    def status(self) -> ProjectStatus:
+        """Say how far everything is; see `cellbrook.project.status.status`."""
+        from cellbrook.project.status import status
+
+        return status(self)
+
+    def import_labels(self, paths: Sequence[str | os.PathLike[str]], **keywords: Any) -> list[Imported]:
+        """Take over corrections; see `cellbrook.project.exchange.import_labels`."""
+        from cellbrook.project.exchange import import_labels
+
+        return import_labels(self, paths, **keywords)
+
+    def export(self, out: str | os.PathLike[str], **keywords: Any) -> dict[str, dict[str, Path]]:
+        """Write labels as files; see `cellbrook.project.exchange.export_project`."""
+        from cellbrook.project.exchange import export_project
+
+        return export_project(self, out, **keywords)
+
+    def train(self, **keywords: Any) -> Round:
+        """Teach the model what was corrected; see `cellbrook.project.teach.train_round`."""
+        from cellbrook.project.teach import train_round
+
+        return train_round(self, **keywords)
+
+    def activate(self, model: str) -> str:
+        """Choose the model that predicts; see `cellbrook.project.models.activate_model`."""
+        from cellbrook.project.models import activate_model
+
+        return activate_model(self, model)
+
+    def merge(self, other: str | os.PathLike[str] | Project) -> MergeReport:
+        """Take over what another copy has; see `cellbrook.project.merge.merge_projects`."""
+        from cellbrook.project.merge import merge_projects
+
+        return merge_projects(self, other)
+
     # Jobs and rounds
 
     def add_job(self, kind: str, image: str | None = None, params: dict[str, Any] | None = None) -> str:
@@ -397,7 +453,8 @@ class Project:
     ) -> None:
         self.close()
 
-    def _check_writable(self) -> None:
+    def check_writable(self) -> None:
+        """Raise `ProjectError` if the project is open for reading only."""
         if self.read_only:
             raise ProjectError(f"{self.folder} is open for reading only: nothing was changed")
 

@@ -292,8 +292,9 @@ def _reason(
             f"the model is unsure of its cells (mean score {np.mean(scores):.2f})" if scores else "unsure"
         )
     if novelty >= _DOUBTFUL:
+        unlike = "what is corrected so far" if corrected else "the suggestions before it"
         words.append(
-            "it looks unlike what is corrected so far" if taught else "it is typical of the open images"
+            f"it looks unlike {unlike}" if corrected or before else "it is typical of the open images"
         )
     if not words:
         words.append("it is what is left to learn from")

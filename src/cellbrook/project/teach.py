@@ -1,0 +1,179 @@
+"""A training round: from what was corrected in a project to its next model."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cellbrook.errors import UsageError
+from cellbrook.project.exchange import TAUGHT, export_training
+from cellbrook.project.models import activate_model, model_reference, own_models
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cellbrook.core.progress import Progress
+    from cellbrook.project.project import Project
+    from cellbrook.training.params import TrainParams
+    from cellbrook.training.report import CurvePoint, TrainReport
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What came of a training round.
+
+    Parameters
+    ----------
+    number : int
+        Counted from 1.
+    model : str
+        Name of the new model in the project.
+    activated : bool
+        It predicts from now on. False: it is not better than the one it started from, or nobody wanted it.
+    report : TrainReport
+        Of the training.
+    """
+
+    number: int
+    model: str
+    activated: bool
+    report: TrainReport
+
+
+def train_round(
+    project: Project,
+    *,
+    start: str | None = None,
+    names: Sequence[str] = (),
+    states: Sequence[str] = TAUGHT,
+    name: str | None = None,
+    params: TrainParams | None = None,
+    activate: bool = True,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+    watch: Callable[[CurvePoint], None] | None = None,
+) -> Round:
+    """Teach a model what was corrected in a project.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing.
+    start : str or None
+        Model to start from, by its name in the project or anywhere. None: the general model that the active one descends
+        from, with all corrected images: going on from round to round forgets more.
+    names, states : sequence of str
+        Images to learn from: these, or those in one of the states.
+    name : str or None
+        Of the new model. None: the project's name and the number of the round.
+    params : TrainParams or None
+        Options of training.
+    activate : bool
+        Make the new model the active one, if it is better than its start on images that neither has seen.
+    progress : Progress or None
+        Told of steps; cancelling keeps the best so far.
+    say, watch : callable or None
+        See `cellbrook.training.finetune.finetune`.
+
+    Raises
+    ------
+    UsageError
+        If no image is corrected yet, or the name is taken.
+    TrainingError
+        If training cannot go on.
+    Cancelled
+        If it was cancelled before there was anything to keep.
+    """
+    from cellbrook.training.finetune import finetune
+
+    project.check_writable()
+    tag = name or next_model_name(project)
+    if not re.fullmatch(r"[\w.-]+", tag) or tag.startswith("."):
+        raise UsageError(f"a model's name has letters, digits, '.', '-' and '_', got {tag!r}")
+    if tag in own_models(project):
+        raise UsageError(f"the project has a model {tag} already: give another name")
+    origin = start or general_start(project)
+    with tempfile.TemporaryDirectory(prefix="cellbrook-round-") as folder:
+        files = export_training(project, Path(folder), names=names, states=states)
+        if not files:
+            raise UsageError(
+                "nothing is corrected yet: correct an image (or say that one is done), then train"
+            )
+        out = project.folder / "models" / tag
+        keywords: dict[str, Any] = {} if say is None else {"say": say}
+        report = finetune(
+            folder,
+            out,
+            start=model_reference(project, origin) if origin != "scratch" else origin,
+            params=params,
+            progress=progress,
+            watch=watch,
+            **keywords,
+        )
+    return record_round(project, tag, origin, report, sorted(files), activate=activate)
+
+
+def record_round(
+    project: Project, model: str, start: str, report: TrainReport, images: list[str], *, activate: bool = True
+) -> Round:
+    """Write a finished training down in a project, and make its model the active one if it is better than its start.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing; the model lies in ``models/<model>``.
+    model, start : str
+        Names of the new model and of the one it started from.
+    report : TrainReport
+        Of the training.
+    images : list of str
+        Names of the images that were learnt from.
+    activate : bool
+        False: leave the active model as it is.
+    """
+    number = project.add_round(_summary(model, start, report, images))
+    activated = bool(activate and report.active)
+    if activated:
+        activate_model(project, model)
+    return Round(number, model, activated, report)
+
+
+def general_start(project: Project) -> str:
+    """Return the general model that the active one descends from."""
+    rounds = {r["model"]: r for r in project.rounds()}
+    name, seen = project.settings.model, set()
+    while name in rounds and name not in seen:
+        seen.add(name)
+        name = rounds[name]["start"]
+    return str(name) if name != "scratch" else "compact"
+
+
+def next_model_name(project: Project) -> str:
+    """Return the name of the next round's model; the same one until that round is written down, so that it is resumed."""
+    stem = re.sub(r"[^\w.-]+", "-", project.name).strip("-.") or "project"
+    number = len(project.rounds()) + 1
+    while f"{stem}.{number}" in own_models(project):
+        number += 1
+    return f"{stem}.{number}"
+
+
+def _summary(model: str, start: str, report: TrainReport, images: list[str]) -> dict[str, Any]:
+    def of(score: Any, name: str) -> float | None:
+        return None if score is None else float(getattr(score, name))
+
+    return {
+        "model": model,
+        "start": start,
+        "images": images,
+        "objects": report.objects,
+        "ap_before": of(report.validation_start, "ap"),
+        "ap_after": of(report.validation, "ap"),
+        "frozen_before": of(report.frozen_start, "mean_ap"),
+        "frozen_after": of(report.frozen, "mean_ap"),
+        "better": report.active,
+        "seconds": round(report.seconds, 1),
+        "words": list(report.words),
+    }
