@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cellbrook import dynamics, metrics, networks
-    from cellbrook.api import Segmentation, Segmenter, open_image, open_project, segment, train
+    from cellbrook.api import Segmentation, Segmenter, open_image, open_project, segment, train, tune
     from cellbrook.core.objects import ObjectTable
     from cellbrook.core.params import MaskParams, NormalizeParams, SegmentParams, TileParams
     from cellbrook.core.result import NetworkOutput
+    from cellbrook.core.settings import read_settings
     from cellbrook.errors import CellbrookError
     from cellbrook.evaluation import agreement, evaluate
 
@@ -29,6 +30,8 @@ _HOMES = {
     "evaluate": "cellbrook.evaluation",
     "agreement": "cellbrook.evaluation",
     "open_image": "cellbrook.api",
+    "tune": "cellbrook.api",
+    "read_settings": "cellbrook.core.settings",
     "open_project": "cellbrook.api",
     "MaskParams": "cellbrook.core.params",
     "NormalizeParams": "cellbrook.core.params",
@@ -57,8 +60,10 @@ __all__ = [
     "networks",
     "open_image",
     "open_project",
+    "read_settings",
     "segment",
     "train",
+    "tune",
 ]
 
 

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cellbrook.core.progress import Progress
+    from cellbrook.core.result import NetworkOutput
     from cellbrook.engines.base import EngineInfo
+    from cellbrook.evaluation.tuning import Tuning
     from cellbrook.project import Project
     from cellbrook.training.dataset import Dataset
     from cellbrook.training.report import TrainReport
 
-__all__ = ["Segmentation", "Segmenter", "open_image", "open_project", "segment", "train"]
+__all__ = ["Segmentation", "Segmenter", "open_image", "open_project", "segment", "train", "tune"]
 
 ImageLike = str | os.PathLike[str] | NDArray[Any]
 
@@ -329,6 +331,65 @@ def train(
         progress=progress,
         overwrite=overwrite,
     )
+
+
+def tune(
+    folder: str | os.PathLike[str],
+    *,
+    search_diameter: bool = True,
+    iou: float = 0.5,
+    seed: int = 0,
+    progress: Progress | None = None,
+    **keywords: Any,
+) -> Tuning:
+    """Search the thresholds and the diameter that suit your images; see `cellbrook.evaluation.tuning.tune`.
+
+    Parameters
+    ----------
+    folder : path
+        Images with their true labels beside them (``x_img.png`` and ``x_masks.png`` ...).
+    search_diameter, iou, seed
+        What is tried, what counts as found, and the seed of the folds.
+    progress : Progress, optional
+        Told of every image; may cancel.
+    **keywords
+        Where the search starts: any parameter of `cellbrook.core.params`.
+
+    Returns
+    -------
+    Tuning
+        Its ``settings()`` are keywords for `segment`.
+
+    Raises
+    ------
+    UsageError
+        If no image has labels, or a parameter makes no sense.
+    """
+    from dataclasses import replace
+
+    from cellbrook.evaluation import tuning
+    from cellbrook.io.pairs import find_labelled
+
+    found = find_labelled(Path(folder))
+    params = SegmentParams.from_keywords(**_plain(keywords))
+    segmenter = Segmenter(**params.to_keywords())
+
+    def infer(image: Path, diameter: str) -> NetworkOutput:
+        output = segmenter.segment(image, diameter=diameter).output
+        assert output is not None
+        return output
+
+    result = tuning.tune(
+        found.pairs,
+        infer,
+        params=params,
+        search_diameter=search_diameter,
+        iou=iou,
+        seed=seed,
+        threads=params.model_params.threads,
+        progress=progress,
+    )
+    return replace(result, only_images=found.only_images, only_labels=found.only_labels)
 
 
 def _plain(keywords: dict[str, Any]) -> dict[str, Any]:
