@@ -1,0 +1,106 @@
+"""``cellbrook tune`` with the shipped model on generated images."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+import cellbrook
+from cellbrook.cli.app import main
+from cellbrook.io import open_image, write_labels
+from cellbrook.training.synthetic import generate
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory):
+    """Five small generated images with their labels, an image alone, labels alone, and a pair of two sizes."""
+    folder = tmp_path_factory.mktemp("bilder ü")
+    for seed in range(5):
+        sample = generate("fluo_nuclei", seed, 96, 18.0)
+        tifffile.imwrite(folder / f"zelle {seed}_img.tif", sample.image[0].astype(np.uint16))
+        write_labels(folder / f"zelle {seed}_masks.tif", sample.labels.astype(np.uint32))
+    tifffile.imwrite(folder / "alone_img.tif", sample.image[0].astype(np.uint16))
+    write_labels(folder / "lost_masks.tif", sample.labels.astype(np.uint32))
+    tifffile.imwrite(folder / "odd_img.tif", sample.image[0].astype(np.uint16))
+    write_labels(folder / "odd_masks.tif", sample.labels[:-9].astype(np.uint32))
+    return folder
+
+
+BAD = ("--cellprob-threshold", "3.5", "--min-size", "900", "--no-search-diameter", "--threads", "1")
+
+
+@pytest.fixture(scope="module")
+def searched(annotated, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "tuned"
+    start = annotated.parent / "start.toml"
+    start.write_text("flow_threshold = 0.01\nexclude_border = true\n")
+    assert main(["tune", str(annotated), "--out", str(out), "--settings", str(start), "--json", *BAD]) == 1
+    return out
+
+
+def test_files_and_document(annotated, tmp_path, capsys):
+    code = main(["tune", str(annotated), "--out", str(tmp_path / "t"), "--json", *BAD])
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert code == 1, "some files were of no use"
+    assert (document["n_images"], document["cross_validated"]) == (5, True)
+    assert document["start"]["min_size"] == 900
+    assert document["f1_tuned"]["value"] > document["f1_start"]["value"] + 0.3
+    assert document["chosen"] == document["best"]
+    assert [entry["name"] for entry in document["failed"]] == ["odd"]
+    for name in ("alone_img.tif", "lost_masks.tif", "odd: "):
+        assert name in err
+    assert sorted(p.name for p in (tmp_path / "t").iterdir()) == ["settings.toml", "surface.png"]
+    assert open_image(tmp_path / "t" / "surface.png").is_rgb
+
+
+def test_segment_takes_the_settings(annotated, searched, tmp_path):
+    found = cellbrook.read_settings(searched / "settings.toml")
+    assert found["exclude_border"] is True, "what a settings file started with is kept"
+    assert found["min_size"] < 900
+    image = annotated / "zelle 0_img.tif"
+    arguments = [
+        "segment",
+        str(image),
+        "--out",
+        str(tmp_path),
+        "--quiet",
+        "--settings",
+        str(searched / "settings.toml"),
+    ]
+    assert main(arguments) == 0
+    run = json.loads((tmp_path / "zelle 0_img_run.json").read_text(encoding="utf-8"))
+    assert {name: run["parameters"][name] for name in found} == found
+    seg = cellbrook.segment(image, threads=1, **found)
+    assert len(seg.objects) == run["result"]["objects"]
+
+
+def test_report_is_readable(annotated, searched, tmp_path, capsys):
+    arguments = ["tune", str(annotated), "--out", str(tmp_path / "t"), "--quiet"]
+    assert main([*arguments, *BAD]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("5 images, ")
+    assert lines[2].split() == ["start", "best", "recommended"]
+    assert any(line.startswith("cellprob threshold") and " 3.5 " in line for line in lines)
+    assert any(line.startswith("F1 tuned") for line in lines)
+
+
+def test_nothing_is_lost_and_no_picture_lies_among_images(annotated, searched, capsys):
+    before = (searched / "settings.toml").read_bytes()
+    assert main(["tune", str(annotated), "--out", str(searched)]) == 1
+    assert "is there already" in capsys.readouterr().err
+    assert (searched / "settings.toml").read_bytes() == before
+    assert main(["tune", str(annotated), "--out", str(annotated / "tuned")]) == 2
+    assert "where a picture is an image" in capsys.readouterr().err
+    assert not (annotated / "tuned").exists()
+
+
+def test_usage_errors_are_one_line(tmp_path, annotated, capsys):
+    (tmp_path / "empty").mkdir()
+    for folder, words in ((tmp_path / "nowhere", "no such folder"), (tmp_path / "empty", "no label images")):
+        assert main(["tune", str(folder), "--out", str(tmp_path / "o")]) == 2
+        err = capsys.readouterr().err
+        assert words in err
+        assert len(err.splitlines()) == 1
+    assert main(["tune", str(annotated), "--out", str(tmp_path / "o"), "--iou", "0.2"]) == 2
