@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("cellbrook.cli.export:export", "Write existing labels as ROIs, GeoJSON, COCO, pictures."),
     "evaluate": ("cellbrook.cli.evaluate:evaluate", "Compare predicted labels with the truth."),
     "agreement": ("cellbrook.cli.agreement:agreement", "Compare two people's labels, and a model with both."),
+    "tune": ("cellbrook.cli.tune:tune", "Search the thresholds that suit your images."),
     "train": ("cellbrook.cli.train:train", "Teach a model your own cells, from labelled images."),
     "project": (
         "cellbrook.cli.project:app",
