@@ -191,3 +191,47 @@ def test_usage_error_is_exit_code_2(folders, capsys):
     assert code == 2
     assert out == ""
     assert len(err.splitlines()) == 1
+
+
+def test_page_is_written_and_replaced(folders, tmp_path, capsys):
+    page = tmp_path / "out" / "seite ä.html"
+    code, out, err = run(capsys, *folders, "--html", page)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == f"{page}: the worst errors as pictures"
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<figure>") == 8, "the eight missed objects of b, and nothing else is wrong"
+    code, out, _ = run(capsys, *folders, "--html", page, "--gallery", "2", "--json")
+    document = json.loads(out)
+    assert (code, document["html"]) == (0, str(page))
+    assert [entry["kind"] for entry in document["gallery"]] == ["missed", "missed"]
+    assert page.read_text(encoding="utf-8").count("<figure>") == 2
+
+
+def test_a_file_that_is_no_page_is_kept(folders, tmp_path, capsys):
+    notes = tmp_path / "notes.html"
+    notes.write_text("mine")
+    code, out, err = run(capsys, *folders, "--html", notes)
+    assert (code, out) == (1, "")
+    assert "is there already" in err
+    assert notes.read_text() == "mine"
+    assert run(capsys, *folders, "--html", notes, "--overwrite")[0] == 0
+
+
+def test_errors_by_kind_and_few_images_are_said(folders, capsys):
+    _, out, _ = run(capsys, *folders)
+    lines = out.splitlines()
+    assert next(line for line in lines if line.startswith("missed ")).split() == ["missed", "8", "8", "0"]
+    assert lines[-1].startswith("note: only 4 images")
+
+
+def test_classes_are_reported(folders, capsys):
+    truth, pred = folders
+    rows = "".join(f"{i},{'ring' if i < 5 else 'trophozoite'}\n" for i in range(1, 17))
+    (truth / "a_objects.csv").write_text(f"label,class\n{rows}")
+    (pred / "a_img_objects.csv").write_text(f"label,class\n{rows.replace('5,trophozoite', '5,ring', 1)}")
+    code, out, _ = run(capsys, *folders)
+    assert code == 0
+    lines = out.splitlines()
+    head = next(i for i, line in enumerate(lines) if line.startswith("true class / found as"))
+    assert lines[head].split()[-4:] == ["ring", "trophozoite", "not", "found"]
+    assert [line.split()[-3:] for line in lines[head + 1 : head + 3]] == [["4", "0", "0"], ["1", "11", "0"]]
