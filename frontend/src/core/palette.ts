@@ -6,9 +6,12 @@ import type { Cell } from "./objects";
 export type Rgb = readonly [number, number, number]; // 0 to 255
 
 export const PALETTE: readonly Rgb[] = [
-  [75, 180, 150], [195, 0, 255], [240, 240, 0], [210, 75, 15], [135, 105, 180],
-  [180, 240, 150], [120, 255, 255], [180, 105, 75], [195, 180, 255], [255, 180, 75],
+  [255, 124, 0], [49, 237, 255], [119, 197, 112], [255, 248, 0], [86, 116, 188],
+  [215, 50, 33], [233, 136, 180], [146, 87, 251], [209, 255, 220], [154, 103, 91],
 ];
+
+/** Where all objects have one colour. */
+export const SINGLE: Rgb = PALETTE[1];
 
 /** From doubtful to good. */
 export const QUALITY: readonly [Rgb, Rgb, Rgb] = [[214, 73, 51], [240, 200, 80], [70, 160, 220]];

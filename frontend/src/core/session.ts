@@ -583,10 +583,11 @@ export class Session {
     return { ...DEFAULT_THRESHOLDS, ...parsed<Thresholds>(this.store.get(`thresholds.${image}`)) };
   }
 
-  private windowParam(): { plane: number; box: Box } | null {
+  /** What is in sight: plane, y0, x0, y1, x1. */
+  private windowParam(): [plane: number, ...box: Box] | null {
     const shape = this.image.value?.shape;
     const box = shape && clipped(windowOf(this.view.value), shape);
-    return box ? { plane: this.plane.value, box } : null;
+    return box ? [this.plane.value, ...box] : null;
   }
 
   private inHistory(type: "undo" | "redo"): void {

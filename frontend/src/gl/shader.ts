@@ -1,7 +1,7 @@
 // The one fragment shader. What it does to labels has a twin in core/shade.ts, and a browser test holds the two together.
 
 import { FLAG } from "../core/look";
-import { PALETTE, QUALITY, type Rgb } from "../core/palette";
+import { PALETTE, QUALITY, SINGLE, type Rgb } from "../core/palette";
 
 export const MOST_LEVELS = 16;
 export const MOST_CHANNELS = 8; // shown at once
@@ -117,7 +117,7 @@ vec3 colorOf(uint id, uvec4 state) {
     return score < 0.5 ? mix(${vec3(QUALITY[0])}, ${vec3(QUALITY[1])}, score * 2.0)
                        : mix(${vec3(QUALITY[1])}, ${vec3(QUALITY[2])}, score * 2.0 - 1.0);
   }
-  if (u_colorMode == 3) return PALETTE[9];
+  if (u_colorMode == 3) return ${vec3(SINGLE)};
   return PALETTE[state.y > 0u ? int(state.y) - 1 : int(hash(id) % ${PALETTE.length}u)];
 }
 

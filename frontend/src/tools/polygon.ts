@@ -86,7 +86,7 @@ export class Polygon implements Tool {
     // A closed line is simplified in two halves, from the vertex farthest from the first.
     const far = outline.reduce((best, point, i) => (distance(point, outline[0]) > distance(outline[best], outline[0]) ? i : best), 0);
     const halves = [outline.slice(0, far + 1), [...outline.slice(far), outline[0]]];
-    this.points = halves.flatMap((half) => simplified(half, 0.75).slice(0, -1));
+    this.points = halves.flatMap((half) => simplified(half, Math.max(0.75, this.bench.length(1.5))).slice(0, -1));
     this.editing = { id, before };
     this.bench.session.select([id]);
     this.show();
