@@ -19,6 +19,8 @@ from starlette.routing import BaseRoute, Route
 
 from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.export import KINDS, save
+from cellbrook.project.exchange import read_corrections
+from cellbrook.project.ops import Replace
 from cellbrook.server.routes import answered, json_answer, plain_error
 from cellbrook.server.tables import result_of
 
@@ -80,17 +82,21 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
         return Response(status_code=204)
 
     async def bring_in(request: Request) -> Response:
-        from cellbrook.server.imports import read_import
-
         image = request.path_params["id"]
         workspace.check_writable()
-        await workspace.read(project.image, image)
+        record = await workspace.read(project.image, image)
         async with uploaded(request, workspace, upload_bytes) as files:
             if len(files) != 1:
                 raise UsageError(f"one file at a time goes onto an image, got {len(files)}")
-            op, words = await workspace.read(read_import, project, image, files[0])
+            try:
+                labels = await workspace.read(read_corrections, files[0], record)
+            except CellbrookError as error:
+                log.warning("refused an import: %s", error)
+                raise UsageError(_no_folder(str(error), files[0])) from error
+        stack = labels.reshape(-1, record.height, record.width)
+        op = Replace(stack, planes=tuple(range(len(stack))), protect=False, origin="manual", kind="import")
         applied = await workspace.apply(image, op, user=request.scope["state"]["user"])
-        return json_answer({"rev": applied.rev, "objects": len(applied.objects), "words": words})
+        return json_answer({"rev": applied.rev, "objects": len({r.id for r in applied.objects})})
 
     async def give_one(request: Request) -> Response:
         image, kind = request.path_params["id"], request.path_params["kind"]
@@ -102,7 +108,7 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
         def make() -> tuple[Path, Path]:
             folder = Path(tempfile.mkdtemp(prefix="cellbrook-"))
             try:
-                data = result_of(workspace, image, output=bool({"seg", "flows", "cellprob"} & set(kinds)))
+                data = result_of(project, record, output=bool({"seg", "flows", "cellprob"} & set(kinds)))
                 files = list(save(data, folder, kinds).values())
                 if len(files) == 1 and files[0].is_file():
                     return folder, files[0]
@@ -232,7 +238,7 @@ def _everything(workspace: Workspace, kinds: tuple[str, ...], folder: Path, kind
     rows: list[TableRow] = []
     for record in records:
         wanted = tuple(k for k in kinds if k != "run" or record.run is not None)
-        data = result_of(workspace, record.id, output=bool({"seg", "flows", "cellprob"} & set(kinds)))
+        data = result_of(workspace.project, record, output=bool({"seg", "flows", "cellprob"} & set(kinds)))
         if wanted:
             files += save(data, folder / "files", wanted).values()
         rows.append(TableRow(record.name, summarise(data.objects), data.objects))

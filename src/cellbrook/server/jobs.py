@@ -198,12 +198,14 @@ class Jobs:
     async def _await(self, job: Job) -> None:
         assert job.running is not None
         try:
-            result = await job.running
+            await asyncio.wait([job.running])  # unlike awaiting the job itself, tells whose cancelling it is
+        except asyncio.CancelledError:  # the server ends: the runner has to end first
+            job.running.cancel()
+            await asyncio.wait([job.running])
+            raise
+        try:
+            result = job.running.result()
         except asyncio.CancelledError:
-            if not job.running.done():  # the server ends: the runner has to end first
-                job.running.cancel()
-                await asyncio.wait([job.running])
-                raise
             await self._finish(job, "cancelled")
         except Cancelled:
             await self._finish(job, "cancelled")

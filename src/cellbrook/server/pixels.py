@@ -183,6 +183,12 @@ class ImagePixels:
         self._whole = plane_bytes <= _WHOLE
 
     @property
+    def pixel_size_um(self) -> tuple[float, float] | None:
+        """Size of a pixel as (y, x), where it is known."""
+        size = self._source.pixel_size_um
+        return (size["Y"], size["X"]) if {"Y", "X"} <= size.keys() else None
+
+    @property
     def planes(self) -> int:
         """Planes of T and Z, flattened."""
         return self.z * self.t

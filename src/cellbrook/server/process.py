@@ -17,13 +17,14 @@ from cellbrook.errors import Cancelled, CellbrookError
 from cellbrook.server.worker import LENGTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 1.5
 """How long a task may go on after it was cancelled before its process is ended."""
 
+COMMAND = (sys.executable, "-m", "cellbrook.server.worker")
 _LARGEST = 256 * 2**20
 
 
@@ -59,10 +60,12 @@ class Worker:
         For logs.
     nice : int
         How far its priority is below the server's.
+    command : sequence of str
+        What is started.
     """
 
-    def __init__(self, name: str, nice: int = 5) -> None:
-        self._name, self._nice = name, nice
+    def __init__(self, name: str, nice: int = 5, command: Sequence[str] = COMMAND) -> None:
+        self._name, self._nice, self._command = name, nice, command
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._waiting: dict[int, _Waiting] = {}
@@ -133,9 +136,7 @@ class Worker:
             if self._reading is not None:
                 await asyncio.wait([self._reading])
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "cellbrook.server.worker",
+                *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "CELLBROOK_WORKER_NICE": str(self._nice)},

@@ -181,7 +181,7 @@ class Runners:
         name = (await self._workspace.read(self._workspace.project.image, image)).name
 
         def partial(facts: dict[str, Any]) -> None:
-            first.append(asyncio.ensure_future(self._place(image, facts, aside(job.info.id), task)))
+            first.append(asyncio.ensure_future(self._place(job, image, facts, task, first=True)))
 
         try:
             facts = await job.worker.call(task, args, progress=_teller(job, name), partial=partial)
@@ -205,9 +205,11 @@ class Runners:
         first: list[asyncio.Task[Applied]],
         keywords: dict[str, Any],
     ) -> dict[str, Any]:
-        await self._take_back(image, first, job)
+        for part in first:  # it goes when the whole comes, so that nothing flickers
+            with contextlib.suppress(CellbrookError):
+                await part
         facts.setdefault("parameters", {k: keywords[k] for k in _MASK_NAMES})
-        applied = await self._place(image, facts, job.user, task)
+        applied = await self._place(job, image, facts, task)
         if "window" not in facts:
             self.begin(self._find_ghosts(job.worker, image, keywords))
         return {
@@ -224,11 +226,13 @@ class Runners:
         for task in first:
             with contextlib.suppress(CellbrookError):
                 if (await task).changed:
-                    await self._workspace.undo_aside(image, aside(job.info.id))
+                    await self._workspace.take_back(image, job.info.id)
         first.clear()
 
-    async def _place(self, image: str, facts: dict[str, Any], user: str, kind: str) -> Applied:
-        """Put labels that a worker wrote into the document."""
+    async def _place(
+        self, job: Job, image: str, facts: dict[str, Any], kind: str, *, first: bool = False
+    ) -> Applied:
+        """Put labels that a worker wrote into the document; the first part under a name of its own."""
         out, window, workspace = Path(facts["out"]), facts.get("window"), self._workspace
         project = workspace.project
 
@@ -239,11 +243,14 @@ class Runners:
         if window is not None:
             plane, y0, x0 = window
             part = Replace(labels, objects, (plane,), y0, x0, kind=kind)
-            return await workspace.apply(image, part, user=user)
+            return await workspace.apply(image, part, user=aside(job.info.id) if first else job.user)
         run = await workspace.read(self._keep_output, image, out, facts)
         record = await workspace.read(project.image, image)
-        return await workspace.change(
-            image, lambda log: land(project, record, labels, objects, run=run, user=user, kind=kind), by=user
+        return await workspace.land(
+            image,
+            lambda log: land(project, record, labels, objects, run=run, user=job.user, kind=kind),
+            by=job.user,
+            job=job.info.id,
         )
 
     def _keep_output(self, image: str, out: Path, facts: dict[str, Any]) -> dict[str, Any]:

@@ -209,31 +209,30 @@ class Workspace:
             The page that asked cannot know the pixels, and gets the patch too.
         """
         name = client.name if client is not None else None
-        _, applied = await self._logged(
+        applied = await self._logged(
             image,
             lambda log: log.apply(op, base_rev, user=user, client=name, op_id=op_id, run=run),
             but=None if mirror else client,
             by=user,
         )
-        done: Applied = applied
-        return done
+        assert applied is not None
+        return applied
 
-    async def change(self, image: str, change: Callable[[OpLog], Applied], *, by: str) -> Applied:
-        """Run a change of an image's log, and tell pages of it."""
-        _, applied = await self._logged(image, change, by=by)
-        done: Applied = applied
-        return done
+    async def land(self, image: str, change: Callable[[OpLog], Applied], *, by: str, job: str) -> Applied:
+        """Put a job's result into an image's log, in the place of its first part, and tell pages of both at once."""
+        applied = await self._logged(image, change, by=by, first=lambda log: log.undo(aside(job)))
+        assert applied is not None
+        return applied
 
     async def revert(self, image: str, way: str, client: Client) -> None:
         """Undo or redo the last edit of a page's user."""
         self.check_writable()
 
-        def revert(log: Any) -> Applied | None:
-            found: Applied | None = getattr(log, way)(client.user, client=client.name)
-            return found
+        def revert(log: OpLog) -> Applied | None:
+            return (log.undo if way == "undo" else log.redo)(client.user, client=client.name)
 
         try:
-            _, applied = await self._logged(image, revert, by=client.user)
+            applied = await self._logged(image, revert, by=client.user)
         except (CellbrookError, ValueError) as error:
             client.send(messages.Notice(level="error", message=str(error)))
             return
@@ -241,35 +240,41 @@ class Workspace:
             words = "nothing to undo" if way == "undo" else "nothing to do again"
             client.send(messages.Notice(level="info", message=words))
 
-    async def undo_aside(self, image: str, user: str) -> None:
+    async def take_back(self, image: str, job: str) -> None:
         """Take back what a job put into the document for the time being."""
-        await self._logged(image, lambda log: log.undo(user), by=user)
+        await self._logged(image, lambda log: log.undo(aside(job)), by=aside(job))
 
     async def _logged(
-        self, image: str, change: Callable[[Any], Any], *, by: str, but: Client | None = None
-    ) -> tuple[int, Any]:
-        """Run a change of the log and broadcast what it did, in the order of revisions."""
+        self,
+        image: str,
+        change: Callable[[OpLog], Applied | None],
+        *,
+        by: str,
+        but: Client | None = None,
+        first: Callable[[OpLog], Applied | None] | None = None,
+    ) -> Applied | None:
+        """Run a change of the log (after another one, if given) and tell pages of it, in the order of revisions."""
         self.check_writable()
 
-        def run() -> tuple[int, Any, list[messages.Patch]]:
+        def run() -> tuple[Applied | None, list[messages.Patch]]:
             log = self.project.log(image)
-            rev = log.rev
-            applied = change(log)
-            if applied is None or applied.rev <= rev:  # nothing to do, or done before
-                return rev, applied, []
-            return (
-                rev,
-                applied,
-                edits.patches_of(applied, log.patches(applied.rev - 1, applied.rev), image, by),
-            )
+            applied, patches = None, []
+            for step in (first, change):
+                if step is None:
+                    continue
+                rev = log.rev
+                applied = step(log)
+                if applied is not None and applied.rev > rev:  # else nothing to do, or done before
+                    patches += edits.patches_of(applied, log.patches(rev, applied.rev), image, by)
+            return applied, patches
 
         async with self._order:
-            rev, applied, patches = await self.write(run)
+            applied, patches = await self.write(run)
             for patch in patches:
                 self.hub.broadcast(patch, but=but)
         if patches:
             self._settle(image)
-        return rev, applied
+        return applied
 
     async def lease(self, image: str, count: int) -> tuple[int, int]:
         """Return the first and last of fresh ids."""
