@@ -134,11 +134,25 @@ def record_round(
     activate : bool
         False: leave the active model as it is.
     """
-    number = project.add_round(_summary(model, start, report, images))
-    activated = bool(activate and report.active)
-    if activated:
-        activate_model(project, model)
+    number, activated = add_summary(project, summary_of(model, start, report, images), activate=activate)
     return Round(number, model, activated, report)
+
+
+def add_summary(project: Project, summary: dict[str, Any], *, activate: bool = True) -> tuple[int, bool]:
+    """Write a training down of which only the summary is known, as when another process did it; see `record_round`.
+
+    Returns
+    -------
+    int
+        Number of the round.
+    bool
+        Whether the new model is the active one now.
+    """
+    number = project.add_round(summary)
+    activated = bool(activate and summary["better"])
+    if activated:
+        activate_model(project, summary["model"])
+    return number, activated
 
 
 def general_start(project: Project) -> str:
@@ -160,7 +174,9 @@ def next_model_name(project: Project) -> str:
     return f"{stem}.{number}"
 
 
-def _summary(model: str, start: str, report: TrainReport, images: list[str]) -> dict[str, Any]:
+def summary_of(model: str, start: str, report: TrainReport, images: list[str]) -> dict[str, Any]:
+    """Return what a project keeps of a training, as plain values."""
+
     def of(score: Any, name: str) -> float | None:
         return None if score is None else float(getattr(score, name))
 

@@ -59,6 +59,11 @@ class Job:
     running: asyncio.Task[Any] | None = None
     told: float = 0.0
     tell: Callable[[Job], None] = lambda job: None
+    ask_to_stop: Callable[[], None] | None = None
+
+    def on_stop(self, ask: Callable[[], None]) -> None:
+        """Let the first cancelling only ask: a training keeps its best so far. The second ends it."""
+        self.ask_to_stop = ask
 
     def progress(self, message: str, done: int, total: int) -> None:
         """Show how far it is."""
@@ -156,7 +161,12 @@ class Jobs:
             raise UsageError("this job has ended already, or was started before the server was")
         if job.info.state in FINAL:
             return
-        if job.running is not None:
+        if job.running is not None and job.ask_to_stop is not None:
+            job.info.message = "stopping, the best so far is kept; cancel again to end it at once"
+            job.ask_to_stop()
+            job.ask_to_stop = None
+            self._tell(job.info)
+        elif job.running is not None:
             job.running.cancel()
         else:
             await self._finish(job, "cancelled")

@@ -85,11 +85,21 @@ class Worker:
         *,
         progress: Callable[[str, int, int], None] = lambda task, done, total: None,
         partial: Callable[[dict[str, Any]], None] = lambda facts: None,
+        stop: Callable[[Callable[[], None]], None] = lambda ask: None,
     ) -> dict[str, Any]:
         """Run a task in the process and return its result.
 
         To cancel, cancel the asyncio task that awaits this: the process is asked to stop, and ended if it has not
         after `PATIENCE_S`.
+
+        Parameters
+        ----------
+        task, args
+            What is done.
+        progress, partial : callable
+            Told how far it is, and given parts of the result.
+        stop : callable
+            Is given a function that asks the task to stop in its own way and time, and still answer.
 
         Raises
         ------
@@ -102,12 +112,19 @@ class Worker:
         self._waiting[number] = _Waiting(answer, progress, partial)
         try:
             await self._send({"id": number, "task": task, "args": args})
+            stop(lambda: self._ask(number))
             return _result(await asyncio.shield(answer))
         except asyncio.CancelledError:
             await asyncio.shield(self._stop(number, answer))
             raise
         finally:
             self._waiting.pop(number, None)
+
+    def _ask(self, number: int) -> None:
+        process = self._process
+        if process is not None and process.stdin is not None:
+            data = msgspec.msgpack.encode({"cancel": number})
+            process.stdin.write(LENGTH.pack(len(data)) + data)
 
     async def _stop(self, number: int, answer: asyncio.Future[dict[str, Any]]) -> None:
         with contextlib.suppress(JobError):

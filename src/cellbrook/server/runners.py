@@ -23,6 +23,7 @@ from cellbrook.server.info import models_of
 from cellbrook.server.jobs import Again, Job, Runner
 from cellbrook.server.process import JobError, Worker
 from cellbrook.server.tasks import read_table
+from cellbrook.server.teaching import Teaching
 from cellbrook.server.workspace import aside
 
 if TYPE_CHECKING:
@@ -60,7 +61,15 @@ class Runners:
     @property
     def kinds(self) -> dict[str, Runner]:
         """The runners by kind of job."""
-        return {"segment": self.segment, "rethreshold": self.rethreshold, "batch": self.batch}
+        teaching = Teaching(self._workspace, self, self._threads)
+        return {
+            "segment": self.segment,
+            "rethreshold": self.rethreshold,
+            "batch": self.batch,
+            "suggest": teaching.suggest,
+            "evaluate": teaching.evaluate,
+            "train": teaching.train,
+        }
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something beside the queue."""

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellbrook.api import Segmentation, Segmenter
+    from cellbrook.core.progress import Progress
+    from cellbrook.metrics.errors import ObjectError
+    from cellbrook.project.objects import ObjectRow
     from cellbrook.server.worker import Call
+    from cellbrook.training.report import CurvePoint
 
 _MODEL_FIELDS = ("model", "device", "engine", "precision", "threads")
 HALO = 96
@@ -181,6 +185,132 @@ def propose(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     return {"window": [plane, y0, x0]}
 
 
+def suggest(call: Call, args: dict[str, Any]) -> dict[str, Any]:
+    """Rank the images that teach most when they are corrected next; see `cellbrook.project.suggest`."""
+    from cellbrook.project.project import Project
+    from cellbrook.project.suggest import as_dict
+    from cellbrook.project.suggest import suggest as ranked
+
+    with Project.open(args["project"], read_only=True) as project:
+        return {"suggestions": [as_dict(s) for s in ranked(project, count=args["count"], progress=call)]}
+
+
+def evaluate(call: Call, args: dict[str, Any]) -> dict[str, Any]:
+    """Segment images that a person has corrected anew, and compare; nothing is changed.
+
+    Parameters
+    ----------
+    call : Call
+        Told of images.
+    args : dict
+        ``project, images, keywords``.
+    """
+    from cellbrook.core.progress import NoProgress
+    from cellbrook.metrics import average_precision
+    from cellbrook.metrics.errors import find_errors
+    from cellbrook.project.project import Project
+
+    segmenter = _segmenter(_model_wishes(args["keywords"]))
+    rest = {k: v for k, v in args["keywords"].items() if k not in _MODEL_FIELDS}
+    rows: list[dict[str, Any]] = []
+    gallery: list[dict[str, Any]] = []
+    with Project.open(args["project"], read_only=True) as project:
+        call.start("comparing", len(args["images"]))
+        for image in args["images"]:
+            call.check_cancelled()
+            record = project.image(image)
+            found = segmenter.segment(
+                project.path(image),
+                name=record.name,
+                progress=_Only(call, NoProgress()),
+                **{**rest, "scene": record.scene},
+            )
+            truth = project.labels(image).read_all()
+            ap, tp, fp, fn = average_precision(truth, found.labels, thresholds=(0.5, 0.75, 0.9))
+            errors = find_errors(truth, found.labels)
+            rows.append({
+                "image": image, "name": record.name, "ap": ap.tolist(), "true": int(tp[0] + fn[0]),
+                "found": int(tp[0] + fp[0]), "errors": {k: errors.count(k) for k in errors.true_objects},
+            })  # fmt: skip
+            boxes = {r.id: r for r in project.labels(image).objects()}
+            for error in errors.errors[: args["most"]]:
+                gallery.append(
+                    {
+                        "image": image,
+                        "kind": error.kind,
+                        "iou": error.iou,
+                        **_place(error, boxes, found.objects),
+                    }
+                )
+            call.advance()
+    mean = np.mean([r["ap"] for r in rows], axis=0).tolist() if rows else [None, None, None]
+    return {"ap": mean[0], "ap75": mean[1], "ap90": mean[2], "images": rows, "gallery": gallery}
+
+
+class _Only:
+    """A progress that may be cancelled, but whose units are of no interest."""
+
+    def __init__(self, call: Call, silent: Progress) -> None:
+        self.start, self.advance, self.check_cancelled = silent.start, silent.advance, call.check_cancelled
+
+
+def _place(error: ObjectError, boxes: dict[int, ObjectRow], found: ObjectTable) -> dict[str, Any]:
+    """Return where an error is, for a page that jumps there."""
+    if error.true_labels:
+        row = boxes[error.true_labels[0]]
+        box, plane = [row.y0, row.x0, row.y1, row.x1], row.plane
+    else:
+        at = int(np.flatnonzero(found["label"] == error.pred_labels[0])[0])
+        box, plane = [int(found[f"bbox_{n}"][at]) for n in ("y0", "x0", "y1", "x1")], 0
+    return {"plane": plane, "box": box, "ids": list(error.true_labels)}
+
+
+def train(call: Call, args: dict[str, Any]) -> dict[str, Any]:
+    """Teach a model what was corrected; cancelling keeps the best so far.
+
+    Parameters
+    ----------
+    call : Call
+        Told of steps; gets the curves as parts.
+    args : dict
+        ``project, start, origin, model, out, params``, of which ``out`` is where the model goes.
+    """
+    import tempfile
+
+    from cellbrook.project.exchange import TAUGHT, export_training
+    from cellbrook.project.project import Project
+    from cellbrook.project.teach import summary_of
+    from cellbrook.training.finetune import finetune
+    from cellbrook.training.params import TrainParams
+
+    curve: dict[str, list[float]] = {"step": [], "loss": [], "validation_loss": [], "validation_ap": []}
+
+    def watch(point: CurvePoint) -> None:
+        for name, value in zip(curve, (point.step, point.loss, point.held_out_loss, point.ap), strict=True):
+            curve[name].append(float(value))
+        call.partial(curve)
+
+    with tempfile.TemporaryDirectory(prefix="cellbrook-round-", dir=args["scratch"]) as folder:
+        with Project.open(args["project"], read_only=True) as project:
+            files = export_training(project, Path(folder), names=args["names"], states=TAUGHT)
+        if not files:
+            raise UsageError("nothing is corrected yet: correct an image, or mark one as done, then train")
+        report = finetune(
+            folder,
+            args["out"],
+            start=args["start"],
+            params=TrainParams(**args["params"]),
+            progress=call,
+            watch=watch,
+            say=lambda line: call.partial({"say": line}),
+        )
+    return {
+        "summary": summary_of(args["model"], args["origin"], report, sorted(files)),
+        **curve,
+        "lines": report.lines(),
+    }
+
+
 def read_output(cache: Path) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
     """Return flows (P, 2, Y, X) and cellprob (P, Y, X) of an image as memory maps.
 
@@ -320,4 +450,7 @@ _TASKS: dict[str, Callable[[Call, dict[str, Any]], dict[str, Any]]] = {
     "rethreshold": rethreshold,
     "candidates": candidates,
     "propose": propose,
+    "suggest": suggest,
+    "evaluate": evaluate,
+    "train": train,
 }
