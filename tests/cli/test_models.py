@@ -88,6 +88,22 @@ def test_info_shows_licence_and_training_data(capsys: pytest.CaptureFixture[str]
     assert card["training_data"]
 
 
+def test_info_shows_how_good_a_model_is(
+    model_file: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (installed,) = json.loads(run(capsys, "install", str(model_file), "--json")[1])
+    page = home / "models" / "kleines netz" / "MODEL_CARD.md"
+    table = "| set | AP 0.5 |\n| --- | -----: |\n| zellen | 0.912 |"
+    page.write_text(f"# kleines netz\n\n`{installed['sha256']}`\n\n## Accuracy\n\n{table}\n\n## More\n")
+    code, out, _ = run(capsys, "info", "kleines netz")
+    assert code == 0
+    assert f"model card      {page}" in out
+    assert out.endswith(f"\n\n{table}\n")
+    assert json.loads(run(capsys, "info", "kleines netz", "--json")[1])["model_card"] == str(page)
+    page.write_text("# of other weights\n\n## Accuracy\n\n" + table)
+    assert "zellen" not in run(capsys, "info", "kleines netz")[1]
+
+
 def test_info_of_a_file(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "info", str(model_file))
     assert code == 0

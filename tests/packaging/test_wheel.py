@@ -1,8 +1,10 @@
 """The wheel, installed alone in a fresh environment, segments offline."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -41,6 +43,15 @@ def test_it_holds_what_it_must_and_no_more(wheel):
     assert not [n for n in names if n.endswith((".cpp", ".hpp", ".o"))]
     assert not [n for n in names if not n.startswith("cellbrook")]
     assert wheel.stat().st_size < 60e6
+
+
+def test_it_holds_the_page_of_the_weights_it_holds(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (card,) = tomllib.loads(archive.read("cellbrook/weights/CARDS.toml").decode())["model"]
+        page = archive.read("cellbrook/weights/MODEL_CARD.md").decode()
+        assert card["files"]["safetensors"]["sha256"] in page, "make it anew: benchmarks/accuracy/card.py"
+        for picture in re.findall(r"\]\((card/[^)]+)\)", page):
+            assert f"cellbrook/weights/{picture}" in archive.namelist()
 
 
 def test_it_segments_alone_and_offline(wheel, tmp_path):

@@ -40,7 +40,7 @@ def list_(*, json_: Json = False) -> int:
 
 @app.command
 def info(name: str, *, json_: Json = False) -> int:
-    """Show a model's licence, training data, size, origin and known issues.
+    """Show a model's licence, training data, size, origin, known issues, and how good it is on which images.
 
     Parameters
     ----------
@@ -49,6 +49,7 @@ def info(name: str, *, json_: Json = False) -> int:
     """
     from cellbrook.errors import UnknownModelError
     from cellbrook.networks.cards import card_to_dict
+    from cellbrook.networks.document import accuracy_section, model_document
     from cellbrook.networks.store import ListedModel, find_model, resolve_model
 
     try:
@@ -57,11 +58,16 @@ def info(name: str, *, json_: Json = False) -> int:
         resolved = resolve_model(name)
         folder = next(iter(resolved.paths.values())).parent
         model = ListedModel(resolved.card, "installed", folder)
+    document = model_document(model.card, model.folder)
     if json_:
-        print_json({**card_to_dict(model.card), **_summary(model)})
+        where = None if document is None else str(document)
+        print_json({**card_to_dict(model.card), **_summary(model), "model_card": where})
         return 0
     for label, value in _describe(model.card, model):
         print(f"{label:<15} {value}".rstrip())
+    if document is not None:
+        print(f"{'model card':<15} {document}\n")
+        print("\n".join(accuracy_section(document)))
     return 0
 
 
