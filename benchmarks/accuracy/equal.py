@@ -101,7 +101,10 @@ def stage_images(args: argparse.Namespace) -> dict[str, object]:
     folder, gray = args.out / "images" / "train", args.out / "images" / "gray" / "train"
     done = folder / "images.json"
     if done.exists():
-        return json.loads(done.read_text())
+        told = json.loads(done.read_text())
+        if told["limit"] != args.limit_train:
+            raise SystemExit(f"{folder} was laid out for --limit-train {told['limit']}: give another --out")
+        return told
     source = args.data / "train"
     with (source / "dsb2018" / "index.csv").open(newline="") as file:
         learnt = {row["id"] for row in csv.DictReader(file) if row["split"] == "train"}
@@ -127,6 +130,7 @@ def stage_images(args: argparse.Namespace) -> dict[str, object]:
     shutil.copy(source / "dsb2018" / "index.csv", folder / "dsb2018")
     check_same(folder, gray)
     told = {
+        "limit": args.limit_train,
         "of": {name: len(pairs) for name, pairs in found.items()},
         "objects": int(sum((a > 0).sum() for a in areas)),
         "diameter_px": diameter_of(np.concatenate(areas)),
