@@ -80,11 +80,27 @@ def train(
         ) from error
 
     progress = _TrainProgress(quiet=quiet)
+    starts = [
+        from_ if name.strip() == "base" else name.strip()
+        for name in (compare or "").split(",")
+        if name.strip()
+    ]
 
     def say(line: str) -> None:
         progress.clear()
         _console.note(line, quiet=quiet)
 
+    if starts:
+        from cellbrook.training.compare import compare as compare_starts
+
+        compared = compare_starts(dataset, out, starts, params=params, progress=progress, say=say)
+        progress.clear()
+        if json:
+            print_json(compared.to_dict())
+        else:
+            print("\n".join(compared.lines()))
+            print(f"{out / 'compare.png'}: AP against the number of objects")
+        return 0
     with _ending_softly(progress):
         report = finetune(
             dataset, out, start=from_, params=params, progress=progress, say=say, overwrite=overwrite

@@ -2,8 +2,8 @@
 
 ::
 
-    dataset --check--> split --> start's scores --> learn (validate, keep the best, stop early, resume)
-            --> guard (what was forgotten is mended) --> model folder, report, curves
+    dataset --check--> split --> learn (validate, keep the best, stop early, resume)
+            --> judge against the start --> mend what was forgotten --> model folder, report, curves
 
 The model is compared with the one it started from on images that neither has learnt from, and with the general model on
 a frozen set. What is worse than its start never takes its place silently.
@@ -11,78 +11,58 @@ a frozen set. What is worse than its start never takes its place silently.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import json
 import logging
 import shutil
-import time
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cellbrook.core.threads import bind_pools, calm_openmp
-from cellbrook.errors import Cancelled, TrainingError, UsageError
-
-calm_openmp()  # before torch is imported: its threads would spin where other work runs too
-
-import torch  # noqa: E402
-
-from cellbrook.core.progress import NoProgress, Progress  # noqa: E402
-from cellbrook.networks.store import resolve_model  # noqa: E402
-from cellbrook.training import generalist  # noqa: E402
-from cellbrook.training.adapt import choose_layers, merge_lora  # noqa: E402
-from cellbrook.training.crops import Crops, Prefetch  # noqa: E402
-from cellbrook.training.dataset import Dataset, load_folder  # noqa: E402
-from cellbrook.training.guard import guard, words_of_forgetting  # noqa: E402
-from cellbrook.training.loop import LoopParams, Trainer  # noqa: E402
-from cellbrook.training.loss import LossParams, loss_of  # noqa: E402
-from cellbrook.training.output import INACTIVE, finished, write_model  # noqa: E402
-from cellbrook.training.params import TrainParams  # noqa: E402
-from cellbrook.training.report import (  # noqa: E402
+from cellbrook.core.progress import NoProgress, Progress
+from cellbrook.errors import Cancelled, UsageError
+from cellbrook.networks.store import resolve_model
+from cellbrook.training import generalist
+from cellbrook.training.dataset import Dataset, load_folder
+from cellbrook.training.guard import Guarded, guard, words_of_forgetting
+from cellbrook.training.learn import Learned, Start, learn, start_from, told_sizes
+from cellbrook.training.output import INACTIVE, finished, write_model
+from cellbrook.training.params import TrainParams
+from cellbrook.training.report import (
     CurvePoint,
     TrainReport,
     words_of_learning,
     words_of_result,
 )
-from cellbrook.training.scores import Judge, Score  # noqa: E402
-from cellbrook.training.settings import Settings, median_diameter, settle  # noqa: E402
-from cellbrook.training.split import Split, split  # noqa: E402
-from cellbrook.training.state import State, load_state, save_state, trained_names  # noqa: E402
+from cellbrook.training.scores import Judge, Score
+from cellbrook.training.split import Split, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from torch import nn
 
-    from cellbrook.networks.cards import ModelCard
     from cellbrook.training.dataset import Example
-    from cellbrook.training.loop import Batch
 
 log = logging.getLogger(__name__)
 
-SCRATCH = "scratch"
-LIVE_PIXELS = 16_000_000
-"""Held-out pixels that are segmented at every validation; all are at the end."""
+STATE = "training"
+"""Folder inside the output folder for what an unfinished training needs to go on."""
+
+GENTLE_REPLAY = 0.5
+"""Share of general images of a second attempt, after the first one forgot too much."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Start:
-    """What a training starts from, or is compared with."""
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What was learnt, judged and mended."""
 
-    name: str
-    card: ModelCard
+    learned: Learned
     network: nn.Module
-    sha256: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Learned:
-    """What a run of the loop gave: the best weights, and how it went."""
-
-    network: nn.Module
-    state: State
-    settings: Settings
+    share: float
+    validation: Score
+    frozen: Score | None
+    within: bool
+    words: tuple[str, ...]
 
 
 def finetune(
@@ -95,6 +75,7 @@ def finetune(
     say: Callable[[str], None] = log.info,
     watch: Callable[[CurvePoint], None] | None = None,
     overwrite: bool = False,
+    parts: Split | None = None,
 ) -> TrainReport:
     """Train a model on labelled images.
 
@@ -117,6 +98,8 @@ def finetune(
         Is given each validation's numbers.
     overwrite : bool
         Replace a finished model in `out`.
+    parts : Split or None
+        What is learnt from and what is held out. None: `cellbrook.training.split.split` decides.
 
     Returns
     -------
@@ -129,11 +112,10 @@ def finetune(
     ModelError
         If the start cannot be loaded.
     TrainingError
-        If the loss is not finite any more.
+        If the loss is not finite any more; names the step.
     Cancelled
         If it was cancelled before there was anything to keep.
     """
-    began = time.monotonic()
     params = params or TrainParams()
     progress = progress or NoProgress()
     folder = Path(out)
@@ -142,288 +124,143 @@ def finetune(
     dataset.require_usable()
     if finished(folder) and not overwrite:
         raise UsageError(f"{folder} holds a finished model: give another --out, or --overwrite to replace it")
-    parts = split(dataset.examples, params.held_out, params.seed)
+    parts = parts or split(dataset.examples, params.held_out, params.seed)
     say(parts.how)
-    origin = _start_from(str(start), params)
-    base = _adapted(origin, parts.train)
-    with suppress(FileNotFoundError):
-        if overwrite and finished(folder):
-            shutil.rmtree(folder / STATE)
-    try:
-        first = _learn(dataset, parts, base, origin, params, folder / STATE, progress, say, watch)
-        report = _conclude(dataset, parts, origin, base, params, first, folder, progress, say, began)
-    finally:
-        with suppress(OSError):
-            (folder / STATE).rmdir()  # only if nothing is in it
+    origin = start_from(str(start), params.seed)
+    base = told_sizes(origin, parts.train)
+
+    def attempt(wishes: TrainParams, name: str) -> Learned:
+        return learn(
+            base,
+            parts,
+            wishes,
+            folder / STATE / name,
+            data_sha256=dataset.sha256,
+            progress=progress,
+            say=say,
+            watch=watch,
+        )
+
+    learned = attempt(params, "first")
+    say("scoring on all held-out and on general images")
+    tests = _Tests(origin, base, parts, params, learned)
+    outcome = tests.judge(learned)
+    if not outcome.within and params.train == "all" and outcome.validation.n_pred:
+        say("it forgot too much: once more, gently (last layers only, half of the crops general images)")
+        gentle = dataclasses.replace(params, train="last", replay=max(params.replay or 0.0, GENTLE_REPLAY))
+        try:
+            second = tests.judge(attempt(gentle, "gentle"))
+        except Cancelled:
+            second = outcome
+        if second.within and tests.start is not None and second.validation.ap > tests.start.ap:
+            note = "The first attempt forgot too much, so only the last layers were trained, with more general images."
+            outcome = dataclasses.replace(second, words=(note, *second.words))
+    report = _report(dataset, parts, origin, tests, outcome, folder)
+    write_model(outcome.network, base.card, report, dataset, folder)
     shutil.rmtree(folder / STATE, ignore_errors=True)
     return report
 
 
-STATE = "training"
-"""Folder inside the output folder for what an unfinished training needs to go on."""
+class _Tests:
+    """Judges networks against the model they started from; its own scores are taken once."""
+
+    def __init__(
+        self, origin: Start, base: Start, parts: Split, params: TrainParams, learned: Learned
+    ) -> None:
+        where = (learned.settings.device, learned.settings.threads)
+        self._judge = Judge(base.card, *where, params.target)
+        # general images are not of the size of the user's, which the new card may assume
+        self._general_judge = Judge(origin.card, *where)
+        self._parts = parts
+        self._params = params
+        self._base = base.network.to(where[0])
+        examples, wishes = generalist.frozen_examples()
+        self._frozen: tuple[list[Example], list[str] | None] = (
+            examples,
+            wishes if base.card.spec.targets else None,
+        )
+        self.start: Score | None = None
+        self.general: Score | None = None
+        if not origin.scratch:
+            own = Judge(origin.card, *where, params.target)
+            network = origin.network.to(where[0])
+            self.start = own.score(network, parts.validation)
+            self.general = _best_general(origin, own.score(network, *self._frozen), self._frozen, where)
+
+    def judge(self, learned: Learned) -> _Outcome:
+        """Score what was learnt, and mend what was forgotten."""
+        validation = self._judge.score(learned.network, self._parts.validation)
+        words = words_of_learning(learned.state.curve, learned.state.best_step)
+        if self.start is None or self.general is None:
+            return _Outcome(learned, learned.network, 1.0, validation, None, True, tuple(words))
+        frozen = self._score_frozen(learned.network)
+        kept = Guarded(learned.network, 1.0, validation, frozen, True)
+        if learned.state.best_step:
+            kept = guard(
+                self._base,
+                kept,
+                least=(1 - self._params.max_forgetting) * self.general.mean_ap,
+                validation_start=self.start,
+                judge=lambda n: self._judge.score(n, self._parts.validation),
+                judge_frozen=self._score_frozen,
+            )
+            words += words_of_forgetting(self.general, kept, frozen)
+        return _Outcome(
+            learned, kept.network, kept.share, kept.validation, kept.frozen, kept.within, tuple(words)
+        )
+
+    def _score_frozen(self, network: nn.Module) -> Score:
+        return self._general_judge.score(network, *self._frozen)
 
 
-def _start_from(start: str, params: TrainParams) -> _Start:
-    """Load the network that learns."""
+def _best_general(
+    origin: Start, own: Score, frozen: tuple[list[Example], list[str] | None], where: tuple[str, int]
+) -> Score:
+    """Return the frozen score that must not be lost: the start's, or that of the shipped model it descends from.
+
+    A model that was fine-tuned before may have forgotten a little already; round after round that would add up.
+    """
+    shipped = resolve_model("compact")
+    if origin.card.family != shipped.card.family or origin.sha256 == shipped.sha256:
+        return own
     from cellbrook.networks import load
 
-    torch.manual_seed(params.seed)  # of the first weights from scratch, and of LoRA's
-    if start == SCRATCH:
-        from cellbrook.networks.compact.model import CompactNet
-
-        card = resolve_model("compact").card
-        return _Start(SCRATCH, card, CompactNet(), SCRATCH)
-    model = resolve_model(start)
-    return _Start(model.name, model.card, load(model), model.sha256)
+    first = Judge(shipped.card, *where).score(load(shipped, device=where[0]), *frozen)
+    return max(own, first, key=lambda score: score.mean_ap)
 
 
-def _adapted(origin: _Start, train: Sequence[Example]) -> _Start:
-    """Return the start with what it must know of the new images: cp3 cannot tell the size of objects by itself."""
-    median = median_diameter(train)
-    if origin.card.family != "cp3" or not median:
-        return origin
-    spec = dataclasses.replace(origin.card.spec, default_diameter_px=median)
-    network: Any = copy.deepcopy(origin.network)
-    network.spec = spec
-    network.diam_labels.fill_(median)
-    return dataclasses.replace(origin, card=dataclasses.replace(origin.card, spec=spec), network=network)
-
-
-def _learn(
-    dataset: Dataset,
-    parts: Split,
-    base: _Start,
-    origin: _Start,
-    params: TrainParams,
-    folder: Path,
-    progress: Progress,
-    say: Callable[[str], None],
-    watch: Callable[[CurvePoint], None] | None,
-) -> _Learned:
-    """Run the loop from where it stands to its end, and return the best weights."""
-    scratch = base.name == SCRATCH
-    network = copy.deepcopy(base.network)
-    torch.manual_seed(params.seed)
-    choose_layers(network, params.train, params.rank)
-    settings = settle(params, network, parts.train, scratch=scratch, has_replay=True)
-    for line in settings.lines():
-        say(line)
-    bind_pools(settings.threads)
-    torch.set_num_threads(settings.threads)
-    network.to(settings.device)
-    trainer = Trainer(
-        network,
-        LoopParams(
-            steps=settings.steps,
-            batch_size=settings.batch_size,
-            learning_rate=settings.learning_rate,
-            warmup=min(100, max(1, settings.steps // 10)),
-            average=settings.average,
-            bf16=settings.bf16,
-            freeze_statistics=not scratch,
-        ),
-        LossParams(),
-    )
-    judge = Judge(base.card, settings.device, settings.threads, params.target)
-    crops, held_out_batches = _crops(parts, settings, base.card.spec, params)
-    live = _live(parts.validation)
-
-    key = _key(dataset, params, origin)
-    state = load_state(folder, key, trainer)
-    if state is None:
-        ap = 0.0
-        if not scratch:
-            ap = judge.score(trainer.averaged, live, progress=progress).ap
-        loss = _held_out_loss(trainer.averaged, held_out_batches, settings)
-        state = State(key=key, curve=(CurvePoint(0, loss, loss, ap),), best_step=0, seconds=0.0)
-        say(f"start: AP {ap:.3f} on held-out images")
-    else:
-        say(f"going on from step {trainer.step}")
-    before, since = state.seconds, time.monotonic()
-    progress.start("step", settings.steps)
-    progress.advance(trainer.step)
-    source = Prefetch(crops, trainer.step, settings.steps)
-    total, count = 0.0, 0
-    try:
-        while trainer.step < settings.steps and not _stale(state, params.patience):
-            progress.check_cancelled()
-            try:
-                total += trainer.train_step(_on(source.take(), settings.device))["loss"]
-            except FloatingPointError as error:
-                raise TrainingError(str(error)) from error
-            count += 1
-            progress.advance()
-            if trainer.step % settings.validate_every and trainer.step != settings.steps:
-                continue
-            score = judge.score(trainer.averaged, live, progress=progress)
-            loss = _held_out_loss(trainer.averaged, held_out_batches, settings)
-            point = CurvePoint(trainer.step, total / count, loss, score.ap)
-            total, count = 0.0, 0
-            state = state.after(point, before + time.monotonic() - since)
-            save_state(folder, state, trainer)
-            best = "  best so far" if state.best_step == point.step else ""
-            say(
-                f"step {point.step}/{settings.steps}: AP {point.ap:.3f}, loss {point.loss:.3f}, on held-out images "
-                f"{point.held_out_loss:.3f}{best}"
-            )
-            if watch is not None:
-                watch(point)
-    except Cancelled:
-        if state.best_step == 0:
-            raise
-        say(f"stopped at step {trainer.step}; the weights of step {state.best_step} are kept")
-    finally:
-        source.close()
-    if trainer.step < settings.steps and _stale(state, params.patience):
-        say(f"nothing improved since step {state.best_step}: stopped at step {trainer.step}")
-    best_network = _best(trainer, folder, state)
-    return _Learned(best_network, state, settings)
-
-
-def _conclude(
-    dataset: Dataset,
-    parts: Split,
-    origin: _Start,
-    base: _Start,
-    params: TrainParams,
-    learned: _Learned,
-    folder: Path,
-    progress: Progress,
-    say: Callable[[str], None],
-    began: float,
+def _report(
+    dataset: Dataset, parts: Split, origin: Start, tests: _Tests, outcome: _Outcome, folder: Path
 ) -> TrainReport:
-    """Judge what was learnt, mend what was forgotten, and write it down."""
-    settings, state = learned.settings, learned.state
-    judge = Judge(base.card, settings.device, settings.threads, params.target)
-    scratch = base.name == SCRATCH
-    say("scoring on all held-out and on general images")
-    frozen_examples, wishes = generalist.frozen_examples()
-    wishes_or_none = wishes if base.card.spec.targets else None
-
-    def judge_frozen(network: nn.Module) -> Score:
-        return judge.score(network, frozen_examples, wishes_or_none)
-
-    validation = judge.score(learned.network, parts.validation)
-    words = words_of_learning(state.curve, state.best_step)
-    start_score = frozen_start = frozen = None
-    kept, network = 1.0, learned.network
-    if not scratch:
-        start_network = base.network.to(settings.device).eval()
-        own = Judge(origin.card, settings.device, settings.threads, params.target)
-        start_score = own.score(origin.network.to(settings.device).eval(), parts.validation)
-        frozen_start = _general_score(origin, own, frozen_examples, wishes_or_none, settings)
-        before = judge_frozen(learned.network)
-        guarded = guard(
-            start_network,
-            learned.network,
-            general=frozen_start,
-            validation_start=start_score,
-            validation=validation,
-            max_forgetting=params.max_forgetting,
-            judge=lambda n: judge.score(n, parts.validation),
-            judge_frozen=judge_frozen,
-        )
-        network, kept, validation, frozen = guarded.network, guarded.share, guarded.validation, guarded.frozen
-        words += words_of_forgetting(frozen_start, guarded, before)
-    active, result_words = words_of_result(start_score, validation, origin.name)
-    report = TrainReport(
+    state, settings = outcome.learned.state, outcome.learned.settings
+    active, words = words_of_result(tests.start, outcome.validation, origin.name)
+    return TrainReport(
         path=folder if active else folder / INACTIVE,
         active=active,
         start=origin.name,
-        validation_start=start_score,
-        validation=validation,
-        frozen_start=frozen_start,
-        frozen=frozen,
-        kept=kept,
+        validation_start=tests.start,
+        validation=outcome.validation,
+        frozen_start=tests.general,
+        frozen=outcome.frozen,
+        kept=outcome.share,
         steps=state.curve[-1].step,
         best_step=state.best_step,
-        seconds=round(state.seconds + (0.0 if state.seconds else time.monotonic() - began), 1),
+        seconds=round(state.seconds, 1),
         peak_bytes=_peak(settings.device),
         curve=state.curve,
         settings=settings,
         images=len(dataset.examples),
         objects=dataset.n_objects,
         split=parts.how,
-        words=(*result_words, *words),
+        words=(*words, *outcome.words),
     )
-    write_model(network, base.card, report, dataset, folder)
-    return report
-
-
-def _general_score(
-    origin: _Start, judge: Judge, examples: list[Example], wishes: list[str] | None, settings: Settings
-) -> Score:
-    """Return the frozen score that must not be lost: the start's, or that of the shipped model it descends from.
-
-    A model that was fine-tuned before may have forgotten a little already; round after round that would add up.
-    """
-    own = judge.score(origin.network.to(settings.device).eval(), examples, wishes)
-    shipped = resolve_model("compact")
-    if origin.card.family != "compact" or origin.sha256 == shipped.sha256:
-        return own
-    from cellbrook.networks import load
-
-    general = Judge(shipped.card, settings.device, settings.threads)
-    first = general.score(load(shipped).to(settings.device), examples, wishes)
-    return max(own, first, key=lambda s: s.mean_ap)
-
-
-def _crops(parts: Split, settings: Settings, spec: Any, params: TrainParams) -> tuple[Crops, list[Batch]]:
-    target = "nuclei" if params.target == "nuclei" else "cells"
-    train = [generalist.as_labelled(e, e.name, target) for e in parts.train]
-    held_out = [generalist.as_labelled(e, e.name, target) for e in parts.validation]
-    replay = generalist.replay_images() if settings.replay else []
-    sizes = (spec, settings.batch_size, settings.crop, params.seed)
-    return Crops(train, replay, settings.replay, *sizes), Crops(held_out, [], 0.0, *sizes).fixed(2)
-
-
-def _live(examples: Sequence[Example]) -> list[Example]:
-    """Return as many held-out images as a validation on the way has time for."""
-    chosen: list[Example] = []
-    for example in examples:
-        if chosen and sum(e.labels.size for e in chosen) + example.labels.size > LIVE_PIXELS:
-            break
-        chosen.append(example)
-    return chosen
-
-
-def _on(batch: Batch, device: str) -> Batch:
-    image, target = batch
-    return image.to(device), {name: value.to(device) for name, value in target.items()}
-
-
-@torch.no_grad()
-def _held_out_loss(network: nn.Module, batches: list[Batch], settings: Settings) -> float:
-    total = 0.0
-    for batch in batches:
-        image, target = _on(batch, settings.device)
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=settings.bf16):
-            output = network(image)
-        total += float(loss_of(output, target, LossParams())[0])
-    return total / len(batches)
-
-
-def _stale(state: State, patience: int) -> bool:
-    return sum(p.step > state.best_step for p in state.curve) >= patience
-
-
-def _best(trainer: Trainer, folder: Path, state: State) -> nn.Module:
-    """Return the network with the best weights, as a plain network of its family."""
-    if state.best_step:
-        weights = torch.load(folder / f"best-{state.best_step}.pt", weights_only=True)
-        trainer.averaged.load_state_dict(weights, strict=False)
-        return merge_lora(trainer.averaged).eval().requires_grad_(False)
-    return merge_lora(trainer.averaged).eval().requires_grad_(False)
-
-
-def _key(dataset: Dataset, params: TrainParams, origin: _Start) -> str:
-    """Return what a training that is gone on with must agree in."""
-    wishes = {k: v for k, v in dataclasses.asdict(params).items() if k not in ("threads", "device")}
-    return json.dumps({"data": dataset.sha256, "start": origin.sha256, "params": wishes}, sort_keys=True)
 
 
 def _peak(device: str) -> int | None:
+    """Return the most memory that was taken, None where the system does not tell."""
     if device.startswith("cuda"):
+        import torch
+
         return int(torch.cuda.max_memory_allocated(device))
     try:
         import resource
@@ -431,6 +268,3 @@ def _peak(device: str) -> int | None:
     except ImportError:  # Windows
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-__all__ = ["Dataset", "TrainParams", "TrainReport", "finetune", "trained_names"]

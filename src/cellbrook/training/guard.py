@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cellbrook.training.adapt import interpolated
@@ -43,12 +43,10 @@ class Guarded:
 
 def guard(
     start: nn.Module,
-    new: nn.Module,
+    new: Guarded,
     *,
-    general: Score,
+    least: float,
     validation_start: Score,
-    validation: Score,
-    max_forgetting: float,
     judge: Callable[[nn.Module], Score],
     judge_frozen: Callable[[nn.Module], Score],
 ) -> Guarded:
@@ -59,14 +57,14 @@ def guard(
 
     Parameters
     ----------
-    start, new : nn.Module
-        Of one architecture.
-    general : Score
-        Of the general model on the frozen images: what must not be lost.
-    validation_start, validation : Score
-        Of `start` and `new` on held-out images.
-    max_forgetting : float
-        Part of `general` that may be lost.
+    start : nn.Module
+        What was trained.
+    new : Guarded
+        What came of it.
+    least : float
+        Mean AP on the frozen images that must be kept.
+    validation_start : Score
+        Of `start` on held-out images: what is kept must be better.
     judge, judge_frozen : callable
         Score a network on held-out and on frozen images.
 
@@ -74,20 +72,18 @@ def guard(
     ----------
     .. [1] Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022.
     """
-    least = (1 - max_forgetting) * general.mean_ap
-    frozen = judge_frozen(new)
-    if frozen.mean_ap >= least:
-        return Guarded(new, 1.0, validation, frozen, True)
+    if new.frozen.mean_ap >= least:
+        return new
     for share in SHARES:
-        mixed = interpolated(start, new, share)
-        mixed_frozen = judge_frozen(mixed)
-        if mixed_frozen.mean_ap < least:
+        mixed = interpolated(start, new.network, share)
+        frozen = judge_frozen(mixed)
+        if frozen.mean_ap < least:
             continue
-        score = judge(mixed)
-        if score.ap > validation_start.ap:
-            return Guarded(mixed, share, score, mixed_frozen, True)
+        validation = judge(mixed)
+        if validation.ap > validation_start.ap:
+            return Guarded(mixed, share, validation, frozen, True)
         break  # further back it is only more like the start
-    return Guarded(new, 1.0, validation, frozen, False)
+    return replace(new, within=False)
 
 
 def words_of_forgetting(general: Score, kept: Guarded, before: Score) -> list[str]:

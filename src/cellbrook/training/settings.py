@@ -87,9 +87,7 @@ class Settings:
         return dataclasses.asdict(self)
 
 
-def settle(
-    params: TrainParams, network: nn.Module, train: Sequence[Example], *, scratch: bool, has_replay: bool
-) -> Settings:
+def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *, scratch: bool) -> Settings:
     """Resolve what was left open.
 
     Raises
@@ -136,7 +134,7 @@ def settle(
         learning_rate=rate,
         average=0.998 if steps > 2000 else 0.98,
         validate_every=max(10, min(100, round(steps / 12))),
-        replay=replay if has_replay else 0.0,
+        replay=replay,
         bf16=bf16,
         device=device,
         threads=threads,

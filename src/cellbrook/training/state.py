@@ -52,6 +52,11 @@ class State:
         """The validation of the best weights."""
         return next(p for p in self.curve if p.step == self.best_step)
 
+    @property
+    def best_name(self) -> str:
+        """Name of the file of the best weights."""
+        return f"best-{self.best_step}.pt"
+
     def after(self, point: CurvePoint, seconds: float) -> State:
         """Return the state after one more validation: the best has the highest AP, and of equals the lowest loss."""
         better = (point.ap, -point.held_out_loss) > (self.best.ap, -self.best.held_out_loss)
@@ -71,7 +76,7 @@ def save_state(folder: Path, state: State, trainer: Trainer) -> None:
     whole = trainer.state_dict()
     for part in ("network", "averaged"):
         whole[part] = {n: v for n, v in whole[part].items() if n in names}
-    best = folder / f"best-{state.best_step}.pt"
+    best = folder / state.best_name
     if state.best_step == trainer.step:
         _save(whole["averaged"], best)
     curve = [dataclasses.astuple(p) for p in state.curve]

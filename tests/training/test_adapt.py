@@ -1,0 +1,191 @@
+"""Which weights learn; what is mended after forgetting; pictures and words of a training."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from cellbrook.errors import UsageError  # noqa: E402
+from cellbrook.networks.compact.model import CompactNet  # noqa: E402
+from cellbrook.networks.cpsam.model import CpsamNet  # noqa: E402
+from cellbrook.training.adapt import LoraLinear, choose_layers, interpolated, merge_lora  # noqa: E402
+from cellbrook.training.curves import draw_curves  # noqa: E402
+from cellbrook.training.guard import Guarded, guard, words_of_forgetting  # noqa: E402
+from cellbrook.training.loop import LoopParams, Trainer  # noqa: E402
+from cellbrook.training.loss import LossParams, targets_of  # noqa: E402
+from cellbrook.training.report import CurvePoint, words_of_learning, words_of_result  # noqa: E402
+from cellbrook.training.scores import Score  # noqa: E402
+from cellbrook.training.state import trained_names  # noqa: E402
+
+
+def two_blocks():
+    torch.manual_seed(0)
+    network = CpsamNet(channels=3, patch=8, grid=8, depth=2, dim=32, head_dim=16, mlp=64, neck=16)
+    network.encoder.pos_embed.data.normal_(0, 0.02)
+    return network
+
+
+def batch(seed=0, size=64):
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size]
+    labels = np.zeros((2, size, size), np.uint32)
+    for b in range(2):
+        for n, (cy, cx) in enumerate(rng.uniform(10, size - 10, (3, 2)), 1):
+            labels[b][(y - cy) ** 2 + (x - cx) ** 2 < 64] = n
+    images = np.repeat((labels > 0)[:, None], 3, 1).astype(np.float32)
+    targets = [targets_of(one) for one in labels]
+    joined = {k: torch.from_numpy(np.stack([t[k] for t in targets])) for k in targets[0]}
+    return torch.from_numpy(images), joined
+
+
+def test_lora_learns_on_a_transformer_of_two_blocks():
+    network = two_blocks()
+    before = {n: p.clone() for n, p in network.named_parameters()}
+    choose_layers(network, "lora", rank=4)
+    learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    assert learning < 0.4 * sum(p.numel() for p in network.parameters())
+    assert sum(isinstance(m, LoraLinear) for m in network.modules()) == 8
+    params = LoopParams(steps=80, warmup=5, learning_rate=1e-2, bf16=False, average=0.9)
+    trainer = Trainer(network, params, LossParams())
+    losses = [trainer.train_step(batch(s % 4))["loss"] for s in range(80)]
+    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
+    # nothing but the small matrices and the readout has moved
+    for name, parameter in trainer.network.named_parameters():
+        original = before.get(name.replace(".base.", "."))
+        if original is not None and not name.startswith("out."):
+            assert torch.equal(parameter, original), name
+
+
+def test_merged_lora_is_the_plain_network_with_other_weights():
+    network = two_blocks()
+    names = list(network.state_dict())
+    choose_layers(network, "lora", rank=2)
+    for module in network.modules():
+        if isinstance(module, LoraLinear):
+            torch.nn.init.normal_(module.up, std=0.1)
+    x = batch()[0]
+    with torch.no_grad():
+        expected = network.eval()(x)
+        found = merge_lora(network)(x)
+    assert list(network.state_dict()) == names
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_a_frozen_part_is_neither_copied_nor_stored():
+    network = two_blocks()
+    choose_layers(network, "lora", rank=2)
+    trainer = Trainer(network, LoopParams(bf16=False), LossParams())
+    shared = {id(p) for p in network.parameters() if not p.requires_grad}
+    copied = {id(p) for p in trainer.averaged.parameters()}
+    assert shared <= copied
+    assert not any(n.endswith("base.weight") for n in trained_names(network))
+
+
+def test_the_last_layers_of_compact_learn_and_the_first_do_not():
+    network = CompactNet((8, 8, 8, 16, 16))
+    choose_layers(network, "last")
+    learning = {n.split(".")[0] for n, p in network.named_parameters() if p.requires_grad}
+    assert learning == {"up4", "dec4", "up2", "dec2", "pixels", "size"}
+
+
+def test_lora_is_refused_where_there_is_no_transformer():
+    with pytest.raises(UsageError, match=r"compact has none: use --train last"):
+        choose_layers(CompactNet((8, 8, 8, 16, 16)), "lora")
+
+
+def test_batch_statistics_stay_when_they_are_frozen():
+    network = CompactNet((8, 8, 8, 16, 16))
+    for frozen in (True, False):
+        trainer = Trainer(network, LoopParams(bf16=False, freeze_statistics=frozen), LossParams())
+        before = network.stem[1].running_mean.clone()
+        image, target = batch()
+        planes = torch.zeros(2, network.spec.planes, 64, 64)
+        planes[:, :3] = image
+        trainer.train_step((planes, target))
+        assert torch.equal(network.stem[1].running_mean, before) == frozen
+
+
+class One(torch.nn.Module):
+    """A network of one weight."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(float(value)))
+
+
+def score(ap, n_pred=10):
+    return Score(ap, ap, 10, n_pred, round(10 * ap), {"a": ap})
+
+
+def test_interpolation_goes_from_the_start_to_the_new():
+    assert [float(interpolated(One(2), One(4), s).weight) for s in (0.0, 0.25, 1.0)] == [2.0, 2.5, 4.0]
+
+
+def run_guard(own, general, validation_start=0.5, least=0.76):
+    """Guard a network of weight 1 that started from weight 0; scores are functions of the weight."""
+    new = Guarded(One(1), 1.0, score(own(1.0)), score(general(1.0)), True)
+    return guard(
+        One(0),
+        new,
+        least=least,
+        validation_start=score(validation_start),
+        judge=lambda n: score(own(float(n.weight))),
+        judge_frozen=lambda n: score(general(float(n.weight))),
+    )
+
+
+def test_what_forgot_little_is_left_alone():
+    kept = run_guard(own=lambda w: 0.5 + 0.3 * w, general=lambda w: 0.8 - 0.03 * w)
+    assert (kept.share, kept.within) == (1.0, True)
+
+
+def test_what_forgot_too_much_is_moved_back_no_further_than_needed():
+    kept = run_guard(own=lambda w: 0.5 + 0.3 * w, general=lambda w: 0.8 - 0.1 * w)
+    assert kept.share == pytest.approx(0.4)
+    assert kept.within
+    assert kept.validation.ap > 0.5
+    words = words_of_forgetting(score(0.8), kept, score(0.7))
+    assert "Training cost 10.0 points" in words[0]
+    assert "40% new" in words[0]
+
+
+def test_what_cannot_be_mended_is_said():
+    kept = run_guard(own=lambda w: 0.8 if w == 1 else 0.4, general=lambda w: 0.8 - 0.1 * w)
+    assert (kept.share, kept.within) == (1.0, False)
+    assert "images like the training images only" in words_of_forgetting(score(0.8), kept, kept.frozen)[0]
+
+
+def test_a_worse_model_is_never_active():
+    assert words_of_result(score(0.6), score(0.7), "compact")[0]
+    active, words = words_of_result(score(0.6), score(0.6), "compact")
+    assert not active
+    assert "compact stays in use" in words[0]
+
+
+def test_a_model_that_finds_nothing_says_so():
+    active, words = words_of_result(score(0.6), score(0.0, n_pred=0), "compact")
+    assert not active
+    assert "finds nothing" in words[0]
+    assert not words_of_result(None, score(0.0, n_pred=0), "scratch")[0]
+
+
+def curve(held_out):
+    return tuple(CurvePoint(10 * i, 2.0 - 0.2 * i, loss, 0.5) for i, loss in enumerate(held_out))
+
+
+def test_learning_by_heart_is_said():
+    assert "by heart" in words_of_learning(curve([2, 1.5, 1.0, 1.2, 1.4]), 20)[0]
+    assert words_of_learning(curve([2, 1.5, 1.0, 0.9, 0.95]), 30) == []
+
+
+def test_curves_are_a_picture(tmp_path):
+    import imagecodecs
+
+    draw_curves(tmp_path / "curves.png", curve([2, 1.5, 1.0, float("nan"), 1.4]), 20)
+    picture = imagecodecs.imread(tmp_path / "curves.png")
+    assert picture.shape == (600, 720, 3)
+    blue = (picture == (0, 98, 178)).all(-1)
+    assert blue[:300].sum() > 300
+    assert blue[300:].sum() > 300
+    draw_curves(tmp_path / "one.png", curve([2.0]), 0)

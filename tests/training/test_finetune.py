@@ -1,0 +1,255 @@
+"""Training by users, end to end on generated cells: what comes out, what is kept, what is said, what survives a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+import cellbrook  # noqa: E402
+from cellbrook.core.progress import NoProgress  # noqa: E402
+from cellbrook.errors import Cancelled, ModelError, TrainingError, UsageError  # noqa: E402
+from cellbrook.training import generalist, learn  # noqa: E402
+from cellbrook.training.dataset import from_arrays  # noqa: E402
+from cellbrook.training.finetune import finetune  # noqa: E402
+from cellbrook.training.params import TrainParams  # noqa: E402
+from cellbrook.training.synthetic import generate  # noqa: E402
+
+QUICK = TrainParams(steps=10, batch_size=2, crop=64, threads=1, device="cpu")
+
+
+def cells(count=3, size=128):
+    samples = [generate("fluo_nuclei", seed, size, 18) for seed in range(count)]
+    return from_arrays([s.image[0].astype(np.uint16) for s in samples], [s.labels for s in samples])
+
+
+@pytest.fixture(autouse=True)
+def few_general_images(monkeypatch):
+    """Two general images of each kind do for what is tested here."""
+    every = generalist.crops()
+    few = [*[c for c in every if c.role == "replay"][:2], *[c for c in every if c.role == "frozen"][:2]]
+    monkeypatch.setattr(generalist, "crops", lambda: tuple(few))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished training: its report, folder, and what it said."""
+    said = []
+    out = tmp_path_factory.mktemp("models") / "My cells"
+    params = replace(QUICK, learning_rate=1e-5)
+    with pytest.MonkeyPatch.context() as patch:
+        every = generalist.crops()
+        patch.setattr(generalist, "crops", lambda: (every[0], every[-1]))
+        report = finetune(cells(), out, params=params, say=said.append)
+    return report, out, said
+
+
+def weights_of(folder):
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "weights.safetensors")
+
+
+def test_the_model_segments_at_once(trained):
+    report, _, _ = trained
+    image = generate("fluo_nuclei", 9, 128, 18).image[0]
+    found = cellbrook.segment(image, model=report.path, threads=1)
+    assert found.provenance["engine"]["engine"] in ("onnxruntime", "openvino")
+    assert found.provenance["model"]["name"] == "compact.my-cells"
+    by_file = cellbrook.segment(image, model=report.path / "weights.safetensors", threads=1)
+    np.testing.assert_array_equal(by_file.labels, found.labels)
+
+
+def test_the_report_says_what_was_done(trained):
+    report, out, said = trained
+    document = json.loads((out / "report.json").read_text())
+    assert document["settings"]["steps"] == report.steps == 10
+    assert [p["step"] for p in document["curve"]] == [0, 10]
+    assert document["data"]["images"][0]["objects"] == cells().examples[0].n_objects
+    assert (out / "curves.png").stat().st_size > 1000
+    assert any("learning rate 1e-05" in line for line in said)
+    assert any("about" in line and "GiB" in line for line in said)
+    assert not (out / "training").exists(), "what an unfinished training needs is gone"
+
+
+def test_a_finished_model_is_not_overwritten_by_chance(trained):
+    _, out, _ = trained
+    with pytest.raises(UsageError, match="finished model"):
+        finetune(cells(), out, params=QUICK)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
+    paths = [
+        finetune(cells(), tmp_path / name, params=replace(QUICK, seed=seed)).path
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    first, second, third = (weights_of(p) for p in paths)
+    assert all(np.array_equal(first[n], second[n]) for n in first)
+    assert not all(np.array_equal(first[n], third[n]) for n in first)
+
+
+SCRIPT = """
+import sys
+import numpy as np
+sys.path.insert(0, {here!r})
+from test_finetune import QUICK, cells, generalist
+from dataclasses import replace
+from cellbrook.training.finetune import finetune
+every = generalist.crops()
+generalist.crops = lambda: (every[0], every[-1])
+finetune(cells(), {out!r}, params=replace(QUICK, steps=30), say=lambda line: print(line, flush=True))
+"""
+
+
+def run_killed_after(out, wanted):
+    """Train in a process and kill it when it prints a line that begins like this; None lets it end."""
+    script = textwrap.dedent(SCRIPT).format(here=str(Path(__file__).parent), out=str(out))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if wanted is not None and line.startswith(wanted):
+                os.kill(process.pid, signal.SIGKILL)
+                break
+        process.stdout.read()
+    assert wanted is not None or process.returncode == 0
+    return lines
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+def test_a_killed_training_goes_on_to_the_very_same_weights(tmp_path):
+    run_killed_after(tmp_path / "whole", None)
+    run_killed_after(tmp_path / "killed", "step 10/30")
+    run_killed_after(tmp_path / "killed", "step 20/30")
+    lines = run_killed_after(tmp_path / "killed", None)
+    assert any(line.startswith("going on from step 20") for line in lines)
+    whole, killed = (json.loads((tmp_path / n / "report.json").read_text()) for n in ("whole", "killed"))
+    assert whole["curve"] == killed["curve"]
+    first, second = (weights_of(Path(document["path"])) for document in (whole, killed))
+    for name, value in first.items():
+        np.testing.assert_array_equal(second[name], value, err_msg=name)
+
+
+def test_an_unfinished_training_of_other_data_is_not_gone_on_with(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        finetune(cells(), tmp_path, params=QUICK, watch=lambda point: stop_at(point, 10))
+    with pytest.raises(UsageError, match="other images or options"):
+        finetune(cells(2), tmp_path, params=QUICK)
+    with pytest.raises(UsageError, match="other images or options"):
+        finetune(cells(), tmp_path, params=replace(QUICK, seed=3))
+    (tmp_path / "training" / "first" / "last.pt").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(ModelError, match="is damaged"):
+        finetune(cells(), tmp_path, params=QUICK)
+
+
+def stop_at(point, step):
+    if point.step == step:
+        raise KeyboardInterrupt
+
+
+class Cancelling(NoProgress):
+    """Cancels after a number of steps."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def advance(self, count=1):
+        self.left -= count
+
+    def check_cancelled(self):
+        if self.left <= 0:
+            raise Cancelled("enough")
+
+
+def test_cancelling_keeps_the_best_so_far(tmp_path, monkeypatch):
+    monkeypatch.setattr(learn.State, "after", lambda *a: replace_state(*a))
+    report = finetune(cells(), tmp_path / "a", params=replace(QUICK, steps=40), progress=Cancelling(13))
+    assert (report.steps, report.best_step) == (10, 10)
+    with pytest.raises(Cancelled):
+        finetune(cells(), tmp_path / "b", params=replace(QUICK, steps=40), progress=Cancelling(3))
+    assert not (tmp_path / "b" / "report.json").exists()
+
+
+def replace_state(state, point, seconds):
+    """Take every later validation for the best."""
+    return learn.State(state.key, (*state.curve, point), point.step, seconds)
+
+
+def test_a_model_that_is_worse_is_not_put_in_use(tmp_path):
+    """A learning rate that ruins the weights: the start stays, and the folder is no model."""
+    report = finetune(cells(), tmp_path / "bad", params=replace(QUICK, learning_rate=0.5, max_forgetting=1.0))
+    assert not report.active
+    assert report.path == tmp_path / "bad" / "not-active"
+    assert "stays in use" in report.words[0] or "finds nothing" in report.words[0]
+    with pytest.raises(ModelError, match=r"without card\.toml"):
+        cellbrook.Segmenter(model=str(tmp_path / "bad"))
+    assert cellbrook.Segmenter(model=str(report.path), threads=1)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_step(tmp_path, monkeypatch):
+    from cellbrook.training import loop
+
+    plain = loop.loss_of
+
+    def broken(output, target, params):
+        loss, terms = plain(output, target, params)
+        return loss * float("nan"), terms
+
+    monkeypatch.setattr(loop, "loss_of", broken)
+    with pytest.raises(TrainingError, match=r"nan at step 0.*smaller learning rate"):
+        finetune(cells(), tmp_path, params=QUICK)
+
+
+def test_nothing_improving_ends_it_early(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        learn.State, "after", lambda s, p, t: learn.State(s.key, (*s.curve, p), s.best_step, t)
+    )
+    said = []
+    report = finetune(cells(), tmp_path, params=replace(QUICK, steps=60, patience=2), say=said.append)
+    assert report.steps == 20
+    assert report.best_step == 0
+    assert any("nothing improved since step 0" in line for line in said)
+    assert not report.active
+
+
+def test_from_scratch_is_one_word(tmp_path):
+    report = finetune(cells(2), tmp_path, start="scratch", params=QUICK)
+    assert report.validation_start is None
+    assert report.settings.replay == 0
+    assert report.settings.learning_rate > 1e-3
+
+
+def test_from_an_own_model_the_general_one_is_the_measure(trained, tmp_path):
+    """Round after round of forgetting a little would add up, so the shipped model is what is compared with."""
+    report, _, _ = trained
+    second = finetune(cells(), tmp_path, start=report.path, params=QUICK)
+    assert second.start == "compact.my-cells"
+    assert second.frozen_start.mean_ap >= cellbrook_frozen_ap() - 1e-9
+
+
+def cellbrook_frozen_ap():
+    from cellbrook.networks import load
+    from cellbrook.networks.store import resolve_model
+    from cellbrook.training.scores import Judge
+
+    shipped = resolve_model("compact")
+    return Judge(shipped.card, "cpu", 1).score(load(shipped), *generalist.frozen_examples()).mean_ap
+
+
+def test_train_is_part_of_the_surface(tmp_path):
+    with pytest.raises(TypeError, match="stepz"):
+        cellbrook.train(tmp_path, tmp_path / "out", stepz=3)
+    with pytest.raises(UsageError, match="no label images"):
+        cellbrook.train(tmp_path, tmp_path / "out")
+    with pytest.raises(UsageError, match="steps must be at least 1"):
+        cellbrook.train(tmp_path, tmp_path / "out", steps=0)
