@@ -86,7 +86,8 @@ def confusion(classes: ClassScores) -> str:
             cells.append(f'<td{hit} style="{shade}">{count:,}<br><span class="range">{share:.0%}</span></td>')
         rows.append(f'<tr><th scope="row">{html.escape(name)}</th>{"".join(cells)}</tr>')
     return (
-        '<div class="scroll"><table class="confusion"><caption>True class (row) against predicted class (column), '
+        '<div class="scroll" tabindex="0"><table class="confusion">'
+        "<caption>True class (row) against predicted class (column), "
         f'with the share of the row; from {classes.n_images} images</caption><thead><tr><th scope="col">true class</th>'
         f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )

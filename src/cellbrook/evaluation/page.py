@@ -181,7 +181,7 @@ def _thresholds(evaluation: Evaluation) -> str:
         cells = "".join(_cell(evaluation.pooled[metric][place]) for metric in metrics)
         rows.append(f"<tr><th scope='row'>{level:g}</th>{cells}</tr>")
     table = (
-        '<div class="scroll"><table><caption>All objects of all images together</caption><thead><tr>'
+        '<div class="scroll" tabindex="0"><table><caption>All objects of all images together</caption><thead><tr>'
         '<th scope="col">IoU</th><th scope="col">AP</th><th scope="col">F1</th><th scope="col">precision</th>'
         f'<th scope="col">recall</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
@@ -208,7 +208,7 @@ def _kinds(evaluation: Evaluation) -> str:
     return (
         f'<h2>What went wrong</h2>{"".join(bars)}<p class="soft">{_key("good")}found. '
         "Every object without a match has exactly one kind of error.</p>"
-        '<div class="scroll"><table><caption>Kinds of errors</caption><thead><tr><th scope="col">kind</th>'
+        '<div class="scroll" tabindex="0"><table><caption>Kinds of errors</caption><thead><tr><th scope="col">kind</th>'
         '<th scope="col">errors</th><th scope="col">true objects lost</th>'
         '<th scope="col">predicted objects wrong</th><th scope="col" class="words">meaning</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
@@ -305,8 +305,8 @@ def _classes(evaluation: Evaluation) -> str:
         cells = "".join(_cell(classes.scores[metric][at]) for metric in ("ap", "f1", "precision", "recall"))
         rows.append(f'<tr><th scope="row">{_text(name)}</th>{cells}</tr>')
     table = (
-        '<div class="scroll"><table><caption>An object counts for a class if it was found and has this class on both '
-        'sides</caption><thead><tr><th scope="col">class</th><th scope="col">AP</th><th scope="col">F1</th>'
+        '<div class="scroll" tabindex="0"><table><caption>An object counts for a class if it was found and has this '
+        'class on both sides</caption><thead><tr><th scope="col">class</th><th scope="col">AP</th><th scope="col">F1</th>'
         f'<th scope="col">precision</th><th scope="col">recall</th></tr></thead><tbody>{"".join(rows)}</tbody>'
         "</table></div>"
     )
@@ -329,7 +329,7 @@ def _images(evaluation: Evaluation) -> str:
     heads = ["image", "true", "predicted", *(name for _, name in _COLUMNS), *KINDS]
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return (
-        f'<h2>Every image</h2><div class="scroll" tabindex="0" role="region" aria-label="Every image">'
+        f'<h2>Every image</h2><div class="scroll" tabindex="0">'
         f'<table class="sortable"><caption>The worst first; AP and F1 at IoU {evaluation.thresholds[0]:g}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
