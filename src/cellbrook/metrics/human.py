@@ -83,7 +83,7 @@ class HumanComparison:
         found = f"{score.name} is {_in_words(score.people)} between the two labellings"
         if score.difference is None:
             return f"{found}."
-        found += f", and with the model {_in_words(score.difference, sign='+')} different"
+        found += f", the model differs from that by {_in_words(score.difference, sign='+')}"
         if score.verdict != "undecided":
             return f"The model is {score.verdict} human agreement: {found}."
         if self.n_images < LEAST_IMAGES:
