@@ -119,7 +119,7 @@ def score(ap, n_pred=10):
 
 
 def test_interpolation_goes_from_the_start_to_the_new():
-    assert [float(interpolated(One(2), One(4), s).weight) for s in (0.0, 0.25, 1.0)] == [2.0, 2.5, 4.0]
+    assert [interpolated(One(2), One(4), s).weight.item() for s in (0.0, 0.25, 1.0)] == [2.0, 2.5, 4.0]
 
 
 def run_guard(own, general, validation_start=0.5, least=0.76):
@@ -130,8 +130,8 @@ def run_guard(own, general, validation_start=0.5, least=0.76):
         new,
         least=least,
         validation_start=score(validation_start),
-        judge=lambda n: score(own(float(n.weight))),
-        judge_frozen=lambda n: score(general(float(n.weight))),
+        judge=lambda n: score(own(n.weight.item())),
+        judge_frozen=lambda n: score(general(n.weight.item())),
     )
 
 

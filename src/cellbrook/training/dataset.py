@@ -174,7 +174,8 @@ def load_folder(folder: str | Path, *, channels: str | None = None) -> Dataset:
         try:
             planes = read_pair(name, image_path, labels_path, channels)
         except CellbrookError as error:
-            issues.append(Issue(name, "unreadable", fatal=True, text=str(error)))
+            kind = "size" if isinstance(error, _SizesDiffer) else "unreadable"
+            issues.append(Issue(name, kind, fatal=True, text=str(error)))
             continue
         issues += [
             issue for plane in planes for issue in check_pair(plane.name, plane.normalised(), plane.labels)
@@ -235,6 +236,10 @@ def checked(where: str, examples: Sequence[Example], issues: Sequence[Issue]) ->
     return Dataset(where, tuple(examples[i] for i in keep), (*issues, *found))
 
 
+class _SizesDiffer(UsageError):
+    """Labels are not of the size of their image."""
+
+
 def read_pair(name: str, image_path: Path, labels_path: Path, channels: str | None) -> list[Example]:
     """Read an image and its labels, plane by plane; planes without labels of a stack are left out.
 
@@ -255,7 +260,7 @@ def read_pair(name: str, image_path: Path, labels_path: Path, channels: str | No
     keep = [i for i, a in enumerate(axes) if a in stack + "YX" or labels.shape[i] > 1]
     labels = labels.reshape([labels.shape[i] for i in keep])
     if labels.shape != shape:
-        raise UsageError(_mismatch(name, shape, labels.shape).text)
+        raise _SizesDiffer(_mismatch(name, shape, labels.shape).text)
     pixels = source.read()
     if "C" in source.axes:
         pixels = np.moveaxis(pixels, source.axes.index("C"), -3)[..., list(chosen.indices), :, :]
