@@ -163,7 +163,10 @@ export class Document {
     // A tile asked for before the edit was done may arrive without it.
     for (const { runs } of this.here(pending?.painted ?? [])) this.tiles.outdate((tile) => touches(tile, runs, 3));
     if (pending && pending.joined.length > 0) this.tiles.outdate(() => true);
-    this.takeRows(message.objects);
+    // Of a stroke that could write nowhere the server says nothing: there is no such object.
+    const known = new Set(message.objects.map(({ id }) => id));
+    const unborn = (pending?.fresh ?? []).filter((id) => !known.has(id)).map((id) => ({ id, gone: true }));
+    this.takeRows([...unborn, ...message.objects]);
   }
 
   rejected(message: Message<"reject">, pending: Pending | null): void {
@@ -245,7 +248,8 @@ export class Document {
       ...part, type: "edit", op_id: randomId(), image: this.image.id, plane: this.plane, base_rev: this.rev,
     };
     if (box) edit.box = box;
-    this.host.outbox.add({ edit, painted, joined });
+    const fresh = this.here(painted).map(({ rule }) => rule.label).filter((id) => id !== 0 && !this.host.objects.peek(id));
+    this.host.outbox.add({ edit, painted, joined, fresh });
   }
 
   /** Rows as they will be, until the server says how they are. */

@@ -82,27 +82,46 @@ export function shrunk(mask: Mask): Mask {
   return Mask.like(mask, grown(inverted).data.map((value) => value ^ 1));
 }
 
-/** The outline without its teeth: each pixel becomes what most of the disk around it is. Keeps the largest piece. */
+/**
+ * The outline without its teeth: a pixel is in if enough of the disk around it is; how much is enough is chosen so that the
+ * area changes least, as otherwise round objects would shrink each time. Keeps the largest piece.
+ */
 export function smoothed(mask: Mask, radius = 2): Mask {
   const { height, width, data } = mask;
   const disk: [number, number][] = [];
   for (let dy = -radius; dy <= radius; dy++) {
     for (let dx = -radius; dx <= radius; dx++) if (dy * dy + dx * dx <= radius * radius + 1) disk.push([dy, dx]);
   }
-  const out = new Uint8Array(data.length);
+  const cover = new Uint8Array(data.length);
+  const pixelsWith = new Array<number>(disk.length + 1).fill(0);
   for (let y = 0, i = 0; y < height; y++) {
     for (let x = 0; x < width; x++, i++) {
-      let inside = 0;
       for (const [dy, dx] of disk) {
         const row = Math.min(height - 1, Math.max(0, y + dy));
         const column = Math.min(width - 1, Math.max(0, x + dx));
-        inside += data[row * width + column];
+        cover[i] += data[row * width + column];
       }
-      out[i] = inside * 2 > disk.length ? 1 : 0;
+      pixelsWith[cover[i]]++;
     }
   }
+  const enough = leastChange(pixelsWith, mask.area);
+  const out = cover.map((count) => (count >= enough ? 1 : 0));
   const largest = components(Mask.like(mask, out)).sort((a, b) => b.area - a.area)[0];
   return largest?.mask ?? mask;
+}
+
+/** The cover that as many pixels reach as the area has, within a quarter of the disk around its half. */
+function leastChange(pixelsWith: readonly number[], area: number): number {
+  const full = pixelsWith.length - 1;
+  let best = Math.ceil(full / 2);
+  let reached = 0;
+  let bestOff = Infinity;
+  for (let cover = full; cover >= full / 4; cover--) {
+    reached += pixelsWith[cover];
+    const off = Math.abs(reached - area);
+    if (cover <= (3 * full) / 4 && off < bestOff) [best, bestOff] = [cover, off];
+  }
+  return best;
 }
 
 export interface Component {

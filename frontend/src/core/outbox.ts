@@ -17,6 +17,7 @@ export interface Pending {
   edit: Edit;
   painted: readonly Painted[];
   joined: readonly number[]; // ids that it merged away or deleted
+  fresh: readonly number[]; // ids that got their first pixels, if it wrote any
 }
 
 export class Outbox {

@@ -94,9 +94,14 @@ export class TileCache<T extends TileArray> {
     for (const flight of this.flights.values()) if (touches(flight.tile)) flight.outdated = true;
   }
 
-  /** Fetch again what is here; it stays in sight until then. */
+  /** Fetch again what is here: what is wanted stays in sight until then, the rest goes. */
   refresh(touches: (tile: Tile) => boolean): void {
-    for (const entry of this.entries.values()) if (touches(entry.tile)) entry.stale = true;
+    const wanted = new Set(this.wanted.map(keyOf));
+    for (const [key, entry] of this.entries) {
+      if (!touches(entry.tile)) continue;
+      if (wanted.has(key)) entry.stale = true;
+      else this.evict(key, entry.tile);
+    }
     this.outdate(touches);
     this.pump();
   }
@@ -164,8 +169,12 @@ export class TileCache<T extends TileArray> {
   private makeRoom(): void {
     for (const [key, entry] of this.entries) {
       if (this.entries.size <= this.capacity) return;
-      this.entries.delete(key);
-      this.listener.evicted(entry.tile);
+      this.evict(key, entry.tile);
     }
+  }
+
+  private evict(key: string, tile: Tile): void {
+    this.entries.delete(key);
+    this.listener.evicted(tile);
   }
 }
