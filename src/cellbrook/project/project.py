@@ -210,8 +210,10 @@ class Project:
         self.check_writable()
         given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         report = AddReport()
+        named = {Path(p).absolute() for p in given}
         for found in find_images([os.fspath(p) for p in given]).images:
-            if self.folder not in found.path.absolute().parents:
+            # a folder around the project does not give its own copies and labels again
+            if found.path.absolute() in named or self.folder not in found.path.absolute().parents:
                 self._images.add(found.path, self.settings, report, copy=copy, scene=scene)
         return report
 
