@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,17 +12,24 @@ from cellbrook.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 SHAPE = (530, 540)  # two chunks by two, the further ones narrow
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Callable[..., Path]:
+def place() -> Iterator[Path]:
+    """A folder in memory where there is one: every edit waits for the disk."""
+    with tempfile.TemporaryDirectory(dir=MEMORY, prefix="cellbrook-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def picture(place: Path) -> Callable[..., Path]:
     """Write an image, and return its path."""
 
     def make(name: str = "cells.png", shape: tuple[int, int] = SHAPE, seed: int = 0) -> Path:
-        path = tmp_path / "pictures" / name
+        path = place / "pictures" / name
         path.parent.mkdir(exist_ok=True)
         write_png(path, np.random.default_rng(seed).integers(0, 255, shape, np.uint8))
         return path
@@ -29,9 +38,9 @@ def picture(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, picture: Callable[..., Path]) -> Iterator[Project]:
+def project(place: Path, picture: Callable[..., Path]) -> Iterator[Project]:
     """A project of one image."""
-    with Project.create(tmp_path / "my.project", images=[picture()]) as made:
+    with Project.create(place / "my.project", images=[picture()]) as made:
         yield made
 
 

@@ -55,8 +55,8 @@ def expected(rev: int) -> np.ndarray:
     return pixels
 
 
-def test_killed_at_random_moments(tmp_path: Path, picture: Callable[..., Path]) -> None:
-    folder = tmp_path / "p"
+def test_killed_at_random_moments(place: Path, picture: Callable[..., Path]) -> None:
+    folder = place / "p"
     Project.create(folder, images=[picture(shape=SHAPE)]).close()
     rng = random.Random(0)
     known = 0

@@ -17,7 +17,7 @@ from cellbrook.errors import EditConflict, EditError
 from cellbrook.io import write_png
 from cellbrook.project import Delete, Lock, Merge, Paint, Project, Relabel, Replace, SetClass, Split
 
-from .conftest import SHAPE, abandon
+from .conftest import MEMORY, SHAPE, abandon
 
 # places around the corner where four chunks meet
 Y, X = st.integers(495, SHAPE[0] + 3), st.integers(490, SHAPE[1] + 3)
@@ -27,8 +27,7 @@ USERS = st.sampled_from(["ada", "bo"])
 class Edits(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        # each edit waits for the disk; in memory it does not
-        self.folder = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+        self.folder = Path(tempfile.mkdtemp(dir=MEMORY, prefix="cellbrook-"))
         write_png(self.folder / "a.png", np.zeros(SHAPE, np.uint8))
         self.project = Project.create(self.folder / "p", images=[self.folder / "a.png"])
         self.image = self.project.images()[0].id

@@ -290,13 +290,8 @@ def train(
     from cellbrook.project import Project
     from cellbrook.project.exchange import TAUGHT
 
-    try:
-        import cellbrook.training.finetune  # noqa: F401
-        from cellbrook.project.teach import train_round
-    except ImportError as error:
-        raise UsageError(
-            f'training needs PyTorch and onnx ({error}): pip install "cellbrook[train]"'
-        ) from error
+    from cellbrook.project.teach import train_round
+
     progress = _console.ConsoleProgress(quiet=quiet or json)
 
     def say(line: str) -> None:
@@ -315,6 +310,10 @@ def train(
                 progress=progress,
                 say=say,
             )
+        except ImportError as error:
+            raise UsageError(
+                f'training needs PyTorch and onnx ({error}): pip install "cellbrook[train]"'
+            ) from error
         finally:
             progress.clear()
         active = project.settings.model

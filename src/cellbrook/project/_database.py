@@ -86,12 +86,17 @@ class Database:
                 )
         else:
             self._check_head()
-            self._connection = self._opened()
-        with self._translated():
-            self._connection.execute("PRAGMA synchronous = FULL")  # a committed edit survives a power cut
-            self._connection.execute("PRAGMA busy_timeout = 5000")
-            if not create:
-                self._check()
+            with self._translated():
+                self._connection = self._opened()
+        try:
+            with self._translated():
+                self._connection.execute("PRAGMA synchronous = FULL")  # a committed edit survives a power cut
+                self._connection.execute("PRAGMA busy_timeout = 5000")
+                if not create:
+                    self._check()
+        except BaseException:
+            self._connection.close()
+            raise
 
     def _check_head(self) -> None:
         try:
@@ -110,16 +115,27 @@ class Database:
             return sqlite3.connect(
                 address + "?mode=rw", uri=True, isolation_level=None, check_same_thread=False
             )
+        connection = sqlite3.connect(
+            address + "?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        )
         try:
-            connection = sqlite3.connect(
-                address + "?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-            )
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            return connection
         except sqlite3.OperationalError:  # a folder that nobody can write to has no place for the WAL's index
-            connection = sqlite3.connect(
-                address + "?immutable=1", uri=True, isolation_level=None, check_same_thread=False
+            connection.close()
+        except BaseException:
+            connection.close()
+            raise
+        waiting = self.path.with_name(f"{self.path.name}-wal")
+        if waiting.exists() and waiting.stat().st_size:
+            logger.warning(
+                "%s: the newest edits, in %s, are only seen where the folder can be written to",
+                self.path.parent,
+                waiting.name,
             )
-        return connection
+        return sqlite3.connect(
+            address + "?immutable=1", uri=True, isolation_level=None, check_same_thread=False
+        )
 
     def _check(self) -> None:
         application = self.one("PRAGMA application_id")[0]

@@ -165,11 +165,22 @@ def read_corrections(path: Path, record: ImageRecord) -> NDArray[np.uint32]:
         return read_geojson(path, shape, axes=record.label_axes)
     labels, axes = read_labels(path)
     if labels.size == math.prod(shape) and labels.shape[-2:] == shape[-2:]:
+        if _is_picture(labels):
+            raise ImageError(
+                f"{path}: looks like a picture, not like labels: most neighbouring pixels differ"
+            )
         return labels.reshape(shape)
     shown = "x".join(map(str, labels.shape))
     raise ImageError(
         f"{path}: labels of {shown} ({axes}) do not fit {record.name}, whose labels are {'x'.join(map(str, shape))}"
     )
+
+
+def _is_picture(labels: NDArray[np.uint32]) -> bool:
+    """Return True if neighbouring pixels of objects mostly belong to different ones, as in a gray picture."""
+    left, right = labels[..., :-1], labels[..., 1:]
+    inside = (left > 0) & (right > 0)
+    return bool(2 * np.count_nonzero(inside & (left != right)) > np.count_nonzero(inside) > 100)
 
 
 def _files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:

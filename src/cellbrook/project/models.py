@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def own_models(project: Project) -> list[str]:
-    """Return the names of the models that were taught in the project."""
+    """Return the names of the models that were taught in the project and are better than what they started from."""
     return sorted(p.parent.name for p in (project.folder / "models").glob(f"*/{CARD_NAME}"))
 
 
@@ -24,12 +24,18 @@ def model_reference(project: Project, name: str | None = None) -> str:
     Parameters
     ----------
     project : Project
-        Where it is looked for first.
+        Where it is looked for first; a model that is no better than its start is found too, though it is not listed.
     name : str or None
         None: the active model.
     """
     name = name or project.settings.model
-    return str(project.folder / "models" / name) if name in own_models(project) else name
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        return name
+    folder = project.folder / "models" / name
+    if (folder / CARD_NAME).is_file():
+        return str(folder)
+    inside = [p.parent for p in folder.glob(f"[!.]*/{CARD_NAME}")] if folder.is_dir() else []
+    return str(inside[0]) if len(inside) == 1 else name
 
 
 def find_model(project: Project, name: str | None = None) -> ResolvedModel:

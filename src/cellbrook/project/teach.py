@@ -87,8 +87,6 @@ def train_round(
     Cancelled
         If it was cancelled before there was anything to keep.
     """
-    from cellbrook.training.finetune import finetune
-
     project.check_writable()
     tag = name or next_model_name(project)
     if not re.fullmatch(r"[\w.-]+", tag) or tag.startswith("."):
@@ -102,6 +100,8 @@ def train_round(
             raise UsageError(
                 "nothing is corrected yet: correct an image (or say that one is done), then train"
             )
+        from cellbrook.training.finetune import finetune  # torch: only now that there is something to do
+
         out = project.folder / "models" / tag
         keywords: dict[str, Any] = {} if say is None else {"say": say}
         report = finetune(

@@ -1,0 +1,142 @@
+"""`cellbrook project`, as a user types it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from cellbrook.cli.app import main
+from cellbrook.io import read_labels, write_labels, write_png
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder with two pictures of bright discs."""
+    folder = tmp_path / "plate 1"
+    folder.mkdir()
+    yy, xx = np.mgrid[:96, :128]
+    for k, name in enumerate(("a", "b")):
+        picture = np.random.default_rng(k).normal(20, 3, yy.shape)
+        for y, x in ((25, 25), (25, 75), (65, 50), (65, 100)):
+            picture[(yy - y) ** 2 + (xx - x - 5 * k) ** 2 < 11**2] += 180
+        write_png(folder / f"{name}.png", np.clip(picture, 0, 255).astype(np.uint8))
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = main(["project", *map(str, words)])
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_a_round_without_training(tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = tmp_path / "my.project"
+    code, out, _ = run(capsys, "create", project, images, "--classes", "healthy, dead")
+    assert code == 0
+    assert "2 images added" in out
+    code, out, err = run(capsys, "add", project, images / "a.png", "--json")
+    assert code == 0
+    assert json.loads(out)["already"][0]["name"] == "a"
+    assert err == ""
+
+    code, out, _ = run(capsys, "predict", project, "--threads", 1, "--quiet")
+    assert code == 0
+    assert "a: 4 cells" in out
+    code, out, _ = run(capsys, "predict", project, "a", "--threads", 1, "--json")
+    assert [(p["name"], p["status"]) for p in json.loads(out)] == [("a", "skipped")]
+
+    code, out, _ = run(capsys, "suggest", project, "--count", 1)
+    assert code == 0
+    assert out.startswith("1. ")
+
+    code, out, _ = run(capsys, "export", project, "a", "--out", tmp_path / "out", "--save", "labels,rois")
+    assert code == 0
+    labels, _ = read_labels(tmp_path / "out" / "a_labels.tif")
+    labels[labels == 1] = 0
+    write_labels(tmp_path / "fixed" / "a_masks.tif", labels)
+    code, out, _ = run(capsys, "import", project, tmp_path / "fixed", "--done")
+    assert (code, out) == (0, "a: 3 cells from a_masks.tif\n")
+
+    code, out, _ = run(capsys, "status", project)
+    assert code == 0
+    assert "1 predicted, 1 done" in out
+    code, out, _ = run(capsys, "status", project, "--json")
+    document = json.loads(out)
+    assert [i["objects"] for i in document["images"]] == [3, 4]
+    assert 0 < document["images"][0]["ap"] < 1
+    assert document["model"] == "compact"
+
+    code, out, _ = run(capsys, "predict", project, "--again", "--threads", 1, "--quiet")
+    assert "a:" not in out  # done is done
+    code, out, _ = run(capsys, "mark", project, "b", "--state", "corrected")
+    assert code == 0
+    code, out, _ = run(capsys, "export", project, "--out", tmp_path / "train", "--save", "training", "--json")
+    assert sorted(p.name for p in (tmp_path / "train").iterdir()) == [
+        "a_img.png", "a_masks.tif", "b_img.png", "b_masks.tif",
+    ]  # fmt: skip
+    code, out, _ = run(capsys, "activate", project, "compact")
+    assert code == 0
+
+
+def test_merge(tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "create", tmp_path / "one", images / "a.png")
+    run(capsys, "create", tmp_path / "two", images)
+    labels = np.zeros((96, 128), np.uint8)
+    labels[5:20, 5:20] = 1
+    write_labels(tmp_path / "b_masks.tif", labels)
+    run(capsys, "import", tmp_path / "two", tmp_path / "b_masks.tif")
+    code, out, _ = run(capsys, "merge", tmp_path / "one", tmp_path / "two", "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert (report["images_added"], report["taken"], report["conflicts"]) == (["b"], 1, [])
+    code, out, _ = run(capsys, "merge", tmp_path / "one", tmp_path / "two")
+    assert out.startswith("0 changes taken over")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "what"),
+    [
+        (("status", "{0}"), 1, "is not a project"),
+        (("predict", "{0}/p", "zzz"), 2, "no image 'zzz'"),
+        (("predict", "{0}/p", "--model", "zzz"), 1, "no model 'zzz'"),
+        (("activate", "{0}/p", "zzz"), 1, "no model 'zzz'"),
+        (("create", "{0}/p"), 1, "open it instead"),
+        (("add", "{0}/p"), 2, "no image is given"),
+        (("add", "{0}/p", "{0}/none.png"), 1, "no such file"),
+        (("mark", "{0}/p"), 2, "no image is given"),
+        (("import", "{0}/p"), 2, "no labels are given"),
+        (("import", "{0}/p", "{0}/plate 1/b.png", "--image", "a"), 1, "looks like a picture"),
+        (("export", "{0}/p", "--out", "{0}/o", "--save", "nonsense"), 2, "cannot export 'nonsense'"),
+        (("export", "{0}/p", "--out", "{0}/o"), 2, "nothing to export"),
+        (("train", "{0}/p"), 2, "nothing is corrected yet"),
+        (("merge", "{0}/p", "{0}/p"), 2, "with itself"),
+        (("nonsense",), 2, ""),
+    ],
+)
+def test_what_goes_wrong_is_one_line(
+    tmp_path: Path,
+    images: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    code: int,
+    what: str,
+) -> None:
+    run(capsys, "create", tmp_path / "p", images)
+    found, out, err = run(capsys, *(w.format(tmp_path) for w in words))
+    assert found == code
+    assert what in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_help_says_what_each_command_does(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    for name in ("create", "add", "status", "predict", "suggest", "train", "export", "import", "merge"):
+        assert f" {name} " in out

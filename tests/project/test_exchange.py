@@ -1,0 +1,390 @@
+"""Labels in and out, predictions, suggestions, merging copies."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from cellbrook.core.objects import ObjectTable
+from cellbrook.core.params import MaskParams
+from cellbrook.errors import ImageError, ProjectError, UsageError
+from cellbrook.io import read_labels, write_labels, write_png
+from cellbrook.project import ClassInfo, Delete, Lock, Paint, Project, Replace, SetClass
+from cellbrook.project.merge import merge_projects, rows_at
+from cellbrook.project.models import activate_model, model_reference
+from cellbrook.project.predict import land, predict, read_cache, rethreshold
+from cellbrook.project.status import conflicts, settle_conflict, status
+from cellbrook.project.suggest import suggest
+
+from .conftest import SHAPE, square
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def drawn(project: Project, image: str) -> Project:
+    """The project with three cells, one of a class."""
+    project.save_settings(classes=(ClassInfo(1, "dead", "#000000"),))
+    log = project.log(image)
+    log.store.lease(50)
+    for k, (y, x) in enumerate([(10, 10), (10, 60), (505, 505)], 1):
+        log.apply(Paint(k, square(y, x, 20)))
+    log.apply(SetClass((2,), 1))
+    return project
+
+
+def pixels(project: Project) -> np.ndarray:
+    return project.labels(project.images()[0].id).read()
+
+
+@pytest.mark.parametrize("kind", ["labels", "rois", "geojson", "seg"])
+def test_out_and_in_again(drawn: Project, image: str, place: Path, kind: str) -> None:
+    before = pixels(drawn)
+    path = drawn.export(place / "out", kinds=[kind])["cells"][kind]
+    drawn.log(image).apply(Delete((1, 3)))
+    drawn.log(image).apply(Paint(9, square(200, 200)))
+    (result,) = drawn.import_labels([path])
+    assert result.error is None
+    after = pixels(drawn)
+    assert np.array_equal(after > 0, before > 0)
+    rows = drawn.labels(image).objects()
+    assert sorted(r.area for r in rows) == [400, 400, 400]
+    assert all(r.protected for r in rows)
+    assert [r.class_id for r in rows if r.x0 == 60] == [1]  # the cell that stayed kept its id and class
+    drawn.log(image).undo()
+    assert (pixels(drawn) == 9).sum() == 100
+
+
+def test_what_is_imported_is_never_changed_by_a_model(drawn: Project, image: str, place: Path) -> None:
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[300:330, 300:330] = 5
+    write_labels(place / "cells_masks.tif", labels)
+    drawn.log(image).apply(Lock((3,)))
+    assert drawn.import_labels([place], done=True)[0].error is None
+    assert drawn.image(image).state == "done"
+    assert set(np.unique(pixels(drawn))) >= {0, 3}  # locked
+    before = pixels(drawn)
+    drawn.log(image).apply(Replace(np.ones(SHAPE, np.uint32)))
+    after = pixels(drawn)
+    np.testing.assert_array_equal(after[before > 0], before[before > 0])
+
+
+def test_what_cannot_be_imported_changes_nothing(
+    drawn: Project, image: str, place: Path, picture: Callable[..., Path]
+) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (print, ("run",))
+
+    folder = place / "bad"
+    folder.mkdir()
+    (folder / "cells_rois.zip").write_bytes(b"PK no")
+    (folder / "other.geojson").write_text("{}")
+    write_labels(folder / "wrong_labels.tif", np.ones((5, 5), np.uint8))
+    buffer = io.BytesIO()
+    np.save(buffer, np.array({"masks": Evil()}, dtype=object), allow_pickle=True)
+    (folder / "x_seg.npy").write_bytes(buffer.getvalue())
+    assert b"print" in pickle.dumps(Evil())
+    before, rev = pixels(drawn), drawn.log(image).rev
+    errors = {r.path.name: r.error or "" for r in drawn.import_labels([folder])}
+    assert "no image 'other'" in errors["other.geojson"]
+    assert "cells_rois.zip" in errors["cells_rois.zip"]
+    (named,) = drawn.import_labels([folder / "x_seg.npy"], image="cells")
+    assert "not opened" in (named.error or "")
+    (named,) = drawn.import_labels([folder / "wrong_labels.tif"], image="cells")
+    assert "do not fit cells, whose labels are 530x540" in (named.error or "")
+    (named,) = drawn.import_labels([folder / "other.geojson"], image="cells")
+    assert named.error
+    assert drawn.log(image).rev == rev
+    np.testing.assert_array_equal(pixels(drawn), before)
+    with pytest.raises(UsageError, match="no such file"):
+        drawn.import_labels([folder / "none.tif"])
+    with pytest.raises(UsageError, match="no labels in"):
+        drawn.import_labels([picture().parent])
+
+
+def test_two_files_of_one_image(drawn: Project, place: Path) -> None:
+    drawn.export(place / "out", kinds=["labels", "rois"])
+    results = drawn.import_labels([place / "out"])
+    assert ["give the one that counts" in (r.error or "") for r in results] == [True, True]
+
+
+def test_training_folder(drawn: Project, image: str, place: Path, picture: Callable[..., Path]) -> None:
+    drawn.add([picture("later.png", seed=1)])
+    written = drawn.export(place / "train", kinds=["training"])
+    assert {k: p.name for k, p in written["cells"].items()} == {
+        "image": "cells_img.png",
+        "masks": "cells_masks.tif",
+    }
+    assert list(written) == ["cells"]
+    np.testing.assert_array_equal(read_labels(place / "train" / "cells_masks.tif")[0], pixels(drawn))
+    from cellbrook.io.pairs import find_labelled
+
+    assert [p[0] for p in find_labelled(place / "train").pairs] == ["cells"]
+
+
+def test_training_folder_of_chosen_channels(place: Path) -> None:
+    from tifffile import imwrite
+
+    from cellbrook.io import open_image
+
+    stack = np.random.default_rng(0).integers(0, 9, (4, 2, 30, 40)).astype(np.uint16)
+    imwrite(place / "s.tif", stack, imagej=True, metadata={"axes": "ZCYX"})
+    with Project.create(place / "p", images=[place / "s.tif"], channels="1", z="max") as project:
+        record = project.images()[0]
+        assert record.label_axes == "YX"
+        project.labels(record.id).lease()
+        project.log(record.id).apply(Paint(1, square(5, 5)))
+        written = project.export(place / "train", kinds=["training"])["s"]
+        source = open_image(written["image"])
+        np.testing.assert_array_equal(np.squeeze(source.read()), stack[:, 1].max(axis=0))
+        table = project.export(place / "out", kinds=["objects"])["s"]["objects"].read_text()
+        assert "mean_" in table
+
+
+def test_the_table_says_class_and_origin(drawn: Project, place: Path) -> None:
+    lines = drawn.export(place / "out", kinds=["objects"])["cells"]["objects"].read_text().splitlines()
+    head, *rows = [line.split(",") for line in lines]
+    assert [r[head.index("class")] for r in rows] == ["", "dead", ""]
+    assert {r[head.index("origin")] for r in rows} == {"manual"}
+    with pytest.raises(UsageError, match="cannot export 'flows'"):
+        drawn.export(place / "out", kinds=["flows"])
+
+
+# Models
+
+
+@pytest.fixture
+def discs(place: Path) -> Iterator[Project]:
+    """A project of three small pictures of bright discs: two alike, and one of few, large, dim ones."""
+    yy, xx = np.mgrid[:128, :160]
+    for name, centres, radius, level in (
+        ("a", [(30, 30), (30, 80), (80, 50), (90, 120)], 11, 200),
+        ("b", [(35, 35), (30, 90), (85, 55), (90, 125)], 11, 190),
+        ("c", [(60, 70)], 30, 90),
+    ):
+        picture = np.random.default_rng(0).normal(20, 3, yy.shape)
+        for y, x in centres:
+            picture[(yy - y) ** 2 + (xx - x) ** 2 < radius**2] += level
+        write_png(place / f"{name}.png", np.clip(picture, 0, 255).astype(np.uint8))
+    with Project.create(place / "discs", images=[place / f"{n}.png" for n in "abc"]) as project:
+        yield project
+
+
+def test_predicting(discs: Project) -> None:
+    import cellbrook
+
+    a = discs.find("a")
+    (first,) = predict(discs, ["a"], threads=1)
+    assert (first.status, first.objects, first.kept) == ("done", 4, 0)
+    same = cellbrook.segment(discs.path(a.id), threads=1)
+    np.testing.assert_array_equal(discs.labels(a.id).read_all(), same.labels)
+    assert discs.find("a").state == "predicted"
+    assert predict(discs, ["a"], threads=1)[0].status == "skipped"
+    # a person's work stays, whatever the model says
+    log = discs.log(a.id)
+    log.apply(Delete((1,)))
+    label = log.store.lease(1)[0]
+    log.apply(Paint(label, square(60, 100)))
+    log.apply(Paint(2, [(30, 78, 84)]))
+    before = log.store.read()
+    assert predict(discs, threads=1, each=lambda _: None)[0].name == "b"  # a is begun, so it is left out
+    (again,) = predict(discs, ["a"], again=True, cellprob_threshold=-1.0, threads=1)
+    kept = np.isin(before, [r.id for r in log.store.objects() if r.protected])
+    np.testing.assert_array_equal(log.store.read()[kept], before[kept])
+    assert again.kept >= 1
+    log.undo()
+    np.testing.assert_array_equal(log.store.read(), before)
+    # other thresholds, from the cache
+    flows, cellprob = read_cache(discs, discs.find("b"))
+    assert (flows.dtype, flows.shape, cellprob.shape) == (np.float16, (1, 2, 128, 160), (1, 128, 160))
+    applied = rethreshold(discs, "b", MaskParams(min_size=10_000), threads=1)
+    assert len(applied.removed) == 4
+    assert discs.labels(discs.find("b").id).objects() == []
+    with pytest.raises(UsageError, match="no flows are cached"):
+        shutil.rmtree(discs.folder / "cache")
+        rethreshold(discs, "b")
+    found = status(discs)
+    assert found.images[0].ap is not None
+    assert 0 < found.images[0].ap < 1
+    assert found.states["predicted"] == 2
+
+
+def test_a_result_lands_only_where_it_belongs(discs: Project) -> None:
+    a = discs.find("a")
+    result = np.ones((128, 160), np.uint32)
+    discs.remove(a.id)
+    with pytest.raises(ProjectError, match="thrown away"):
+        land(discs, a, result, None)
+    b = discs.find("b")
+    shutil.copy(discs.folder.parent / "a.png", discs.path(b.id))
+    with pytest.raises(ProjectError, match="thrown away"):
+        land(discs, b, result, None)
+    failed = predict(discs, ["b", "c"], threads=1)
+    assert [p.status for p in failed] == ["failed", "done"]
+    assert "was changed" in (failed[0].error or "")
+
+
+def test_parameters_of_the_whole_project(discs: Project) -> None:
+    with pytest.raises(UsageError, match="belongs to the whole project"):
+        predict(discs, axes="YX")
+    with pytest.raises(UsageError, match="unknown parameter 'diametr'"):
+        predict(discs, diametr=3)
+    with pytest.raises(Exception, match="no model 'nonsense'"):
+        activate_model(discs, "nonsense")
+    assert activate_model(discs, "compact") == "compact"
+    for name in ("better", "worse/not-active"):
+        folder = discs.folder / "models" / name
+        folder.mkdir(parents=True)
+        (folder / "card.toml").write_text("")
+    assert model_reference(discs, "better").endswith("better")
+    assert model_reference(discs, "worse").endswith("not-active")
+    assert model_reference(discs, "../models/better") == "../models/better"
+    assert model_reference(discs, "compact") == "compact"
+
+
+def _scored(project: Project, name: str, scores: list[float]) -> None:
+    record = project.find(name)
+    labels = np.zeros((record.height, record.width), np.uint32)
+    for k, _ in enumerate(scores):
+        labels[5:15, 5 + k * 20 : 15 + k * 20] = k + 1
+    table = ObjectTable({"label": np.arange(1, len(scores) + 1), "score": np.array(scores)})
+    project.log(record.id).apply(Replace(labels, table))
+
+
+def test_suggestions_prefer_doubt_and_what_is_new(discs: Project) -> None:
+    assert {s.name for s in suggest(discs)} == {"a", "b", "c"}  # also before any prediction
+    _scored(discs, "a", [0.9, 0.9])
+    _scored(discs, "b", [0.9, 0.4])
+    _scored(discs, "c", [0.9, 0.9])
+    discs.set_state(discs.find("a").id, "done")
+    found = suggest(discs)
+    assert {s.name for s in found} == {"b", "c"}
+    b = next(s for s in found if s.name == "b")
+    assert "unsure" in b.reason
+    c = next(s for s in found if s.name == "c")
+    assert "unlike what is corrected" in c.reason
+    assert all(0 <= s.score <= 1 for s in found)
+    plane, y0, x0, y1, x1 = b.region
+    assert plane == 0
+    assert 0 <= y0 < y1 <= 128
+    assert 0 <= x0 < x1 <= 160
+    _scored(discs, "b", [0.95, 0.95])
+    assert suggest(discs, 1)[0].name == "c"
+    with pytest.raises(UsageError, match="every image"):
+        for name in "bc":
+            discs.set_state(discs.find(name).id, "done")
+        suggest(discs)
+
+
+# Merging
+
+
+@pytest.fixture
+def copies(drawn: Project, place: Path) -> Iterator[tuple[Project, Project]]:
+    """Two copies of a project: each has three cells."""
+    drawn.flush()
+    drawn.database.one("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copytree(drawn.folder, place / "copy.project")
+    with Project.open(place / "copy.project") as other:
+        yield drawn, other
+
+
+def test_merging_what_nobody_else_touched(copies: tuple[Project, Project], image: str) -> None:
+    ours, theirs = copies
+    there = theirs.log(image)
+    there.store.lease(5)
+    there.apply(Delete((1,)))
+    there.apply(Paint(51, square(200, 200)))
+    there.apply(SetClass((51,), 1))
+    there.apply(SetClass((3,), 1))
+    there.apply(Paint(2, square(30, 60)))
+    theirs.set_state(image, "done")
+    here = ours.log(image)
+    mine = here.store.lease(3)[0]
+    here.apply(Paint(mine, square(400, 100)))  # the same number as a cell there
+    report = merge_projects(ours, theirs)
+    assert (report.taken, report.conflicts) == (4, [])
+    rows = {(r.y0, r.x0): r for r in here.store.objects()}
+    assert set(rows) == {(10, 60), (505, 505), (200, 200), (400, 100)}
+    assert rows[400, 100].id == mine != rows[200, 200].id
+    assert rows[10, 60].area == 500
+    assert [rows[k].class_id for k in ((200, 200), (505, 505), (10, 60))] == [1, 1, 1]
+    assert ours.image(image).state == "done"
+    again = merge_projects(ours, theirs)
+    assert (again.taken, again.conflicts) == (0, [])
+    here.undo("merge")
+    assert {r.id for r in here.store.objects()} == {1, 2, 3, mine}
+
+
+def test_merging_what_both_changed(copies: tuple[Project, Project], image: str) -> None:
+    ours, theirs = copies
+    for project, y in ((ours, 10), (theirs, 20)):
+        project.log(image).apply(Paint(0, [(y, 10, 30)]))  # of cell 1, not the same
+        project.log(image).apply(Delete((2,)))  # the same
+    ours.log(image).apply(SetClass((3,), 1))
+    theirs.log(image).apply(SetClass((3,), 2))
+    before = pixels(ours)
+    report = merge_projects(ours, theirs)
+    assert report.same == 1
+    assert [c.reason for c in report.conflicts] == [
+        "object 1 was changed in both copies",
+        "object 3 has class 1 here and 2 there",
+    ]
+    np.testing.assert_array_equal(pixels(ours), before)
+    merge_projects(ours, theirs)
+    assert [c["reason"] for c in conflicts(ours)] == [c.reason for c in report.conflicts]  # not twice
+    settle_conflict(ours, conflicts(ours)[0]["number"])
+    assert len(status(ours).conflicts) == 1
+
+
+def test_a_person_goes_before_a_model(copies: tuple[Project, Project], image: str) -> None:
+    ours, theirs = copies
+    result = np.zeros(SHAPE, np.uint32)
+    result[200:220, 200:220] = 1
+    result[300:320, 300:320] = 2
+    for project in copies:
+        project.log(image).apply(Replace(result))
+        result[200:221, 200:221] = 1
+    there, here = theirs.log(image), ours.log(image)
+    label = there.store.lease(1)[0]
+    there.apply(Paint(label, square(195, 195, 30)))
+    mine = next(r.id for r in here.store.objects() if r.y0 == 300)
+    here.apply(Paint(mine, square(310, 310, 30)))
+    report = merge_projects(ours, theirs)
+    assert report.conflicts == []
+    rows = {(r.y0, r.x0): r for r in here.store.objects()}
+    assert (rows[195, 195].area, rows[195, 195].origin) == (900, "manual")
+    assert (200, 200) not in rows
+    assert rows[300, 300].origin == "edited"
+    assert [r.id for r in rows_at(here, 0)] == []
+
+
+def test_merging_other_images(
+    copies: tuple[Project, Project], picture: Callable[..., Path], image: str
+) -> None:
+    ours, theirs = copies
+    theirs.add([picture("second.png", seed=2)])
+    second = theirs.find("second").id
+    theirs.labels(second).lease()
+    theirs.log(second).apply(Paint(1, square(7, 7)))
+    theirs.add([picture("third.png", seed=4)])
+    theirs.path(theirs.find("third").id).unlink()
+    theirs.save_settings(classes=(ClassInfo(1, "alive"), ClassInfo(2, "new")))
+    report = merge_projects(ours, theirs)
+    assert report.images_added == ["second"]
+    assert ours.labels(second).at(0, 8, 8) == 1
+    assert [c.name for c in ours.settings.classes] == ["dead", "new"]
+    assert any("third" in n for n in report.notes)
+    assert any('"dead" here and "alive" there' in n for n in report.notes)
+    with pytest.raises(UsageError, match="with itself"):
+        merge_projects(ours, ours)
+    with pytest.raises(ImageError):
+        theirs.open_image(theirs.find("third").id)

@@ -1,0 +1,324 @@
+"""The folder: making, opening, images by content, and what is refused without harm."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import cellbrook
+from cellbrook.errors import CellbrookError, ImageError, ProjectError, UsageError
+from cellbrook.io import write_png
+from cellbrook.project import ClassInfo, Paint, Project
+from cellbrook.project.labelstore import chunk_rev
+
+from .conftest import square
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def test_a_project_is_opened_again(place: Path, picture: Callable[..., Path]) -> None:
+    with Project.create(place / "Zellen µ.project", images=[picture("Zürich 1.png")]) as project:
+        project.save_settings(classes=(ClassInfo(1, 'a "quoted" name\\', "#ff0000"),), channels="0")
+        settings = project.settings
+    with cellbrook.open_project(place / "Zellen µ.project" / "project.toml") as again:
+        assert again.settings == settings
+        assert (again.name, [r.name for r in again.images()]) == ("Zellen µ", ["Zürich 1"])
+
+
+def test_the_same_image_is_told_not_doubled(project: Project, picture: Callable[..., Path]) -> None:
+    twin = picture("twin.png")
+    report = project.add([twin, picture("other.png", seed=1)])
+    assert [r.name for r in report.added] == ["other"]
+    assert [(p.name, r.name) for p, r in report.already] == [("twin.png", "cells")]
+    assert report.found_again == []
+    assert len(project.images()) == 2
+
+
+def test_two_images_of_one_name(project: Project, place: Path) -> None:
+    (place / "more").mkdir()
+    write_png(place / "more" / "cells.png", np.ones((9, 9), np.uint8))
+    (place / "more" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    (place / "more" / "cells_labels.tif").write_bytes(b"")
+    report = project.add([place / "more"])
+    assert [r.name for r in report.added] == ["cells_2"]
+    assert [p.name for p, _ in report.failed] == ["broken.png"]
+
+
+def test_a_moved_image_is_found_again(project: Project, image: str) -> None:
+    project.labels(image).lease(5)
+    project.log(image).apply(Paint(1, square(5, 5)))
+    old = project.path(image)
+    new = old.with_name("moved.png")
+    old.rename(new)
+    with pytest.raises(ImageError, match="is not at .* any more"):
+        project.open_image(image)
+    report = project.add([new])
+    assert [r.id for _, r in report.found_again] == [image]
+    assert project.open_image(image).shape == (530, 540)
+    assert project.labels(image).at(0, 6, 6) == 1
+
+
+def test_a_changed_image_is_not_read(project: Project, image: str, picture: Callable[..., Path]) -> None:
+    path = project.path(image)
+    content = path.read_bytes()
+    path.touch()
+    assert project.problem(image) is None  # the time alone says nothing
+    picture(path.name, seed=3)
+    assert "was changed since it was added" in (project.problem(image) or "")
+    with pytest.raises(ImageError, match="was changed"):
+        project.open_image(image)
+    path.write_bytes(content)
+    assert project.problem(image) is None
+
+
+def test_copies_and_folders_that_cannot_be_written(place: Path, picture: Callable[..., Path]) -> None:
+    path = picture()
+    path.parent.chmod(0o500)
+    try:
+        with Project.create(place / "p", images=[path.parent], copy=True) as project:
+            record = project.images()[0]
+            assert record.copied
+            shutil.copytree(place / "p", place / "elsewhere")
+        shutil.move(place / "p", place / "q")
+        with Project.open(place / "q") as project:
+            assert project.open_image(record.id).shape == (530, 540)
+        assert sorted(p.name for p in path.parent.iterdir()) == ["cells.png"]
+    finally:
+        path.parent.chmod(0o700)
+
+
+def test_an_image_is_taken_out_and_comes_back(project: Project, image: str) -> None:
+    project.labels(image).lease(5)
+    project.log(image).apply(Paint(1, square(5, 5)))
+    path = project.path(image)
+    project.remove(image)
+    assert project.images() == []
+    with pytest.raises(UsageError, match="no image"):
+        project.image(image)
+    project.add([path])
+    assert project.labels(image).at(0, 6, 6) == 1
+
+
+def test_states_and_names(project: Project, image: str) -> None:
+    assert project.find("cells").id == project.find(str(project.path(image))).id == image
+    with pytest.raises(UsageError, match="did you mean cells"):
+        project.find("cell")
+    with pytest.raises(UsageError, match="one of new"):
+        project.set_state(image, "finished")  # type: ignore[arg-type]
+    project.set_state(image, "done")
+    project.labels(image).lease(5)
+    project.log(image).apply(Paint(1, square(5, 5)))
+    assert project.image(image).state == "done"  # an edit does not undo what a person said
+
+
+def test_one_writer(project: Project, place: Path, image: str) -> None:
+    with pytest.raises(ProjectError, match=r"open in another program \(.*process \d+"):
+        Project.open(project.folder)
+    code = f"import cellbrook; cellbrook.open_project({str(project.folder)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "is open in another program" in done.stderr
+    project.labels(image).lease(5)
+    project.log(image).apply(Paint(1, square(5, 5)))
+    with Project.open(project.folder, read_only=True) as reader:  # sees what is not in the chunks yet
+        assert reader.labels(image).at(0, 6, 6) == 1
+        project.log(image).apply(Paint(0, square(5, 5)))
+        assert reader.labels(image).at(0, 6, 6) == 0
+        for forbidden in (
+            lambda: reader.add([place]),
+            lambda: reader.labels(image).lease(),
+            lambda: reader.log(image).undo(),
+            lambda: reader.save_settings(name="x"),
+            lambda: reader.set_state(image, "done"),
+        ):
+            with pytest.raises(ProjectError, match="reading only"):
+                forbidden()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind here")
+def test_a_folder_that_nobody_can_write(project: Project, image: str) -> None:
+    project.close()
+    project.folder.chmod(0o500)
+    try:
+        with pytest.raises(ProjectError, match="cannot be written"):
+            Project.open(project.folder)
+        with Project.open(project.folder, read_only=True) as reader:
+            assert len(reader.images()) == 1
+    finally:
+        project.folder.chmod(0o700)
+
+
+def test_jobs_survive(project: Project, image: str) -> None:
+    job = project.add_job("segment", image, {"diameter": "30"})
+    project.update_job(job, state="running", done=3, total=10)
+    other = project.add_job("train")
+    project.update_job(other, state="done", result={"ap": 0.8})
+    project.add_round({"model": "m.1", "start": "compact", "ap_after": 0.7})
+    project.close()
+    with Project.open(project.folder) as again:
+        assert [(j["state"], j["done"], j["params"], j["result"]) for j in again.jobs()] == [
+            ("interrupted", 3, {"diameter": "30"}, None),
+            ("done", 0, {}, {"ap": 0.8}),
+        ]
+        assert [j["id"] for j in again.jobs(unfinished=True)] == [job]
+        assert again.rounds()[0]["number"] == 1
+        with pytest.raises(UsageError, match="a job has"):
+            again.update_job(job, nothing=1)
+
+
+def _snapshot(folder: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in folder.rglob("*")
+        if p.is_file() and p.name != ".lock"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("project.toml", b"schema = 2\nname = 'x'\n", "schema 2, this version of Cellbrook knows 1: update"),
+        ("project.toml", b"", "says no schema"),
+        ("project.toml", b"schema = 1\nname = 'x'\nfoo = 1\n", "unknown key 'foo'"),
+        ("project.toml", b"schema = 1\n", "'name'"),
+        ("project.toml", b"schema = 1\nname = 3\n", "texts"),
+        ("project.toml", b"schema = 1\nname = 'x'\nclasses = 3\n", "classes|iterable"),
+        ("project.toml", b"\xff\xfe", "not TOML"),
+        ("project.toml", None, "is not a project"),
+        ("index.sqlite", None, "has no index.sqlite"),
+        ("index.sqlite", b"", "damaged"),
+        ("index.sqlite", b"hello" * 99, "damaged"),
+        ("index.sqlite", b"SQLite format 3\0" + b"\x01" * 5000, "damaged"),
+    ],
+)
+def test_hostile_folders(project: Project, name: str, content: bytes | None, what: str) -> None:
+    project.close()
+    path = project.folder / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    before = _snapshot(project.folder)
+    for read_only in (True, False):
+        with pytest.raises(ProjectError, match=what) as caught:
+            Project.open(project.folder, read_only=read_only)
+        assert "\n" not in str(caught.value)
+    assert _snapshot(project.folder) == before
+
+
+def test_a_cut_off_index(project: Project, image: str) -> None:
+    project.labels(image).lease(50)
+    for k in range(1, 30):
+        project.log(image).apply(Paint(k, square(k * 12, 5)))
+    project.close()
+    path = project.folder / "index.sqlite"
+    whole = path.read_bytes()
+    for part in (0.3, 0.6, 0.9):
+        path.write_bytes(whole[: int(len(whole) * part)])
+        with pytest.raises(ProjectError, match=r"damaged .*put back a copy"):
+            Project.open(project.folder)
+    path.write_bytes(whole)
+    with Project.open(project.folder) as again:
+        assert len(again.labels(image).objects()) == 29
+
+
+def test_another_program_s_database(project: Project) -> None:
+    project.close()
+    path = project.folder / "index.sqlite"
+    path.unlink()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE images (id)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(ProjectError, match="another program"):
+        Project.open(project.folder)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA application_id = 1128419920")
+    connection.execute("PRAGMA user_version = 9")
+    connection.close()
+    with pytest.raises(ProjectError, match="schema 9"):
+        Project.open(project.folder)
+
+
+def test_creating_where_something_is(place: Path, project: Project) -> None:
+    with pytest.raises(ProjectError, match="open it instead"):
+        Project.create(project.folder)
+    (place / "file").write_text("x")
+    with pytest.raises(ProjectError, match="in the way"):
+        Project.create(place / "file")
+    with pytest.raises(UsageError, match="unknown setting 'chanels'"):
+        Project.create(place / "new", chanels="0")
+    assert not (place / "new").exists()
+
+
+def test_chunks_are_plain_zarr(project: Project, image: str) -> None:
+    import zarr
+
+    log, store = project.log(image), project.labels(image)
+    assert store.chunk_bytes(0, 0, 0) is None
+    store.lease(5)
+    log.apply(Paint(1, square(500, 500, 29)))
+    project.flush()
+    folder = project.folder / "labels" / f"{image}.ome.zarr"
+    data = (folder / "0" / "c" / "0" / "0").read_bytes()
+    assert store.chunk_bytes(0, 0, 0) == data
+    assert chunk_rev(data) == 1
+    group = zarr.open_group(folder, mode="r")
+    for level in range(store.levels):
+        np.testing.assert_array_equal(group[str(level)][...], store.read()[:: 2**level, :: 2**level])
+    source = cellbrook.open_image(folder)
+    assert (source.axes, source.shape) == ("YX", (530, 540))
+    for wrong in ((0, 2, 0, 0), (0, 0, 0, 2), (1, 0, 0, 0), (0, -1, 0, 0), (0, 0, 0, -1)):
+        with pytest.raises(UsageError):
+            store.chunk_bytes(*wrong)
+    assert (store.etag(0, 0, 0), store.etag(0, 0, 0, 1)) == (1, 1)
+
+
+def test_a_chunk_that_another_program_wrote_is_kept_aside(
+    project: Project, image: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    import zarr
+
+    project.labels(image).lease(5)
+    project.log(image).apply(Paint(1, square(5, 5)))
+    project.close()
+    folder = project.folder / "labels" / f"{image}.ome.zarr"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        array = zarr.open_array(folder / "0", mode="r+")
+        array[0:20, 0:20] = 7
+    with Project.open(project.folder) as again:
+        assert again.labels(image).at(0, 0, 0) == 0  # the log counts
+        assert "written by another program" in caplog.text
+        kept = (folder / "0" / "c" / "0" / "0.foreign").read_bytes()
+        assert kept
+
+
+def test_many_threads(project: Project, image: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    log, store = project.log(image), project.labels(image)
+    first = store.lease(40)[0]
+
+    def work(k: int) -> None:
+        log.apply(Paint(first + k, square(k * 12, 20)), user=f"u{k % 3}")
+        store.read(0, 0, 0, 100, 100)
+        store.chunk_bytes(0, 0, 0, 1)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(40)))
+    assert [r.area for r in store.objects()] == [100] * 40
+    assert [h.rev for h in log.history()] == list(range(1, 41))
+
+
+def test_errors_are_ours() -> None:
+    assert issubclass(ProjectError, CellbrookError)
+    assert issubclass(ProjectError, OSError)

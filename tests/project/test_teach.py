@@ -1,0 +1,89 @@
+"""Training rounds; the training itself has its own tests."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cellbrook.errors import UsageError
+from cellbrook.project import Paint, Project
+from cellbrook.project.models import model_reference, own_models
+from cellbrook.project.teach import general_start, next_model_name, record_round, train_round
+
+from .conftest import square
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def report(active: bool) -> Any:
+    score = SimpleNamespace(ap=0.8, mean_ap=0.7)
+    return SimpleNamespace(
+        active=active,
+        validation_start=None,
+        validation=score,
+        frozen_start=score,
+        frozen=None,
+        objects=12,
+        seconds=1.25,
+        words=("good",),
+    )
+
+
+def test_what_is_asked_for_is_checked_first(project: Project, image: str) -> None:
+    with pytest.raises(UsageError, match="nothing is corrected yet"):
+        train_round(project)
+    with pytest.raises(UsageError, match="letters, digits"):
+        train_round(project, name="../up")
+    with Project.open(project.folder, read_only=True) as reader, pytest.raises(OSError, match="reading only"):
+        train_round(reader)
+    folder = project.folder / "models" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "card.toml").write_text("")
+    with pytest.raises(UsageError, match="has a model mine already"):
+        train_round(project, name="mine")
+
+
+def test_rounds_are_written_down(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cellbrook.project.teach.activate_model", lambda p, name: p.save_settings(model=name))
+    assert next_model_name(project) == "my.1"
+    first = record_round(project, "my.1", "compact", report(active=True), ["cells"])
+    assert (first.number, first.activated, project.settings.model) == (1, True, "my.1")
+    assert general_start(project) == "compact"
+    assert next_model_name(project) == "my.2"
+    second = record_round(project, "my.2", "my.1", report(active=False), ["cells"])
+    assert (second.activated, project.settings.model) == (False, "my.1")
+    third = record_round(project, "my.3", "my.1", report(active=True), ["cells"], activate=False)
+    assert (third.activated, project.settings.model) == (False, "my.1")
+    rounds = project.rounds()
+    assert [r["model"] for r in rounds] == ["my.1", "my.2", "my.3"]
+    assert (rounds[0]["ap_before"], rounds[0]["ap_after"], rounds[0]["frozen_before"]) == (None, 0.8, 0.7)
+    project.save_settings(model="my.3")
+    assert general_start(project) == "compact"
+
+
+def test_a_round(project: Project, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training gets the corrected images, the general model and a folder in the project."""
+    pytest.importorskip("torch")
+    import cellbrook.training.finetune as training
+
+    project.labels(image).lease()
+    project.log(image).apply(Paint(1, square(5, 5)))
+    given: dict[str, Any] = {}
+
+    def finetune(folder: str, out: Path, **keywords: Any) -> Any:
+        from pathlib import Path
+
+        given.update(files=sorted(p.name for p in Path(folder).iterdir()), out=out, **keywords)
+        out.mkdir(parents=True)
+        (out / "card.toml").write_text("")
+        return report(active=False)
+
+    monkeypatch.setattr(training, "finetune", finetune)
+    done = train_round(project)
+    assert given["files"] == ["cells_img.png", "cells_masks.tif"]
+    assert (given["start"], given["out"]) == ("compact", project.folder / "models" / "my.1")
+    assert (done.model, done.activated, own_models(project)) == ("my.1", False, ["my.1"])
+    assert model_reference(project, "my.1") == str(given["out"])
