@@ -189,12 +189,11 @@ def document(
         "## What was measured on",
         table(("set", "what"), [(name, ABOUT.get(name, "")) for name in rows], left=2),
         "## Where it fails",
+        "\n".join(f"- {issue}" for issue in card.known_issues),
         "Of 100 true objects: not matched at IoU 0.5, by why; and objects made up for each 100.",
         mistakes_table(mistakes),
         worst_lines(rows),
     ]
-    if card.known_issues:
-        parts.append("\n".join(f"- {issue}" for issue in card.known_issues))
     if families:
         parts += [
             "Generated images of kinds it was trained on, drawn with other seeds (AP 0.5, mean):",
@@ -269,14 +268,14 @@ def mistakes_table(mistakes: dict[str, dict[str, float]]) -> str:
 
 
 def worst_lines(rows: dict[str, dict]) -> str:
-    lines = []
+    lines = ["The images of lowest AP 0.5, and how many objects were found for how many true ones:\n"]
     for name, row in rows.items():
         if name in CROPS:
             continue
         by_name = {image["name"]: image for image in row["images"]}
         worst = [by_name[image] for image in row["worst"][:3]]
-        told = ", ".join(f"{i['name']} ({i['ap_0.5']:.2f}; {i['n_pred']} for {i['n_true']})" for i in worst)
-        lines.append(f"- {name}, lowest AP 0.5 (objects found for true ones): {told}")
+        told = ", ".join(f"{i['name']} ({i['ap_0.5']:.2f}, {i['n_pred']} for {i['n_true']})" for i in worst)
+        lines.append(f"- {name}: {told}")
     return "\n".join(lines)
 
 

@@ -115,12 +115,19 @@ def generated_failures(segmenter: cellbrook.Segmenter, count: int) -> tuple[dict
         errors = [e for e in find_errors(sample.labels, pred).errors if e.kind != "boundary" or e.iou < 0.5]
         if errors:
             source = f"generated, {family.replace('_', ' ')}, AP 0.5 of this image {ap:.2f}"
-            # the kind that explains most of them, the worst of it
             kinds = [e.kind for e in errors]
-            error = next(e for e in errors if e.kind == max(KINDS, key=kinds.count))
+            common = [e for e in errors if e.kind == max(KINDS, key=kinds.count)]
+            # the worst of them whose objects are seen whole
+            error = next((e for e in common if is_whole(e, sample.labels, pred)), common[0])
             failures[family] = Failure(source, sample.image, sample.labels, pred, error)
     order = sorted(failures, key=values.__getitem__)
     return values, [failures[family] for family in order[:count]]
+
+
+def is_whole(error: ObjectError, true: np.ndarray, pred: np.ndarray) -> bool:
+    """Return whether none of the objects in question touches the edge of the image."""
+    guilty = np.isin(true, error.true_labels) | np.isin(pred, error.pred_labels)
+    return not (guilty[[0, -1]].any() or guilty[:, [0, -1]].any())
 
 
 def draw(failure: Failure) -> np.ndarray:
@@ -135,6 +142,7 @@ def draw(failure: Failure) -> np.ndarray:
         panel = enlarged(image, zoom)
         shown, marked = enlarged(labels[rows, columns], zoom), enlarged(guilty[rows, columns], zoom)
         edge = outline(shown)
+        panel[beside(edge)] //= 3  # so that a line stands out on a bright image too
         panel[edge] = OTHERS[name]
         panel[edge & marked] = GUILTY
         panels.append(panel)
@@ -155,6 +163,13 @@ def window(guilty: np.ndarray) -> tuple[slice, slice]:
 
 def enlarged(array: np.ndarray, zoom: int) -> np.ndarray:
     return array.repeat(zoom, axis=0).repeat(zoom, axis=1)
+
+
+def beside(edge: np.ndarray) -> np.ndarray:
+    """Return the pixels that touch a line."""
+    padded = np.pad(edge, 1)
+    near = padded[2:, 1:-1] | padded[:-2, 1:-1] | padded[1:-1, 2:] | padded[1:-1, :-2]
+    return near & ~edge
 
 
 def outline(labels: np.ndarray) -> np.ndarray:
