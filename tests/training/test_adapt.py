@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
 
 from cellbrook.errors import UsageError  # noqa: E402
 from cellbrook.networks.compact.model import CompactNet  # noqa: E402
@@ -45,9 +46,9 @@ def test_lora_learns_on_a_transformer_of_two_blocks():
     learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
     assert learning < 0.4 * sum(p.numel() for p in network.parameters())
     assert sum(isinstance(m, LoraLinear) for m in network.modules()) == 8
-    params = LoopParams(steps=80, warmup=5, learning_rate=1e-2, bf16=False, average=0.9)
+    params = LoopParams(steps=50, warmup=5, learning_rate=1e-2, bf16=False, average=0.9)
     trainer = Trainer(network, params, LossParams())
-    losses = [trainer.train_step(batch(s % 4))["loss"] for s in range(80)]
+    losses = [trainer.train_step(batch(s % 4))["loss"] for s in range(50)]
     assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
     # nothing but the small matrices and the readout has moved
     for name, parameter in trainer.network.named_parameters():
@@ -122,7 +123,7 @@ def test_interpolation_goes_from_the_start_to_the_new():
     assert [interpolated(One(2), One(4), s).weight.item() for s in (0.0, 0.25, 1.0)] == [2.0, 2.5, 4.0]
 
 
-def run_guard(own, general, validation_start=0.5, least=0.76):
+def run_guard(own, general, validation_start=0.5, least=0.755):
     """Guard a network of weight 1 that started from weight 0; scores are functions of the weight."""
     new = Guarded(One(1), 1.0, score(own(1.0)), score(general(1.0)), True)
     return guard(

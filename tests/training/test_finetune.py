@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
 pytest.importorskip("onnx")
 
 import cellbrook  # noqa: E402
@@ -187,7 +188,9 @@ def replace_state(state, point, seconds):
 
 def test_a_model_that_is_worse_is_not_put_in_use(tmp_path):
     """A learning rate that ruins the weights: the start stays, and the folder is no model."""
-    report = finetune(cells(), tmp_path / "bad", params=replace(QUICK, learning_rate=0.5, max_forgetting=1.0))
+    report = finetune(
+        cells(), tmp_path / "bad", params=replace(QUICK, learning_rate=0.03, max_forgetting=1.0)
+    )
     assert not report.active
     assert report.path == tmp_path / "bad" / "not-active"
     assert "stays in use" in report.words[0] or "finds nothing" in report.words[0]

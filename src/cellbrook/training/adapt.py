@@ -106,8 +106,8 @@ def freeze_statistics(network: nn.Module) -> None:
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
     """Return the blocks of a transformer: the longest list of modules it has."""
-    lists = [m for m in network.modules() if isinstance(m, nn.ModuleList)]
-    return list(max(lists, key=lambda modules: len(modules))) if lists else []
+    lists = [list(m) for m in network.modules() if isinstance(m, nn.ModuleList)]
+    return max(lists, key=len, default=[])
 
 
 def _wrap_linears(module: nn.Module, rank: int) -> None:

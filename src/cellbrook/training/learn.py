@@ -25,7 +25,7 @@ from cellbrook.training.loss import LossParams, loss_of  # noqa: E402
 from cellbrook.training.report import CurvePoint  # noqa: E402
 from cellbrook.training.scores import Judge  # noqa: E402
 from cellbrook.training.settings import Settings, median_diameter, settle  # noqa: E402
-from cellbrook.training.state import State, load_state, save_state  # noqa: E402
+from cellbrook.training.state import State, read_state, restore, save_state  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -162,7 +162,12 @@ def learn(
     network = copy.deepcopy(start.network)
     torch.manual_seed(params.seed)  # of LoRA's first weights
     choose_layers(network, params.train, params.rank)
+    key = _key(data_sha256, start, params)
+    stored = read_state(folder, key)
     settings = settle(params, network, parts.train, scratch=start.scratch)
+    if stored is not None:
+        here = {"device": settings.device, "threads": settings.threads, "memory_bytes": settings.memory_bytes}
+        settings = Settings(**{**stored["settings"], **here})
     for line in settings.lines():
         say(line)
     bind_pools(settings.threads)
@@ -172,15 +177,16 @@ def learn(
     crops, fixed = _crops(parts, settings, start.card.spec, params)
     live = _live(parts.validation)
 
-    state = load_state(folder, _key(data_sha256, start, params), trainer)
-    if state is None:
+    if stored is None:
         ap = 0.0 if start.scratch else judge.score(trainer.averaged, live, progress=progress).ap
         loss = _fixed_loss(trainer.averaged, fixed, settings)
-        state = State(_key(data_sha256, start, params), (CurvePoint(0, loss, loss, ap),), 0, 0.0)
+        state = State(key, (CurvePoint(0, loss, loss, ap),), 0, 0.0)
         say(f"start: AP {ap:.3f} on held-out images")
         if watch is not None:
             watch(state.curve[0])
     else:
+        state = restore(stored, trainer)
+        del stored
         say(f"going on from step {trainer.step}")
     before, since = state.seconds, time.monotonic()
     progress.start("step", settings.steps)
@@ -203,7 +209,7 @@ def learn(
             point = CurvePoint(trainer.step, total / count, loss, score.ap)
             total, count = 0.0, 0
             state = state.after(point, before + time.monotonic() - since)
-            save_state(folder, state, trainer)
+            save_state(folder, state, trainer, settings)
             say(_line(point, settings.steps, best=state.best_step == point.step))
             if watch is not None:
                 watch(point)
@@ -278,7 +284,7 @@ def _stale(state: State, patience: int) -> bool:
 
 
 def _best(trainer: Trainer, folder: Path, state: State) -> nn.Module:
-    """Return the network with the best weights; those of the start if nothing was better."""
+    """Return the network with the best weights; with the last ones, to be looked at, if the start was better."""
     if state.best_step:
         weights = torch.load(folder / state.best_name, map_location="cpu", weights_only=True)
         trainer.averaged.load_state_dict(weights, strict=False)

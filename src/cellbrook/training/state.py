@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cellbrook.training.loop import Trainer
+    from cellbrook.training.settings import Settings
 
 LAST = "last.pt"
 
@@ -70,7 +71,7 @@ def trained_names(network: nn.Module) -> set[str]:
     }
 
 
-def save_state(folder: Path, state: State, trainer: Trainer) -> None:
+def save_state(folder: Path, state: State, trainer: Trainer, settings: Settings) -> None:
     """Write the state; the files of an older best are removed last."""
     names = trained_names(trainer.network)
     whole = trainer.state_dict()
@@ -80,15 +81,21 @@ def save_state(folder: Path, state: State, trainer: Trainer) -> None:
     if state.best_step == trainer.step:
         _save(whole["averaged"], best)
     curve = [dataclasses.astuple(p) for p in state.curve]
-    facts = {"key": state.key, "curve": curve, "best_step": state.best_step, "seconds": state.seconds}
-    _save({**whole, **facts}, folder / LAST)
+    facts: dict[str, Any] = {
+        "key": state.key,
+        "curve": curve,
+        "best_step": state.best_step,
+        "seconds": state.seconds,
+    }
+    # settled once: with other memory free, another batch size would be chosen on the way
+    _save({**whole, **facts, "settings": settings.to_dict()}, folder / LAST)
     for path in folder.glob("*.pt"):
         if path not in (best, folder / LAST) or is_temporary(path):
             path.unlink(missing_ok=True)
 
 
-def load_state(folder: Path, key: str, trainer: Trainer) -> State | None:
-    """Bring a trainer to where an unfinished training stopped; None if there is none.
+def read_state(folder: Path, key: str) -> dict[str, Any] | None:
+    """Return what an unfinished training left; None if there is none.
 
     Raises
     ------
@@ -111,6 +118,11 @@ def load_state(folder: Path, key: str, trainer: Trainer) -> State | None:
         raise UsageError(
             f"{folder} holds an unfinished training of other images or options: give another --out, or remove it"
         )
+    return stored
+
+
+def restore(stored: dict[str, Any], trainer: Trainer) -> State:
+    """Bring a trainer to where `read_state` says that the training stopped."""
     trainer.network.load_state_dict(stored["network"], strict=False)
     trainer.averaged.load_state_dict(stored["averaged"], strict=False)
     trainer.optimizer.load_state_dict(stored["optimizer"])
