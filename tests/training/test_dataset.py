@@ -210,3 +210,15 @@ def test_images_without_objects_are_not_what_is_validated_on():
     for seed in range(5):
         parts = split(from_arrays(images, labels).examples, 0.25, seed)
         assert all(e.n_objects for e in parts.validation)
+
+
+def test_a_prediction_that_nobody_corrected_is_said(tmp_path):
+    import cellbrook
+
+    image, _ = nuclei(7, 256)
+    np.save(tmp_path / "a.npy", image)
+    cellbrook.segment(tmp_path / "a.npy", threads=1).save(tmp_path)
+    assert "prediction" in kinds(load_folder(tmp_path).issues)
+    labels = np.roll(nuclei(7, 256)[1], 1, 0)
+    write_labels(tmp_path / "a_labels.tif", labels)
+    assert "prediction" not in kinds(load_folder(tmp_path).issues)

@@ -38,7 +38,7 @@ class Issue:
         Which image.
     kind : str
         "size", "unreadable", "no image", "no labels", "empty", "misaligned", "duplicate", "gaps", "pieces", "fragments",
-        "one object".
+        "one object", "prediction".
     fatal : bool
         Training is refused.
     text : str

@@ -14,7 +14,7 @@ from cellbrook.io.atomic import atomic
 from cellbrook.training.curves import BLUE, GREY, ORANGE, Line, Panel, write_panels
 from cellbrook.training.finetune import finetune
 from cellbrook.training.learn import SCRATCH
-from cellbrook.training.output import finished
+from cellbrook.training.output import REPORT_NAME, finished
 from cellbrook.training.params import TrainParams
 from cellbrook.training.split import SMALLEST_PART, Split, split
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from cellbrook.core.progress import Progress
     from cellbrook.training.dataset import Dataset, Example
-    from cellbrook.training.report import TrainReport
 
 log = logging.getLogger(__name__)
 
@@ -132,15 +131,10 @@ def compare(
             place = folder / f"{_slug(start)}-{objects}"
             say(f"{start}, {objects} objects")
             parts = Split(train, whole.validation, f"{objects} objects are learnt from")
-            if finished(place):
-                ap, path = _read(place)
-            else:
-                report: TrainReport = finetune(
-                    dataset, place, start=start, params=params, progress=progress, say=say, parts=parts
-                )
-                ap, path = report.validation.ap, report.path
-                if report.validation_start is not None and untrained is None:
-                    untrained = report.validation_start.ap
+            if not finished(place):
+                finetune(dataset, place, start=start, params=params, progress=progress, say=say, parts=parts)
+            ap, before, path = _read(place, dataset)
+            untrained = before if untrained is None else untrained
             points.append(ComparedPoint(start, objects, ap, path))
     result = CompareReport(tuple(points), untrained, tuple(_answer(points, untrained)))
     _draw(folder / "compare.png", result)
@@ -210,9 +204,13 @@ def _draw(path: Path, result: CompareReport) -> None:
     )
 
 
-def _read(folder: Path) -> tuple[float, Path]:
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    return float(report["validation"]["ap"]), Path(report["path"])
+def _read(folder: Path, dataset: Dataset) -> tuple[float, float | None, Path]:
+    """Return AP after and before, and the model's folder, of a finished training."""
+    report = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
+    if report["data"]["sha256"] != dataset.sha256:
+        raise UsageError(f"{folder} holds a training of other images: give another --out")
+    before = report["validation_start"]
+    return float(report["validation"]["ap"]), before and float(before["ap"]), Path(report["path"])
 
 
 def _slug(start: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import CellbrookError, UsageError
-from cellbrook.io import open_image, read_labels
+from cellbrook.io import OUTPUT_ENDINGS, open_image, read_labels, sha256_of
 from cellbrook.io.pairs import find_labelled
 from cellbrook.normalize import normalize
 from cellbrook.provenance import hash_of_array
@@ -181,6 +182,9 @@ def load_folder(folder: str | Path, *, channels: str | None = None) -> Dataset:
             issue for plane in planes for issue in check_pair(plane.name, plane.normalised(), plane.labels)
         ]
         examples += planes
+        if _is_prediction(labels_path):
+            text = f"{labels_path.name} is what `cellbrook segment` wrote, not corrected: a model learns nothing from itself"
+            issues.append(Issue(name, "prediction", fatal=False, text=text))
     for path in found.only_labels:
         issues.append(
             Issue(path.name, "no image", fatal=False, text="has labels but no image beside it; left out")
@@ -234,6 +238,19 @@ def checked(where: str, examples: Sequence[Example], issues: Sequence[Issue]) ->
     """Return the data set with what can only be seen of all images together; exact copies are left out."""
     found, keep = check_set([(e.name, e.sha256, hash_of_array(e.labels)) for e in examples])
     return Dataset(where, tuple(examples[i] for i in keep), (*issues, *found))
+
+
+def _is_prediction(labels_path: Path) -> bool:
+    """Return whether a label file is a result of ours that nobody has changed since."""
+    ending = OUTPUT_ENDINGS["labels"]
+    if not labels_path.name.endswith(ending):
+        return False
+    run = labels_path.with_name(labels_path.name.removesuffix(ending) + OUTPUT_ENDINGS["run"])
+    try:
+        files = json.loads(run.read_text(encoding="utf-8"))["files"]
+        return bool(files["labels"]["sha256"] == sha256_of(labels_path))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 class _SizesDiffer(UsageError):
