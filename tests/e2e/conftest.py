@@ -95,19 +95,45 @@ class Served:
                 self.process.wait(15)
 
 
-@pytest.fixture
-def serve(tmp_path):
-    """Start servers on what is named; all are ended after the test."""
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory):
+    """The sample project, made once: every test gets a copy."""
+    from cellbrook.server.sample import sample_project
+
+    return sample_project(tmp_path_factory.mktemp("home") / "sample.project")
+
+
+@contextmanager
+def servers(home, sample):
+    """Give a function that starts servers with their data in a folder; all are ended after."""
     started = []
 
     def start(*arguments):
-        served = Served(tmp_path, [str(a) for a in arguments])
+        if "--sample" in arguments:
+            shutil.copytree(sample, home / sample.name)
+        served = Served(home, [str(a) for a in arguments])
         started.append(served)
         return served
 
-    yield start
-    for served in started:
-        served.end()
+    try:
+        yield start
+    finally:
+        for served in started:
+            served.end()
+
+
+@pytest.fixture
+def serve(tmp_path, sample):
+    """Start servers for one test."""
+    with servers(tmp_path, sample) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared_sample(tmp_path_factory, sample):
+    """Address of a server on the sample project that the tests of a file share."""
+    with servers(tmp_path_factory.mktemp("shared"), sample) as start:
+        yield start("--sample").start()
 
 
 @pytest.fixture
@@ -123,7 +149,12 @@ def tab(browser):
         page.set_default_timeout(WAIT_MS)
         problems = []
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: (
+                problems.append(f"{message.text} {message.location}") if message.type == "error" else None
+            ),
+        )
         page.problems = problems
         try:
             page.goto(address)

@@ -18,7 +18,7 @@ def check(page):
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_every_panel(tab, serve, axe, theme):
     served = serve("--sample")
-    with tab(tab, served.start(), color_scheme=theme) as page:
+    with tab(served.start(), color_scheme=theme) as page:
         page.get_by_role("button", name="fluorescence").first.click()
         page.locator(".scalebar").wait_for()
         page.evaluate(axe)
@@ -41,7 +41,7 @@ def test_an_empty_project_says_what_to_do(tab, serve, axe, tmp_path, examples):
     images.mkdir()
     (images / "one.png").write_bytes((examples / "fluorescence.png").read_bytes())
     served = serve(images)
-    with tab(tab, served.start()) as page:
+    with tab(served.start()) as page:
         page.get_by_role("button", name="one.png").first.hover()
         page.get_by_role("button", name="Take out of the project").click()
         page.get_by_text("Start with an image").wait_for()
@@ -51,7 +51,7 @@ def test_an_empty_project_says_what_to_do(tab, serve, axe, tmp_path, examples):
 
 def test_the_keyboard_alone_reaches_everything(tab, serve):
     served = serve("--sample")
-    with tab(tab, served.start()) as page:
+    with tab(served.start()) as page:
         page.locator(".images .open").first.wait_for()
         seen = set()
         for _ in range(80):

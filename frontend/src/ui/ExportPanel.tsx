@@ -40,7 +40,7 @@ const ENDED: Record<Job["state"], string> = {
 };
 
 function Jobs({ session }: { session: Session }) {
-  const jobs = session.jobs.value;
+  const jobs = session.jobs.value.filter((job) => job.kind !== "rethreshold" || isLive(job) || job.state === "failed");
   const names = new Map(session.images.value.map((image) => [image.id, image.name]));
   if (jobs.length === 0) return <p class="note">Nothing has been run yet. Long work appears here with its progress.</p>;
   return (

@@ -1,14 +1,14 @@
 // Let the model find the cells, then decide which of them to keep. The sliders act on the object table, at once.
 
 import { useComputed } from "@preact/signals";
-import { useMemo } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import type { Session } from "../core/session";
 import { Fate, type Thresholds } from "../core/state";
 import { Histogram } from "./charts";
 import { Button, Check, Choice, Empty, Section, Select, Slider } from "./controls";
 import { currentJob, JobProgress } from "./JobProgress";
 import { channels, invert, model, recipe, target, type Target } from "./recipe";
-import { area, FATES, length, plural, TERMS } from "./words";
+import { area, FATES, isLive, length, plural, TERMS } from "./words";
 
 const TARGETS: { value: Target; label: string }[] = [
   { value: "auto", label: "Automatic" },
@@ -52,6 +52,20 @@ function startCircle(session: Session): void {
   session.diameter.value = areas.length ? 2 * Math.sqrt(areas[areas.length >> 1] / Math.PI) : Math.min(width, height) / zoom / 6;
 }
 
+let baking: ReturnType<typeof setTimeout> | undefined;
+
+/** Make the labels follow, once the slider rests: arrow keys say "change" with every step. */
+function bake(session: Session, dynamics?: { cellprob_threshold: number }): void {
+  clearTimeout(baking);
+  const image = session.imageId.value;
+  baking = setTimeout(() => session.imageId.value === image && session.rethreshold(dynamics), 350);
+}
+
+function deleteByScore(session: Session): void {
+  session.select(session.objects.rows().filter((cell) => session.objects.fate(cell.id) === Fate.score).map((cell) => cell.id));
+  session.deleteSelected();
+}
+
 function Tune({ session }: { session: Session }) {
   const rows = session.objects.rows();
   const limits = session.objects.thresholds.value;
@@ -63,8 +77,13 @@ function Tune({ session }: { session: Session }) {
     const areas = auto.map((cell) => cell.area);
     return { errors, areas, largest: Math.max(100, ...areas), worst: Math.min(3, Math.max(1, ...errors)) };
   }, [auto]);
+  // The score is no threshold of the labels themselves: after these were made anew it still hides.
+  const again = limits.score !== null && !session.objects.moved.value;
+  useEffect(() => {
+    if (again) session.setThresholds({});
+  }, [again]);
   const set = (change: Partial<Thresholds>) => session.setThresholds(change);
-  const bake = () => session.rethreshold();
+  const failed = currentJob(session, ["rethreshold"], session.imageId.value);
   const hidden = counts.reduce((sum, count, fate) => (fate === Fate.kept ? sum : sum + count), 0);
   const causes = counts.flatMap((count, fate) => (fate !== Fate.kept && count > 0 ? [`${count} ${FATES[fate as Fate]}`] : []));
   // Areas spread over decades: the slider walks in equal ratios.
@@ -75,13 +94,14 @@ function Tune({ session }: { session: Session }) {
       <div class="tally" role="status">
         <span><b>{counts[Fate.kept].toLocaleString("en")}</b> shown</span>
         <span><b>{hidden.toLocaleString("en")}</b> hidden</span>
-        {causes.length > 0 && <span class="note">{causes.join(", ")}</span>}
+        <span class="causes">{causes.join(", ") || "nothing is hidden"}</span>
       </div>
+      {failed && !isLive(failed) && <JobProgress session={session} job={failed} />}
       {errors.length > 0 && (
         <div>
           <Slider
             label="Doubtful shape (flow error)" hint={TERMS.flow_error} min={0} max={worst} step={0.01} value={limits.flow_error ?? worst}
-            onInput={(value) => set({ flow_error: value >= worst ? null : value })} onChange={bake}
+            onInput={(value) => set({ flow_error: value >= worst ? null : value })} onChange={() => bake(session)}
             show={(value) => (limits.flow_error === null ? "keep all" : `up to ${value.toFixed(2)}`)}
           />
           <Histogram values={errors} low={0} high={worst} label="Flow error" marks={limits.flow_error === null ? [] : [limits.flow_error]} />
@@ -89,21 +109,26 @@ function Tune({ session }: { session: Session }) {
       )}
       <Slider
         label="Score" hint={TERMS.score} min={0} max={1} step={0.01} value={limits.score ?? 0}
-        onInput={(value) => set({ score: value <= 0 ? null : value })} onChange={bake}
+        onInput={(value) => set({ score: value <= 0 ? null : value })}
         show={(value) => (limits.score === null ? "keep all" : `at least ${value.toFixed(2)}`)}
       />
+      {counts[Fate.score] > 0 && (
+        <Button hint="Until then they are hidden here, but still in the files. Undo brings them back." onClick={() => deleteByScore(session)}>
+          Delete the {counts[Fate.score]} with a lower score
+        </Button>
+      )}
       <Slider
         label="Smallest" hint={TERMS.size} min={0} max={100} step={0.5} value={toPosition(limits.min_size ?? 0)}
-        onInput={(value) => set({ min_size: toArea(value) || null })} onChange={bake}
+        onInput={(value) => set({ min_size: toArea(value) || null })} onChange={() => bake(session)}
         show={() => (limits.min_size === null ? "keep all" : `at least ${area(limits.min_size, um)}`)}
       />
       <Slider
         label="Largest" hint={TERMS.size} min={0} max={100} step={0.5} value={limits.max_size === null ? 100 : toPosition(limits.max_size)}
-        onInput={(value) => set({ max_size: value >= 100 ? null : toArea(value) })} onChange={bake}
+        onInput={(value) => set({ max_size: value >= 100 ? null : toArea(value) })} onChange={() => bake(session)}
         show={() => (limits.max_size === null ? "keep all" : `up to ${area(limits.max_size, um)}`)}
       />
       {areas.length > 0 && <span class="note">Middle half of the cells: {middle(areas, um)}</span>}
-      <Check label="Hide cells at the edge" hint={TERMS.border} checked={limits.exclude_border} onChange={(exclude_border) => { set({ exclude_border }); bake(); }} />
+      <Check label="Hide cells at the edge" hint={TERMS.border} checked={limits.exclude_border} onChange={(exclude_border) => { set({ exclude_border }); bake(session); }} />
       <Check label="Show hidden cells faintly" hint={TERMS.ghosts} checked={session.overlays.value.ghosts} onChange={(ghosts) => session.setOverlays({ ghosts })} />
     </Section>
   );
@@ -120,7 +145,7 @@ export function FindPanel({ session }: { session: Session }) {
   if (!image) return <Empty title="No image is open" icon="images">Choose one at the left, or drop image files onto the page.</Empty>;
   if (image.problem)
     return <Empty title="This image cannot be segmented" icon="warn">{image.problem}</Empty>;
-  const job = currentJob(session, ["segment", "rethreshold"], image.id);
+  const job = currentJob(session, ["segment"], image.id);
   const busy = job !== null && (job.state === "running" || job.state === "queued");
   const models = session.models.value;
   const found = session.objects.rows().length > 0;
@@ -151,7 +176,7 @@ export function FindPanel({ session }: { session: Session }) {
           <Button kind="primary" icon="play" disabled={busy} onClick={() => session.segment(params.value)}>{stack ? "Find cells in this stack" : "Find cells"}</Button>
         </div>
         <div class="row halves">
-          <Button disabled={busy} hint="Only what is in sight: quick, to try settings" onClick={() => session.segment({ ...params.value, only: true })}>Only in sight</Button>
+          <Button disabled={busy} hint="Only what is in sight: quick, to try settings" onClick={() => session.segment({ ...params.value, window_only: true })}>Only in sight</Button>
           <Button disabled={busy} hint="Every image of the project, one after the other" onClick={() => session.batch("all", params.value)}>All {session.images.value.length} images</Button>
         </div>
         {job && <JobProgress session={session} job={job} />}
@@ -163,7 +188,7 @@ export function FindPanel({ session }: { session: Session }) {
           <Slider
             label="Certainty (cell probability)" hint={TERMS.cellprob} min={-6} max={6} step={0.1} value={dynamics.cellprob_threshold}
             onInput={(value) => (session.dynamics.value = { ...dynamics, cellprob_threshold: value })}
-            onChange={(value) => session.rethreshold({ cellprob_threshold: value })}
+            onChange={(value) => bake(session, { cellprob_threshold: value })}
             show={(value) => (value === 0 ? "normal" : value < 0 ? `${value.toFixed(1)}: more cells` : `+${value.toFixed(1)}: fewer cells`)}
           />
         </Section>

@@ -15,7 +15,9 @@ const circleAt = signal<[x: number, y: number]>([0, 0]);
 function Circle({ session }: { session: Session }) {
   const grip = useRef<{ x: number; y: number; at: [number, number] } | null>(null);
   const px = session.diameter.value;
-  if (px === null || (tab.value !== "find" && session.tool.value !== "measure")) return null;
+  // It must not lie over what is being corrected.
+  const tool = session.tool.value;
+  if (px === null || !(tool === "measure" || (tool === "pick" && tab.value === "find" && session.selection.value.size === 0))) return null;
   const { width, height, zoom } = session.view.value;
   const um = session.image.value?.pixel_size_um ?? null;
   const radius = (px * zoom) / 2;
