@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
     Sample = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
 
-SPREAD = 0.2
-"""Standard deviation of the logarithm of the diameters at which a user's objects are shown."""
+SPREAD = 0.35
+"""Standard deviation of the logarithm of the diameters at which a user's objects are shown: the next image may be of another
+magnification, and small rods that were only seen large look like one large object."""
 
-WIDE_SHARE = 0.1
-"""Share of a user's crops that are shown at any diameter."""
+WIDE_SHARE = 0.3
+"""Share of a user's crops that are shown at any diameter, for the same reason."""
 
 
 def planes_of(spec: NetworkSpec) -> int:
