@@ -17,6 +17,10 @@ stage.attach(session);
 new Controls(session, stage.canvas);
 effect(() => toAddress(session));
 
+window.addEventListener("beforeunload", (event) => {
+  if (session.unsaved.peek() > 0) event.preventDefault(); // the browser asks whether to leave
+});
+
 let leave: (() => void) | null = null;
 /** App gives the element that is to hold the picture, once it is there. */
 function hold(element: HTMLElement | null): void {

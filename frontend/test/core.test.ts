@@ -205,6 +205,8 @@ describe("ids", () => {
     expect(asked).toEqual([1024]);
     pool.add(5000, 5001);
     expect([pool.take(), pool.take(), pool.take()]).toEqual([5000, 5001, null]);
+    pool.add(5001, 5003); // after a lost connection: 5001 is in an edit that waits
+    expect([pool.take(), pool.take(), pool.take()]).toEqual([5002, 5003, null]);
   });
 });
 

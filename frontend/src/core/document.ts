@@ -1,7 +1,7 @@
 // One plane of one image: its label tiles, its objects, and the edits on their way. Every edit is shown at once, then
 // sent; the server's word is final.
 
-import { randomId, IdPool } from "./ids";
+import { randomId } from "./ids";
 import { Labels, touches, type PaintRule } from "./labels";
 import type { Cell, ObjectTable } from "./objects";
 import type { Outbox, Painted, Pending } from "./outbox";
@@ -23,7 +23,6 @@ export interface DocumentHost {
   readonly objects: ObjectTable;
   fetchTile(tile: Tile, signal: AbortSignal): Promise<Uint32Array | null>;
   fetchObjects(): Promise<ObjectColumns>;
-  lease(count: number): void;
   busy(inFlight: number): void;
 }
 
@@ -31,7 +30,6 @@ export interface DocumentHost {
 export const LABEL_TILES = 256;
 
 export class Document {
-  readonly ids: IdPool;
   readonly labels: Labels;
   readonly tiles: TileCache<Uint32Array>;
   readonly remap: Remap;
@@ -47,7 +45,6 @@ export class Document {
   ) {
     const pyramid = new Pyramid(image.shape, image.levels, 1);
     this.rev = image.rev;
-    this.ids = new IdPool((count) => host.lease(count));
     this.remap = new Remap((ids) => screen.remapped(ids));
     this.tiles = new TileCache(
       Math.min(LABEL_TILES, pyramid.tilesPerChannel),

@@ -7,14 +7,19 @@ export function randomId(): string {
 
 /** Object ids that the server set aside for this page, so that drawing never waits. */
 export class IdPool {
-  private ranges: { next: number; last: number }[] = [];
+  private readonly ranges: { next: number; last: number }[] = [];
   private asked = false;
+  private highest = 0;
 
   constructor(private readonly ask: (count: number) => void) {}
 
+  /** Ids grow. What is offered again, as after a lost connection, may have been used in edits that wait. */
   add(first: number, last: number): void {
     this.asked = false;
-    this.ranges.push({ next: first, last });
+    const next = Math.max(first, this.highest + 1, 1);
+    if (next > last) return;
+    this.ranges.push({ next, last });
+    this.highest = last;
   }
 
   /** Connection lost: what was asked for will not come. */

@@ -50,7 +50,7 @@ export class Picture {
     readonly plane: number,
     private readonly http: Http,
     screen: Screen,
-    host: Pick<DocumentHost, "outbox" | "objects" | "lease">,
+    host: Pick<DocumentHost, "outbox" | "objects">,
     private readonly onBusy: (inFlight: number) => void,
   ) {
     const channels = Math.max(1, info.channels.length);

@@ -3,7 +3,7 @@
 import { boxOfCell } from "./document";
 import type { Cell } from "./objects";
 import { Fate, type ChannelSettings, type View } from "./state";
-import type { ImageInfo, Point } from "./wire";
+import type { Box, ImageInfo, Point } from "./wire";
 
 const CLOSEST = 64; // CSS pixels an image pixel
 const MARGIN = 0.95; // of the window that a whole image takes
@@ -42,6 +42,12 @@ export function shownCell(view: View, cell: Cell): View {
   const onScreen = size * view.zoom;
   const zoom = onScreen < room / 16 || onScreen > room * 0.8 ? Math.min(CLOSEST / 2, room / 5 / size) : view.zoom;
   return { ...view, zoom, centre: [(y0 + y1) / 2, (x0 + x1) / 2] };
+}
+
+/** Show a box with its surroundings. */
+export function shownBox(view: View, [y0, x0, y1, x1]: Box): View {
+  const zoom = Math.min(view.height / Math.max(1, y1 - y0), view.width / Math.max(1, x1 - x0)) / 1.5;
+  return { ...view, zoom: Math.min(CLOSEST / 2, zoom), centre: [(y0 + y1) / 2, (x0 + x1) / 2] };
 }
 
 /** Objects that a person should look at, most doubtful first. */

@@ -93,11 +93,14 @@ uint resolved(uint id) {
   return entry == 0u ? id : entry - 1u;
 }
 
+uint rawAt(ivec2 p) {
+  return outside(p) ? 0u : pixel(u_labels, u_labelPages, 0, p);
+}
+
 // The object that is shown at a pixel: of the labels, else a candidate that was discarded.
-uint shownAt(ivec2 p) {
+uint shownAt(ivec2 p, uint raw) {
   if (outside(p)) return 0u;
-  uint id = pixel(u_labels, u_labelPages, 0, p);
-  if (id > 0u) id = resolved(id);
+  uint id = raw > 0u ? resolved(raw) : 0u;
   if (id == 0u && u_ghosts) {
     uint entry = page(u_candidatePages, 0, 0, p);
     if (entry > 0u && entry < 65535u) id = texelFetch(u_candidates, ivec3(p & 511, int(entry) - 1), 0).r;
@@ -121,18 +124,24 @@ vec3 colorOf(uint id, uvec4 state) {
   return PALETTE[state.y > 0u ? int(state.y) - 1 : int(hash(id) % ${PALETTE.length}u)];
 }
 
-bool bordersAt(vec2 at, uint id, float reach) {
+bool bordersAt(vec2 at, uint id, uint raw, float reach) {
   vec2 steps[4] = vec2[](vec2(reach, 0), vec2(-reach, 0), vec2(0, reach), vec2(0, -reach));
-  for (int i = 0; i < 4; i++) if (shownAt(u_corner + ivec2(floor(at + steps[i]))) != id) return true;
+  for (int i = 0; i < 4; i++) {
+    ivec2 p = u_corner + ivec2(floor(at + steps[i]));
+    uint there = rawAt(p);
+    // Within an object no table has to be asked.
+    if ((there == 0u || there != raw) && shownAt(p, there) != id) return true;
+  }
   return false;
 }
 
 vec3 labelled(vec3 under, vec2 at, ivec2 p, vec2 screen) {
-  uint id = shownAt(p);
+  uint raw = rawAt(p);
+  uint id = shownAt(p, raw);
   if (id == 0u) return under;
   uvec4 state = stateOf(id);
   bool selected = (state.x & ${FLAG.selected}u) > 0u;
-  bool border = bordersAt(at, id, selected ? max(2.0 * u_reach, 2.0 * u_scale) : u_reach);
+  bool border = bordersAt(at, id, raw, selected ? max(2.0 * u_reach, 2.0 * u_scale) : u_reach);
   if ((state.x & ${FLAG.ghost}u) > 0u) {
     bool dash = mod(screen.x + screen.y, 8.0) < 4.0;
     return border && (dash || selected) ? mix(under, vec3(selected ? 1.0 : 0.85), 0.7) : under;

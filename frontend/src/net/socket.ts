@@ -10,12 +10,15 @@ export interface Receiver {
   receive(message: FromServer): void;
 }
 
+const PING_MS = 5000;
+const SILENCE_MS = 16_000; // a connection that says nothing for so long is dead, whatever the browser believes
 const RETRY_MS = [250, 500, 1000, 2000, 4000];
 
 export class Socket implements Transport {
   private socket: WebSocket | null = null;
   private receiver: Receiver | null = null;
   private attempts = 0;
+  private heard = 0;
 
   constructor(
     private readonly url: string,
@@ -25,6 +28,7 @@ export class Socket implements Transport {
   start(receiver: Receiver): void {
     this.receiver = receiver;
     this.connect();
+    setInterval(() => this.check(), PING_MS);
   }
 
   /** Sent when connected, else dropped: the session sends what matters again after `connected`. */
@@ -32,15 +36,25 @@ export class Socket implements Transport {
     if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(encode(message));
   }
 
+  private check(): void {
+    if (this.socket?.readyState !== WebSocket.OPEN) return;
+    if (Date.now() - this.heard > SILENCE_MS) this.socket.close();
+    else this.send({ type: "ping", t: Date.now() });
+  }
+
   private connect(): void {
     const socket = new WebSocket(this.url);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       this.attempts = 0;
+      this.heard = Date.now();
       socket.send(encode({ type: "hello", protocol: PROTOCOL, client: this.client }));
       this.receiver?.connected();
     };
-    socket.onmessage = (event) => this.receiver?.receive(decode(event.data as ArrayBuffer) as FromServer);
+    socket.onmessage = (event) => {
+      this.heard = Date.now();
+      this.receiver?.receive(decode(event.data as ArrayBuffer) as FromServer);
+    };
     socket.onclose = () => {
       this.receiver?.disconnected();
       const wait = RETRY_MS[Math.min(this.attempts++, RETRY_MS.length - 1)];

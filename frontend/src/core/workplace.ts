@@ -1,0 +1,284 @@
+// What the page does when the server speaks, and how it opens images. What the user does is in core/session.ts.
+
+import { batch, effect } from "@preact/signals-core";
+import type { Document } from "./document";
+import type { Http } from "./http";
+import { IdPool } from "./ids";
+import { Outbox } from "./outbox";
+import { NO_SCREEN, Picture, type Screen } from "./picture";
+import { Signals } from "./signals";
+import { DEFAULT_THRESHOLDS, type Notice, type Thresholds, type View } from "./state";
+import { channelsOf, fitted, shownBox } from "./viewing";
+import { PROTOCOL, type Box, type FromServer, type ImageInfo, type Job, type Project, type ToServer } from "./wire";
+
+/** Messages to the server; the other direction is `Session.receive`. */
+export interface Transport {
+  send(message: ToServer): void;
+}
+
+/** Where preferences stay between visits. */
+export interface Store {
+  get(key: string): string | null;
+  set(key: string, value: string): void;
+}
+
+/** What the tool in hand can be told from outside. Both say whether there was something to do. */
+export interface Hand {
+  cancel(): boolean;
+  finish(): boolean;
+}
+
+/** Where to begin, such as from the page's address. */
+export interface Start {
+  image: string | null;
+  plane: number;
+  view: Pick<View, "centre" | "zoom"> | null;
+}
+
+const GHOSTS_MAY_TAKE_MS = 60_000;
+
+export class Workplace extends Signals {
+  hand: Hand | null = null;
+  private nextNotice = 1;
+  private ghostsUntil = 0; // a job has ended: candidates may still be on their way
+
+  private readonly outbox: Outbox;
+  private readonly pools = new Map<string, IdPool>();
+
+  constructor(
+    protected readonly transport: Transport,
+    protected readonly http: Http,
+    protected readonly store: Store,
+    protected readonly screen: Screen = NO_SCREEN,
+    protected start: Start = { image: null, plane: 0, view: null },
+  ) {
+    super();
+    this.outbox = new Outbox(transport);
+    effect(() => void (this.unsaved.value = this.outbox.count.value));
+    this.remember("style", this.style);
+    this.remember("overlays", this.overlays);
+    this.remember("prefs", this.prefs);
+    this.remember("brush", this.brushSize);
+    this.remember("mode", this.mode);
+    effect(() => this.picture.value?.want(this.view.value, this.pixelRatio.value, this.channels.value, this.overlays.value));
+  }
+
+  /** Pixels and edits of the open plane. */
+  get document(): Document | null {
+    return this.picture.peek()?.document ?? null;
+  }
+
+  /** Ids for new objects of an image. */
+  protected idsOf(image: string): IdPool {
+    let pool = this.pools.get(image);
+    if (!pool) this.pools.set(image, (pool = new IdPool((count) => this.transport.send({ type: "lease", image, count }))));
+    return pool;
+  }
+
+  // ---- what the server says
+  connected(): void {
+    if (this.connection.value !== "outdated") this.connection.value = "connecting";
+  }
+  disconnected(): void {
+    if (this.connection.value !== "outdated") this.connection.value = "lost";
+    for (const pool of this.pools.values()) pool.askAgain();
+  }
+  receive(message: FromServer): void {
+    switch (message.type) {
+      case "welcome":
+        return this.welcomed(message);
+      case "project":
+        return this.takeProject(message.project);
+      case "image":
+        return this.takeImage(message.image);
+      case "job":
+        return this.takeJob(message.job);
+      case "notice":
+        return this.notify(message.level, message.message, message.hint);
+      case "opened":
+        this.idsOf(message.image).add(message.first_id, message.last_id);
+        if (this.isOpen(message)) this.document?.catchUp(message.rev);
+        return;
+      case "leased":
+        return this.idsOf(message.image).add(message.first_id, message.last_id);
+      case "ack": {
+        const pending = this.outbox.settle(message.op_id);
+        if (this.isOpen(message)) this.document?.acked(message, pending);
+        return;
+      }
+      case "reject": {
+        const pending = this.outbox.settle(message.op_id);
+        this.notify("warning", `An edit was not possible: ${message.reason}`, "the newer state is shown");
+        if (this.isOpen(message)) this.document?.rejected(message, pending);
+        return;
+      }
+      case "patch":
+        if (this.isOpen(message)) this.document?.patched(message);
+        return;
+      case "pong":
+        return;
+    }
+  }
+
+  notify(level: Notice["level"], message: string, hint = ""): void {
+    const same = this.notices.peek().some((notice) => notice.message === message && notice.hint === hint);
+    if (!same) this.notices.value = [...this.notices.peek(), { id: this.nextNotice++, level, message, hint }];
+  }
+
+  // ---- opening
+
+  /** Look at a place of an image, open or not: a suggestion, an error of an evaluation. */
+  goTo(image: string, plane: number, box: Box): void {
+    const view = shownBox(this.view.value, box);
+    if (image === this.imageId.value) {
+      if (plane !== this.plane.value) this.show(image, plane, false);
+      this.view.value = view;
+    } else {
+      this.start = { image, plane, view };
+      this.show(image, plane, true);
+    }
+  }
+
+  private welcomed(message: Extract<FromServer, { type: "welcome" }>): void {
+    if (message.protocol !== PROTOCOL) {
+      this.connection.value = "outdated";
+      return;
+    }
+    this.user.value = message.user;
+    this.takeProject(message.project);
+    this.connection.value = "open";
+    const image = this.imageId.value;
+    if (image === null) {
+      const asked = this.images.value.find(({ id }) => id === this.start.image) ?? this.images.value[0];
+      if (asked) this.show(asked.id, asked.id === this.start.image ? this.start.plane : 0, true);
+    } else {
+      this.transport.send({ type: "open", image, plane: this.plane.value });
+    }
+    this.outbox.resend();
+  }
+
+  /** Open an image, or another plane of it; `whole` if the view starts anew. */
+  protected show(id: string, plane: number, whole: boolean): void {
+    this.hand?.cancel();
+    batch(() => {
+      this.picture.peek()?.close();
+      this.picture.value = null;
+      this.imageId.value = id;
+      this.plane.value = plane;
+      this.selection.value = new Set();
+      this.measurements.value = null;
+      this.objects.clear();
+      if (whole) {
+        this.objects.thresholds.value = this.thresholdsOf(id);
+        this.objects.moved.value = false;
+      }
+    });
+    this.http.json<ImageInfo>(`api/images/${id}`).then(
+      (info) => this.opened(info, plane, whole),
+      (error: Error) => this.notify("error", `The image cannot be opened: ${error.message}`),
+    );
+  }
+
+  private opened(info: ImageInfo, plane: number, whole: boolean): void {
+    if (this.imageId.peek() !== info.id || this.plane.peek() !== plane) return; // another one was opened meanwhile
+    batch(() => {
+      this.takeImage(info);
+      if (info.problem) return;
+      if (whole) {
+        this.channels.value = channelsOf(info, this.channels.peek());
+        const asked = this.start.image === info.id ? this.start.view : null;
+        this.view.value = asked ? { ...this.view.peek(), ...asked } : fitted(this.view.peek(), info.shape);
+        this.start = { image: null, plane: 0, view: null };
+      }
+      const host = { outbox: this.outbox, objects: this.objects };
+      this.picture.value = new Picture(info, plane, this.http, this.screen, host, (count) => (this.loading.value = count));
+    });
+    this.transport.send({ type: "open", image: info.id, plane });
+    this.loadObjects();
+  }
+
+  private loadObjects(): void {
+    this.document?.loadObjects().catch((error: Error) => this.notify("error", `The objects cannot be read: ${error.message}`));
+  }
+
+  private takeProject(project: Project): void {
+    const known = new Map(this.images.peek().map((image) => [image.id, image]));
+    this.project.value = { ...project, images: project.images.map((image) => withChannels(image, known.get(image.id))) };
+  }
+
+  private takeImage(image: ImageInfo): void {
+    const project = this.project.peek();
+    if (!project) return;
+    const images = project.images.map((known) => (known.id === image.id ? withChannels(image, known) : known));
+    this.project.value = { ...project, images };
+    if (image.id === this.imageId.peek() && Date.now() < this.ghostsUntil) {
+      this.picture.peek()?.refreshExtras();
+      this.loadObjects();
+    }
+  }
+
+  private takeJob(job: Job): void {
+    const jobs = this.jobs.peek();
+    const known = jobs.find(({ id }) => id === job.id);
+    this.jobs.value = known ? jobs.map((other) => (other.id === job.id ? job : other)) : [...jobs, job];
+    if (known && known.state !== "failed" && job.state === "failed") {
+      this.notify("error", job.error ?? "The job failed", job.hint ?? "");
+    }
+    if (!known || known.state === "done" || job.state !== "done") return;
+    if (job.kind === "suggest") this.follow(job);
+    if ((job.kind === "segment" || job.kind === "rethreshold") && job.image !== null) {
+      if (job.image === this.imageId.peek()) this.labelsMade(job.image);
+    }
+  }
+
+  /** Go to the first image that is suggested, at the place that is worth a look. */
+  private follow(job: Job): void {
+    const [first] = (job.result?.suggestions ?? []) as { image: string; plane: number; box: Box; name: string; reason: string }[];
+    if (!first) return;
+    this.goTo(first.image, first.plane, first.box);
+    this.notify("info", `Next to correct: ${first.name}`, first.reason);
+  }
+
+  /** A job has made the labels: they follow its thresholds now. */
+  private labelsMade(image: string): void {
+    this.store.set(`thresholds.${image}`, JSON.stringify(this.objects.thresholds.peek()));
+    this.objects.moved.value = false;
+    this.measurements.value = null;
+    this.ghostsUntil = Date.now() + GHOSTS_MAY_TAKE_MS;
+    this.picture.peek()?.refreshExtras();
+    this.loadObjects();
+  }
+
+  private isOpen(message: { image: string; plane?: number }): boolean {
+    return message.image === this.imageId.value && (message.plane ?? this.plane.value) === this.plane.value;
+  }
+
+  private thresholdsOf(image: string): Thresholds {
+    return { ...DEFAULT_THRESHOLDS, ...parsed<Thresholds>(this.store.get(`thresholds.${image}`)) };
+  }
+
+  private remember<T>(key: string, value: { value: T; peek(): T }): void {
+    const stored = parsed<T>(this.store.get(key));
+    if (stored !== null) value.value = isRecord(stored) ? { ...value.peek(), ...stored } : stored;
+    effect(() => this.store.set(key, JSON.stringify(value.value)));
+  }
+}
+
+/** Lists of images come without channels; what was known of them stays. */
+function withChannels(image: ImageInfo, known: ImageInfo | undefined): ImageInfo {
+  if (image.channels.length > 0 || !known) return image;
+  const { channels, pixel_bits, value_scale, value_offset } = known;
+  return { ...image, channels, pixel_bits, value_scale, value_offset };
+}
+
+function parsed<T>(text: string | null): T | null {
+  try {
+    return text === null ? null : (JSON.parse(text) as T);
+  } catch {
+    return null;
+  }
+}
+
+function isRecord(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
+}
