@@ -22,14 +22,16 @@ def main(folder: str) -> None:
     with Project.open(folder) as project:
         image = project.images()[0].id
         log, store = project.log(image), project.labels(image)
-        print("open", flush=True)
+        sys.stdout.write("open\n")
+        sys.stdout.flush()
         while True:
             k = log.rev + 1
             label, y0, x0, y1, x1 = edit(k, store.shape)
             while store.next_id <= label:
                 store.lease(64)
             log.apply(Paint(label, [(y, x0, x1) for y in range(y0, y1)]))
-            print(k, flush=True)
+            sys.stdout.write(f"{k}\n")
+            sys.stdout.flush()
             if k % 3 == 0:
                 project.flush()
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
-from cellbrook.project import Project
+from cellbrook.errors import ProjectError
+from cellbrook.project import Paint, Project
 from cellbrook.project.labelstore import decode_chunk
 
 from .crash_child import edit
@@ -84,19 +86,13 @@ def test_killed_at_random_moments(place: Path, picture: Callable[..., Path]) -> 
 
 
 def test_an_edit_that_cannot_be_stored_changes_nothing(project: Project, image: str) -> None:
-    from cellbrook.errors import ProjectError
-    from cellbrook.project import Paint
-
     log = project.log(image)
     label = log.store.lease(1)[0]
     log.apply(Paint(label, [(5, 5, 9)]))
     project.database._connection.execute("PRAGMA query_only = ON")
     try:
-        log.apply(Paint(label, [(7, 5, 9)]))
-    except ProjectError as error:
-        assert "nothing was changed" in str(error)
-    else:
-        raise AssertionError("it was stored")
+        with pytest.raises(ProjectError, match="nothing was changed"):
+            log.apply(Paint(label, [(7, 5, 9)]))
     finally:
         project.database._connection.execute("PRAGMA query_only = OFF")
     assert log.rev == 1

@@ -208,8 +208,8 @@ def test_predicting(discs: Project) -> None:
     applied = rethreshold(discs, "b", MaskParams(min_size=10_000), threads=1)
     assert len(applied.removed) == 4
     assert discs.labels(discs.find("b").id).objects() == []
+    shutil.rmtree(discs.folder / "cache")
     with pytest.raises(UsageError, match="no flows are cached"):
-        shutil.rmtree(discs.folder / "cache")
         rethreshold(discs, "b")
     found = status(discs)
     assert found.images[0].ap is not None
@@ -278,9 +278,9 @@ def test_suggestions_prefer_doubt_and_what_is_new(discs: Project) -> None:
     assert 0 <= x0 < x1 <= 160
     _scored(discs, "b", [0.95, 0.95])
     assert suggest(discs, 1)[0].name == "c"
+    for name in "bc":
+        discs.set_state(discs.find(name).id, "done")
     with pytest.raises(UsageError, match="every image"):
-        for name in "bc":
-            discs.set_state(discs.find(name).id, "done")
         suggest(discs)
 
 

@@ -75,7 +75,7 @@ class Edits(RuleBasedStateMachine):
         label = (
             0 if which == 0 else present[which % len(present)] if which < 3 and present else self.free.pop()
         )
-        inside = tuple(present[:2]) + (0,)
+        inside = (*present[:2], 0)
         op = Paint(label, [(r, x - 3, x + w) for r in range(y, y + h)], mode=mode, inside=inside)
         mask = np.zeros(SHAPE, bool)
         mask[y : y + h, x - 3 : x + w] = True

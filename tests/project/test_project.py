@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +23,7 @@ from .conftest import square
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def test_a_project_is_opened_again(place: Path, picture: Callable[..., Path]) -> None:
@@ -60,7 +60,7 @@ def test_a_moved_image_is_found_again(project: Project, image: str) -> None:
     old = project.path(image)
     new = old.with_name("moved.png")
     old.rename(new)
-    with pytest.raises(ImageError, match="is not at .* any more"):
+    with pytest.raises(ImageError, match=r"is not at .* any more"):
         project.open_image(image)
     report = project.add([new])
     assert [r.id for _, r in report.found_again] == [image]

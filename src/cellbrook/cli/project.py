@@ -289,7 +289,6 @@ def train(
     """
     from cellbrook.project import Project
     from cellbrook.project.exchange import TAUGHT
-
     from cellbrook.project.teach import train_round
 
     progress = _console.ConsoleProgress(quiet=quiet or json)

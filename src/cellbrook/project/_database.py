@@ -21,6 +21,8 @@ SCHEMA = 1
 
 _APPLICATION = 0x43425250  # "CBRP": tells our files from those of other programs
 
+_CHECKED = 64 << 20  # bytes
+
 _TABLES = """
 CREATE TABLE images (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, copied INTEGER NOT NULL,
@@ -146,6 +148,8 @@ class Database:
             raise ProjectError(
                 f"{self.path} has schema {version}, this version of Cellbrook knows {SCHEMA}: update Cellbrook to open it"
             )
+        if self.path.stat().st_size > _CHECKED:
+            return  # that would take seconds, and a damaged page still tells when it is read
         problem = self.one("PRAGMA quick_check(1)")[0]
         if problem != "ok":
             raise ProjectError(self._damaged(problem))

@@ -182,6 +182,8 @@ def _attributes(op: Replace) -> dict[int, dict[str, Any]]:
     for k, label in enumerate(op.objects["label"].tolist()):
         row = {f: values[k] for f, values in columns.items()}
         facts[int(label)] = {
-            f: (int(v) if f == "class_id" else float(v)) for f, v in row.items() if v is not None and v == v
+            f: (int(v) if f == "class_id" else float(v))
+            for f, v in row.items()
+            if not isinstance(v, str) and v is not None and v == v
         }
     return facts

@@ -404,10 +404,8 @@ class LabelStore:
         temporary = path.with_name(f".{path.name}.new")  # one writer: no two of that name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(encode_chunk(pixels, rev))
-                file.flush()
-                os.fsync(file.fileno())
+            # nobody waits for the disk here: a chunk that a power cut spoils is found out and made anew from the log
+            temporary.write_bytes(encode_chunk(pixels, rev))
             os.replace(temporary, path)
         except OSError as error:
             with suppress(OSError):
