@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import http.client
 import itertools
@@ -11,7 +12,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -23,6 +24,9 @@ from cellbrook.project.project import Project
 from cellbrook.server.app import Limits, create_app
 from cellbrook.server.launch import bind, make_access
 from cellbrook.server.runs import decode_runs, encode_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
 
@@ -80,12 +84,14 @@ class Page:
         return self.request("POST", path, body + f"--{mark}--\r\n".encode(), **{"Content-Type": kind})
 
     def connect(self, path: str = "/ws", port: int | None = None, **headers: str) -> Page:
-        self.socket = connect(
+        self.stack = contextlib.ExitStack()
+        opening = connect(
             f"ws://127.0.0.1:{port or self.port}{path}",
             additional_headers={**self.headers, **headers},
             max_size=2**27,
             compression=None,
         )
+        self.socket = self.stack.enter_context(opening)
         self.send(type="hello", protocol=1, client=self.name)
         self.welcome = self.until("welcome")
         return self
@@ -158,7 +164,8 @@ class Page:
 
     def close(self) -> None:
         if self.socket is not None:
-            self.socket.close()
+            self.stack.close()
+            self.socket = None
 
 
 def apply_patch(labels: np.ndarray, patch: dict[str, Any]) -> None:
@@ -223,9 +230,10 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def project(images: Path, tmp_path: Path) -> Project:
-    """A project with them; the server closes it."""
-    return Project.create(tmp_path / "own.project", images=[images])
+def project(images: Path, tmp_path: Path) -> Iterator[Project]:
+    """A project with them."""
+    with Project.create(tmp_path / "own.project", images=[images]) as made:
+        yield made
 
 
 @pytest.fixture

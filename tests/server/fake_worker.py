@@ -34,7 +34,7 @@ def crash(call, args):
 
 def noisy(call, args):
     """Print where the messages go."""
-    print("a library says hello")
+    sys.stdout.write("a library says hello")
     os.write(1, b"\xff\xff\xff\x7f and more")
     return {"said": True}
 
@@ -57,10 +57,8 @@ def break_down(call, args):
 
 if __name__ == "__main__":
     outgoing = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    sys.stderr = open(os.devnull, "w")
-    os.dup2(sys.stderr.fileno(), 1)
-    os.dup2(sys.stderr.fileno(), 2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
     tasks = {f.__name__: f for f in (wait, stubborn, crash, noisy, part, refuse, break_down)}
     serve(Channel(sys.stdin.buffer, outgoing), tasks.__getitem__)

@@ -21,7 +21,7 @@ class Board:
     def __init__(self):
         self.told, self.saved, self.order = [], {}, []
         self.count = 0
-        runners = {k: self.run for k in ("segment", "batch", "train", "evaluate")}
+        runners = dict.fromkeys(("segment", "batch", "train", "evaluate"), self.run)
         self.jobs = j.Jobs(
             runners, self.add, self.save, lambda info: self.told.append((info.id, info.state, info.done))
         )

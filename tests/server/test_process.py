@@ -92,7 +92,7 @@ def test_a_task_that_does_not_hear_is_ended_within_two_seconds():
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        assert PATIENCE_S <= time.monotonic() - began
+        assert time.monotonic() - began >= PATIENCE_S
         assert not alive(before["pid"])
         assert (await worker.call("wait", {"steps": 1}))["pid"] != before["pid"]  # another one took its place
 

@@ -37,7 +37,7 @@ def test_labels_travel_with_the_runs_of_a_patch(mask, label):
 def test_a_cell_is_below_200_bytes():
     yy, xx = np.mgrid[:41, :39]
     mask = np.hypot((yy - 20) / 20.5, (xx - 19) / 19.5) < 1
-    assert len(encode_runs(runs_of(mask) + [3000, 3000, 3000])) < 200
+    assert len(encode_runs(runs_of(mask) + np.array([3000, 3000, 3000]))) < 200
 
 
 @given(st.binary(max_size=60))

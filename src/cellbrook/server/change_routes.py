@@ -188,7 +188,9 @@ async def uploaded(request: Request, workspace: Workspace, limit: int) -> AsyncI
             raise TooLarge(_too_large(limit))
         return message
 
-    with workspace.scratch() as folder:
+    # not in the project's own folder: what lies there already is none of the images that a user adds
+    with tempfile.TemporaryDirectory(prefix="cellbrook-upload-") as name:
+        folder = Path(name)
         async with Request(request.scope, counting).form(max_files=_MOST_FILES, max_fields=100) as form:
             paths: list[Path] = []
             for number, (_, part) in enumerate(form.multi_items()):

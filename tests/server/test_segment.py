@@ -1,0 +1,189 @@
+"""Segmenting through the server: what the command gives, window first, never over a person's work."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import cellbrook
+from cellbrook.project.ops import Paint
+
+
+def same_up_to_names(a, b):
+    """Whether two label images hold the same objects."""
+    pairs = np.unique(np.stack([a.ravel(), b.ravel()]), axis=1)
+    return len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """What `cellbrook.segment` finds."""
+    from .conftest import blobs
+
+    return {s: cellbrook.segment(blobs(seed=s), threads=1) for s in (0, 1)}
+
+
+def test_the_labels_are_those_of_the_command_and_one_undo_takes_them_back(page, expected):
+    job = page.job("segment", page.image, window=[0, 0, 0, 120, 150])
+    assert job["state"] == "done", job
+    assert job["result"]["objects"] == len(expected[0].objects)
+    assert same_up_to_names(page.labels(), expected[0].labels)
+    patches = [m for m in page.waiting if m["type"] == "patch"]
+    assert len(patches) == 3  # the window, then, together, its end and the whole
+    assert all(o["y0"] < 250 for o in patches[0]["objects"])
+    page.waiting.clear()
+    page.send(type="undo", image=page.image)
+    page.until("patch")
+    assert not page.labels().any()
+    page.send(type="undo", image=page.image)
+    assert page.until("notice")["message"] == "nothing to undo"
+
+
+def test_window_alone_touches_nothing_else(page):
+    job = page.job("segment", page.image, window=[0, 0, 0, 120, 150], only=True)
+    assert job["state"] == "done", job
+    labels = page.labels()
+    assert labels[:110, :140].any()
+    assert not labels[240:, 280:].any()
+
+
+def test_locked_and_drawn_objects_survive_a_run(page, expected):
+    ys, xs = np.nonzero(expected[0].labels == 1)
+    y, x = int(ys.mean()), int(xs.mean())
+    label = page.next_id
+    page.disc(label, y, x, 5)
+    drawn = page.labels() == label
+    assert page.job("segment", page.image)["state"] == "done"
+    labels = page.labels()
+    np.testing.assert_array_equal(labels == label, drawn)
+    assert len(np.unique(labels)) > 5
+    assert page.json("/api/project")["images"][0]["state"] == "corrected"
+
+
+def test_thresholds_again_use_the_cached_flows(page, expected):
+    refused = page.job("rethreshold", page.image, cellprob_threshold=0.0)
+    assert refused["state"] == "failed"
+    assert "segment it first" in refused["error"]
+    page.job("segment", page.image)
+    before = page.labels()
+    assert page.job("rethreshold", page.image, cellprob_threshold=0.0)["state"] == "done"
+    iou = ((before > 0) & (page.labels() > 0)).sum() / ((before > 0) | (page.labels() > 0)).sum()
+    assert iou > 0.99  # float16 flows
+    job = page.job("rethreshold", page.image, min_size=100_000, window=[0, 0, 0, 120, 150])
+    assert job["state"] == "done"
+    assert not page.labels().any()
+    page.send(type="undo", image=page.image)
+    page.until("patch")
+    assert page.labels().any()
+    field = np.frombuffer(page.get(f"/api/images/{page.image}/field/cellprob/0/0/0"), "<f2").reshape(512, 512)
+    assert field[:300, :420][before > 0].mean() > 1
+    flows = np.frombuffer(page.get(f"/api/images/{page.image}/field/flows/0/0/0"), "<f2").reshape(2, 512, 512)
+    assert np.abs(flows).max() > 0.5
+
+
+def test_discarded_cells_are_ghosts_that_come_back(page):
+    page.job("segment", page.image, min_size=450)
+    page.until("image", timeout=30)
+    for _ in range(20):
+        columns = page.json(f"/api/images/{page.image}/objects?plane=0")
+        if any(columns["discarded"]):
+            break
+        page.until("image", timeout=30)
+    ghosts = [i for i, d in enumerate(columns["discarded"]) if d]
+    assert {columns["reason"][i] for i in ghosts} == {"too_small"}
+    ids = [columns["id"][i] for i in ghosts]
+    shown = np.frombuffer(page.get(f"/api/images/{page.image}/candidates/0/0/0"), "<u4").reshape(512, 512)
+    assert set(np.unique(shown).tolist()) - {0} == set(ids)
+    page.rev = page.json(f"/api/images/{page.image}")["rev"]
+    ack = page.edit("accept", ids=ids[:1])
+    assert ack["type"] == "ack", ack
+    assert ack["objects"][0]["id"] == ids[0]
+    assert (page.labels() == ids[0]).sum() == (shown == ids[0]).sum()
+    columns = page.json(f"/api/images/{page.image}/objects?plane=0")
+    assert columns["discarded"][columns["id"].index(ids[0])] is False
+
+
+@pytest.mark.parametrize("segmented", [True, False])
+@pytest.mark.parametrize("way", ["click", "box"])
+def test_a_click_or_a_box_proposes_the_missed_cell(page, expected, segmented, way):
+    if segmented:
+        page.job("segment", page.image)
+        page.rev = page.json(f"/api/images/{page.image}")["rev"]
+    truth = expected[0].labels == 3
+    if segmented:
+        page.edit("delete", ids=[int(np.bincount(page.labels()[truth]).argmax())])
+    ys, xs = np.nonzero(truth)
+    box = [int(ys.min()) - 3, int(xs.min()) - 3, int(ys.max()) + 4, int(xs.max()) + 4]
+    where = {"line": [[float(ys.mean()), float(xs.mean())]]} if way == "click" else {"box": box}
+    label = page.next_id + 7
+    ack = page.edit("prompt", label=label, **where)
+    assert ack["type"] == "ack", ack
+    found = page.labels() == label
+    assert (found & truth).sum() / (found | truth).sum() > 0.8
+    nothing = page.edit("prompt", label=label + 1, line=[[2.0, 2.0]])
+    assert nothing["type"] == "reject"
+    assert "draw its outline" in nothing["reason"]
+
+
+def test_a_batch_gives_every_image_the_labels_of_the_command(page, project, expected):
+    job = page.job("batch", None, images="all", min_size=20)
+    assert job["state"] == "done", job
+    assert job["result"] == {"images": 2, "failed": []}
+    for name, seed in (("first", 0), ("second", 1)):
+        assert same_up_to_names(page.labels(project.find(name).id), expected[seed].labels)
+
+
+def test_a_batch_goes_on_after_an_image_that_fails(page, project, images):
+    (images / "first.png").unlink()
+    job = page.job("batch", None, images="all")
+    assert job["state"] == "done"
+    (failed,) = job["result"]["failed"]
+    assert failed["name"] == "first"
+    assert page.labels(project.find("second").id).any()
+
+
+def test_a_result_lands_only_on_the_image_it_was_started_for(page, project, images):
+    page.send(type="submit", kind="segment", image=page.image, params={})
+    page.open(project.find("second").id)  # looks at another one meanwhile
+    while page.until("job")["job"]["state"] != "done":
+        pass
+    assert not page.labels(project.find("second").id).any()
+    assert page.labels(project.find("first").id).any()
+
+
+def test_cancelling_leaves_the_document_as_it_was(page):
+    page.disc(page.next_id, 100, 100, 20)
+    before = page.labels()
+    page.send(type="submit", kind="segment", image=page.image, params={"window": [0, 0, 0, 120, 150]})
+    job = page.until("job")["job"]
+    page.until("patch")  # the window is there
+    assert (page.labels() != before).any()
+    page.send(type="cancel", job=job["id"])
+    while page.until("job", timeout=4)["job"]["state"] not in ("cancelled", "done"):
+        pass
+    np.testing.assert_array_equal(page.labels(), before)
+
+
+def test_a_first_part_that_a_crash_left_is_taken_back_at_the_next_start(project, serve):
+    image = project.find("first").id
+    job = project.add_job("segment", image)
+    project.log(image).apply(Paint(project.labels(image).lease(1)[0], [[5, 5, 50]]), user=f"job-{job}")
+    project.update_job(job, state="interrupted")
+    page = serve().page().connect()
+    assert not page.labels(image).any()
+    assert page.until("job")["job"]["state"] == "interrupted"
+
+
+def test_the_next_image_is_suggested_and_the_model_scored(page, project):
+    page.job("batch", None, images="all")
+    suggested = page.job("suggest", None, count=2)
+    assert suggested["state"] == "done", suggested
+    assert {s["name"] for s in suggested["result"]["suggestions"]} == {"first", "second"}
+    refused = page.job("evaluate", None)
+    assert "nothing is corrected yet" in refused["error"]
+    page.send(type="set", what="state", value={"image": page.image, "state": "done"})
+    page.until("image", timeout=20)
+    scored = page.job("evaluate", None)
+    assert scored["state"] == "done", scored
+    assert scored["result"]["ap"] == pytest.approx(1)
+    assert page.json(f"/api/jobs/{scored['id']}/report")["images"][0]["name"] == "first"

@@ -1,0 +1,318 @@
+"""Pages and the document: edits, undo, two browsers."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import numpy as np
+import pytest
+from .conftest import apply_patch, blobs
+
+from cellbrook.io import write_png
+from cellbrook.project.project import Project
+from cellbrook.server.runs import encode_runs
+
+
+def test_a_page_sees_project_and_images(page, project):
+    seen = page.welcome["project"]
+    assert seen["name"] == "own"
+    assert [i["name"] for i in seen["images"]] == ["first", "second"]
+    assert seen["models"][0] == {**seen["models"][0], "name": "compact", "active": True}
+    info = page.json(f"/api/images/{page.image}")
+    assert info["shape"] == [300, 420]
+    assert info["channels"][0]["max"] > 150
+    assert page.get(f"/api/images/{page.image}/thumb").startswith(b"\x89PNG")
+
+
+def test_tiles_are_the_pixels(page):
+    data = page.get(f"/api/images/{page.image}/pixels/0/0/0/0/0")
+    tile = np.frombuffer(data, np.uint8).reshape(512, 512)
+    np.testing.assert_array_equal(tile[:300, :420], blobs())
+    assert not tile[300:].any()
+    assert page.request("GET", f"/api/images/{page.image}/pixels/0/0/0/1/0")[0].status == 404
+    assert page.request("GET", f"/api/images/{page.image}/pixels/0/0/1/0/0")[0].status == 404
+
+
+def test_a_stroke_is_kept_and_undone_and_done_again(page):
+    assert page.get(f"/api/images/{page.image}/labels/0/0/0/0") == b""
+    label = page.next_id
+    ack = page.disc(label, 100, 100, 20)
+    assert ack["type"] == "ack"
+    (row,) = ack["objects"]
+    assert (row["id"], row["origin"], row["y0"], row["x1"]) == (label, "manual", 80, 121)
+    drawn = page.labels()
+    assert set(np.unique(drawn)) == {0, label}
+    assert (drawn == label).sum() == row["area"]
+
+    page.send(type="undo", image=page.image)
+    patch = page.until("patch")
+    assert patch["objects"] == [{"id": label, "plane": 0, "gone": True}]
+    copy = drawn.copy()
+    apply_patch(copy, patch)
+    np.testing.assert_array_equal(copy, page.labels())
+    assert not copy.any()
+
+    page.send(type="redo", image=page.image)
+    apply_patch(copy, page.until("patch"))
+    np.testing.assert_array_equal(copy, drawn)
+    page.send(type="redo", image=page.image)
+    assert page.until("notice")["message"] == "nothing to do again"
+
+
+def test_edits_of_every_kind(page):
+    a, b, c = page.next_id, page.next_id + 1, page.next_id + 2
+    page.disc(a, 60, 60, 15)
+    page.disc(b, 60, 95, 15)
+    page.disc(c, 200, 200, 25)
+    assert page.edit("set_class", ids=[a, b], value=3)["objects"][0]["class"] == 3
+    assert page.edit("lock", ids=[b], value=1)["objects"][0]["locked"] is True
+    refused = page.edit("delete", ids=[b])
+    assert refused["type"] == "reject"
+    assert refused["tiles"] == [[0, 0]]
+    page.edit("lock", ids=[b], value=0)
+    merged = page.edit("merge", ids=[a, b])
+    assert {"id": b, "plane": 0, "gone": True} in merged["objects"]
+    assert set(np.unique(page.labels())) == {0, a, c}
+    split = page.edit("split", ids=[c], line=[[170.0, 200.0], [230.0, 200.0]])
+    assert split["type"] == "ack"
+    pieces = [o["id"] for o in split["objects"]]
+    assert len(pieces) == 2
+    patch = next(m for m in page.waiting if m["type"] == "patch")  # the page cannot know where the cut runs
+    assert patch["rev"] == split["rev"]
+    page.edit("relabel", ids=[a], label=page.next_id + 500)
+    page.edit("delete", ids=pieces)
+    assert set(np.unique(page.labels())) == {0, page.next_id + 500}
+
+
+def test_several_edits_as_one_are_undone_as_one(page):
+    a = page.next_id
+    parts = [
+        {
+            "plane": 0,
+            "kind": "paint",
+            "label": a,
+            "runs": encode_runs(np.array([[10, 10, 40], [11, 10, 40]])),
+        },
+        {"plane": 0, "kind": "set_class", "ids": [a], "value": 2},
+        {"plane": 0, "kind": "paint", "label": 0, "runs": encode_runs(np.array([[10, 10, 20]]))},
+    ]
+    ack = page.edit("batch", parts=parts)
+    assert ack["objects"][0]["class"] == 2
+    assert (page.labels() == a).sum() == 50
+    page.send(type="undo", image=page.image)
+    page.until("patch")
+    assert not page.labels().any()
+
+
+def test_an_edit_sent_again_is_answered_but_not_done_again(page):
+    first = page.disc(page.next_id, 100, 100, 10, op_id="the-one")
+    again = page.disc(page.next_id, 100, 100, 10, op_id="the-one", base_rev=0)
+    assert again == first
+    assert page.json(f"/api/images/{page.image}")["rev"] == first["rev"]
+
+
+def test_a_page_that_comes_back_keeps_its_ids_and_its_undo(page, serve):
+    label = page.next_id
+    page.disc(label, 100, 100, 10)
+    page.close()
+    page.connect()
+    opened = page.open(page.image)
+    assert opened["first_id"] == label + 1  # what it has drawn with is used
+    page.send(type="undo", image=page.image)
+    page.until("patch")
+    assert not page.labels().any()
+
+
+def test_two_pages_see_each_other(page, serve, project):
+    other = page.__class__(page.port, page.token).connect()
+    other.open(page.image)
+    assert set(range(page.next_id, page.next_id + 1024)).isdisjoint(
+        range(other.next_id, other.next_id + 1024)
+    )
+    mirror = other.labels()
+    ack = page.disc(page.next_id, 150, 150, 30)
+    patch = other.until("patch")
+    assert patch["rev"] == ack["rev"]
+    apply_patch(mirror, patch)
+    np.testing.assert_array_equal(mirror, page.labels())
+    assert patch["objects"][0]["id"] == page.next_id
+    other.close()
+
+
+def test_a_stale_edit_elsewhere_is_merged_and_one_in_the_same_place_is_refused(page):
+    other = page.__class__(page.port, page.token).connect()
+    other.open(page.image)
+    rev = page.rev
+    assert page.disc(page.next_id, 100, 100, 20)["type"] == "ack"
+    elsewhere = other.disc(other.next_id, 250, 300, 20, base_rev=rev)
+    assert elsewhere["type"] == "ack"
+    refused = other.disc(other.next_id + 1, 105, 105, 20, base_rev=rev)
+    assert refused["type"] == "reject"
+    assert refused["tiles"] == [[0, 0]]
+    assert "somebody else" in refused["reason"]
+    assert set(np.unique(page.labels())) == {0, page.next_id, other.next_id}
+    newer = other.disc(other.next_id + 1, 105, 105, 20, base_rev=refused["rev"])  # having looked, it may
+    assert newer["type"] == "ack"
+    other.close()
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
+def test_edits_of_two_pages_at_once_lose_none(page, count):
+    other = page.__class__(page.port, page.token).connect()
+    other.open(page.image)
+
+    def draw(who, left):
+        for i in range(count):  # each in a place of its own
+            y, x = divmod(i, 50)
+            ack = who.paint(who.next_id + i, [[y * 12, left + x * 4, left + x * 4 + 3]])
+            assert ack["type"] == "ack", ack
+
+    threads = [threading.Thread(target=draw, args=a) for a in ((page, 0), (other, 205))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    labels = page.labels()
+    expected = {0, *range(page.next_id, page.next_id + count), *range(other.next_id, other.next_id + count)}
+    assert set(np.unique(labels).tolist()) == expected
+    np.testing.assert_array_equal(labels, other.labels())
+    assert page.json(f"/api/images/{page.image}")["rev"] == 2 * count
+    seen = [m["rev"] for m in other.waiting if m["type"] == "patch"]
+    assert seen == sorted(seen)  # in the order of revisions
+    other.close()
+
+
+def test_settings_are_told_to_everybody(page):
+    classes = [{"id": 1, "name": "dividing", "color": "#ff0000"}]
+    page.send(type="set", what="classes", value=classes)
+    assert page.until("project")["project"]["classes"] == classes
+    page.send(type="set", what="name", value="  Zellen µ  ")
+    assert page.until("project")["project"]["name"] == "Zellen µ"
+    page.send(type="set", what="state", value={"image": page.image, "state": "done"})
+    assert page.until("image")["image"]["state"] == "done"
+    page.send(type="set", what="pixel_size_um", value={"image": page.image, "value": 0.5})
+    assert page.until("project")["project"]["images"][0]["pixel_size_um"] == 0.5
+    for what, value in [
+        ("model", "../../etc/passwd"), ("state", {"image": page.image, "state": "sad"}), ("classes", [{"id": 0}]),
+        ("name", " "), ("pixel_size_um", -1), ("state", 3),
+    ]:  # fmt: skip
+        page.send(type="set", what=what, value=value)
+        assert page.until("notice")["level"] == "error"
+
+
+def test_objects_and_measurements_are_columns_of_equal_length(page):
+    page.disc(page.next_id, 60, 60, 15)
+    page.disc(page.next_id + 1, 200, 200, 25)
+    columns = page.json(f"/api/images/{page.image}/objects?plane=0")
+    assert {len(v) for v in columns.values()} == {2}
+    table = page.json(f"/api/images/{page.image}/measurements?plane=0")
+    assert table["label"] == columns["id"]
+    assert table["area_px"] == columns["area"]
+    assert table["origin"] == ["manual", "manual"]
+
+
+def test_answers_carry_the_revision_and_are_not_sent_twice(page):
+    page.disc(page.next_id, 60, 60, 15)
+    address = f"/api/images/{page.image}/labels/0/0/0/0"
+    answer, _ = page.request("GET", address)
+    tag = answer.headers["etag"]
+    assert page.request("GET", address, **{"If-None-Match": tag})[0].status == 304
+    page.disc(page.next_id + 1, 160, 60, 15)
+    assert page.request("GET", address, **{"If-None-Match": tag})[0].status == 200
+
+
+def test_a_read_only_project_is_shown_and_not_changed(images, tmp_path, serve):
+    folder = tmp_path / "other.project"
+    Project.create(folder, images=[images]).close()
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    server = serve(Project.open(folder, read_only=True))
+    page = server.page().connect()
+    image = page.welcome["project"]["images"][0]["id"]
+    page.open(image)
+    page.get(f"/api/images/{image}/pixels/0/0/0/0/0")
+    page.get(f"/api/images/{image}/thumb")
+    assert page.disc(1, 50, 50, 9)["reason"].startswith("this project is open for looking only")
+    page.send(type="submit", kind="segment", image=image, params={})
+    assert "looking only" in page.until("notice")["message"]
+    assert page.upload("/api/images", ("x.png", b"123"))[0].status == 500
+    after = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    assert {p: t for p, t in after.items() if "sqlite" not in p.name} == {
+        p: t for p, t in before.items() if "sqlite" not in p.name
+    }
+
+
+def test_images_are_added_and_taken_out(page, tmp_path, project):
+    write_png(tmp_path / "new.png", blobs(seed=5))
+    data = (tmp_path / "new.png").read_bytes()
+    answer, body = page.upload("/api/images", ("../../Neu é.png", data), ("broken.png", b"not a png"))
+    assert answer.status == 200, body
+    said = json.loads(body)
+    assert len(said["added"]) == 1
+    assert said["failed"][0]["name"] == "broken.png"
+    assert str(tmp_path) not in body.decode()
+    told = page.until("project")["project"]
+    assert told["images"][-1]["name"] == "Neu é"
+    assert project.path(said["added"][0]).parent == project.folder / "images"
+    assert not (tmp_path / "Neu é.png").exists()
+    np.testing.assert_array_equal(
+        np.frombuffer(page.get(f"/api/images/{said['added'][0]}/pixels/0/0/0/0/0"), np.uint8).reshape(
+            512, 512
+        )[:300, :420],
+        blobs(seed=5),
+    )
+    assert page.request("DELETE", f"/api/images/{said['added'][0]}")[0].status == 204
+    assert len(page.until("project")["project"]["images"]) == 2
+    assert page.request("GET", f"/api/images/{said['added'][0]}")[0].status == 404
+
+
+def test_an_image_whose_file_is_gone_says_so(page, project, images):
+    other = project.find("second").id
+    (images / "second.png").rename(images / "moved")
+    info = page.json(f"/api/images/{page.image}")
+    assert info["problem"] is None
+    answer, body = page.request("GET", f"/api/images/{other}/pixels/0/0/0/0/0")
+    assert answer.status == 409
+    assert b"put it back" in body
+    missing = [i for i in page.json("/api/project")["images"] if i["id"] == other][0]
+    assert missing["state"] == "missing"
+
+
+@pytest.mark.parametrize(
+    "kind", ["labels", "overlay", "csv", "rois", "geojson", "coco", "seg", "color", "zip"]
+)
+def test_exports_are_the_files_of_the_command(page, kind):
+    page.disc(page.next_id, 60, 60, 15)
+    answer, data = page.request("GET", f"/api/images/{page.image}/export/{kind}")
+    assert answer.status == 200, data
+    assert "attachment" in answer.headers["content-disposition"]
+    assert "first" in answer.headers["content-disposition"]
+    assert len(data) > 100
+    answer, data = page.request("GET", f"/api/export/{kind}")
+    assert answer.status == 200, data
+
+
+def test_exported_labels_come_back_as_one_edit(page):
+    page.disc(page.next_id, 60, 60, 15)
+    page.disc(page.next_id + 1, 200, 200, 25)
+    drawn = page.labels() > 0
+    for kind, name in {
+        "labels": "l.tif",
+        "rois": "r.zip",
+        "geojson": "g.geojson",
+        "seg": "x_seg.npy",
+    }.items():
+        data = page.get(f"/api/images/{page.image}/export/{kind}")
+        page.edit("delete", ids=[int(i) for i in np.unique(page.labels())[1:]])
+        answer, body = page.upload(f"/api/images/{page.image}/import", (name, data))
+        assert answer.status == 200, (kind, body)
+        page.rev = json.loads(body)["rev"]
+        np.testing.assert_array_equal(page.labels() > 0, drawn, err_msg=kind)
+        assert page.json(f"/api/images/{page.image}/objects")["origin"] == ["manual", "manual"]
+        page.send(type="undo", image=page.image)
+        page.until("patch", by=page.welcome["user"])
+        page.rev += 1
+        assert not page.labels().any()
+        page.send(type="undo", image=page.image)
+        page.until("patch")
+        page.rev += 1
