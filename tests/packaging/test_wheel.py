@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import venv
 import zipfile
@@ -40,6 +41,9 @@ def test_it_holds_what_it_must_and_no_more(wheel):
         assert f"cellbrook/weights/{needed}" in names
     assert any(n.startswith("cellbrook/_kernels/_native") and n.endswith((".so", ".pyd")) for n in names)
     assert "cellbrook/py.typed" in names
+    assert "cellbrook/samples/fluorescence.png" in names
+    assert "cellbrook/server/static/index.html" in names, "the page of `cellbrook serve`"
+    assert any(re.fullmatch(r"cellbrook/server/static/assets/.*\.js", n) for n in names)
     assert not [n for n in names if n.endswith((".cpp", ".hpp", ".o"))]
     assert not [n for n in names if not n.startswith("cellbrook")]
     assert wheel.stat().st_size < 60e6
@@ -52,6 +56,19 @@ def test_it_holds_the_page_of_the_weights_it_holds(wheel):
         assert card["files"]["safetensors"]["sha256"] in page, "make it anew: benchmarks/accuracy/card.py"
         for picture in re.findall(r"\]\((card/[^)]+)\)", page):
             assert f"cellbrook/weights/{picture}" in archive.namelist()
+
+
+@pytest.mark.usefixtures("wheel")  # which builds the page
+def test_the_source_distribution_carries_the_built_page(tmp_path):
+    build = "import sys; from scikit_build_core.build import build_sdist; build_sdist(sys.argv[1])"
+    subprocess.run(
+        [sys.executable, "-c", build, str(tmp_path)], check=True, cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    assert "src/cellbrook/server/static/index.html" in names
+    assert "src/cellbrook/server/static/sources.sha256" in names, "so that it is not built again"
+    assert not [name for name in names if "node_modules" in name]
 
 
 def test_it_segments_alone_and_offline(wheel, tmp_path):
