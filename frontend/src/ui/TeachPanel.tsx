@@ -5,6 +5,7 @@ import type { Job, Round } from "../core/wire";
 import { Lines } from "./charts";
 import { Button, Section } from "./controls";
 import { currentJob, JobProgress } from "./JobProgress";
+import { jump, type Place } from "./jump";
 import { isLive, plural, TERMS } from "./words";
 
 const score = (value: number | null) => (value === null ? "–" : value.toFixed(2));
@@ -31,6 +32,70 @@ function Training({ session, job }: { session: Session; job: Job }) {
         />
       )}
       {loss.length === 0 && isLive(job) && <p class="note">Curves appear after the first steps.</p>}
+    </>
+  );
+}
+
+interface Suggestion extends Place {
+  name: string;
+  reason: string;
+}
+
+interface Mistake extends Place {
+  kind: "missed" | "spurious" | "merged" | "split" | "boundary";
+}
+
+const MISTAKES: Record<Mistake["kind"], [name: string, hint: string]> = {
+  missed: ["missed", "There is a cell, and the model did not see it"],
+  spurious: ["invented", "The model saw a cell where there is none"],
+  merged: ["joined", "The model took several cells for one"],
+  split: ["cut up", "The model took one cell for several"],
+  boundary: ["wrong outline", "The cell is found, but its outline is far off"],
+};
+
+/** What the newest finished job of a kind found. */
+function resultOf<T>(session: Session, kind: Job["kind"]): T | null {
+  return (session.jobs.value.findLast((job) => job.kind === kind && job.state === "done")?.result as T | undefined) ?? null;
+}
+
+function Suggestions({ session }: { session: Session }) {
+  const found = resultOf<{ suggestions?: Suggestion[] }>(session, "suggest")?.suggestions;
+  if (!found) return null;
+  if (found.length === 0) return <p class="note">Every image is corrected or done. Add images to go on.</p>;
+  return (
+    <ol class="places" aria-label="Images that would teach most">
+      {found.map((item) => (
+        <li key={item.image}>
+          <button type="button" class="place" onClick={() => jump(session, item)}><b class="ellipsis">{item.name}</b><span class="note">{item.reason}</span></button>
+        </li>
+      ))}
+    </ol>
+  );
+}
+
+/** How the model does on what was corrected, and every mistake as a place to go to. */
+function Mistakes({ session }: { session: Session }) {
+  const found = resultOf<{ ap?: number | null; gallery?: Mistake[] }>(session, "evaluate");
+  if (!found?.gallery) return null;
+  const names = new Map(session.images.value.map((image) => [image.id, image.name]));
+  return (
+    <>
+      <p data-hint={TERMS.ap}>Score on your corrected images: <b>{score(found.ap ?? null)}</b></p>
+      {(Object.keys(MISTAKES) as Mistake["kind"][]).map((kind) => {
+        const places = found.gallery!.filter((mistake) => mistake.kind === kind);
+        if (places.length === 0) return null;
+        const [name, hint] = MISTAKES[kind];
+        return (
+          <details key={kind} class="more">
+            <summary data-hint={hint}>{places.length} {name}</summary>
+            <div class="row wrap">
+              {places.map((place, i) => (
+                <Button key={i} kind="plain" hint={`Go there: ${names.get(place.image) ?? ""}`} onClick={() => { session.select([]); jump(session, place); }}>{i + 1}</Button>
+              ))}
+            </div>
+          </details>
+        );
+      })}
     </>
   );
 }
@@ -103,7 +168,7 @@ export function TeachPanel({ session }: { session: Session }) {
       </Section>
       <Section title="Next image" hint="The image from which the model would learn most">
         <Button icon="star" disabled={suggest !== null && isLive(suggest)} onClick={() => session.suggestNext()}>Suggest the next image to correct</Button>
-        {suggest && <JobProgress session={session} job={suggest} />}
+        {suggest ? <JobProgress session={session} job={suggest} /> : <Suggestions session={session} />}
       </Section>
       {rounds.length > 0 ? <Rounds session={session} rounds={rounds} /> : (
         <Section title="Score over rounds" hint={TERMS.ap}><p class="note">After the first round you see here how much better the model became, and whether it forgot anything.</p></Section>
@@ -115,7 +180,7 @@ export function TeachPanel({ session }: { session: Session }) {
           {shipped && !shipped.active && <Button onClick={() => session.activateModel(shipped.name)}>Go back to {shipped.title || shipped.name}</Button>}
           <Button disabled={ready.length === 0 || (evaluate !== null && isLive(evaluate))} hint="Compare the model's cells with your corrected ones" onClick={() => session.evaluate({})}>Score it on my images</Button>
         </div>
-        {evaluate && <JobProgress session={session} job={evaluate} />}
+        {evaluate ? <JobProgress session={session} job={evaluate} /> : <Mistakes session={session} />}
       </Section>
     </>
   );

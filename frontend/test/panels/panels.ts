@@ -99,6 +99,11 @@ if (state === "working")
     job({}), job({ id: "b", kind: "batch", image: null, state: "queued", done: 0, total: 0, message: "", eta_s: null }),
     job({ id: "t", kind: "train", image: null, message: "step 40 of 100", done: 40, total: 100, eta_s: 190, result: { loss: wave(1.2, 0.25), validation_loss: wave(1.1, 0.35), validation_ap: wave(0.6, 0.83) } }),
   ];
+if (state === "full")
+  session.jobs.value = [
+    job({ id: "s", kind: "suggest", image: null, state: "done", result: { suggestions: [1, 4].map((i) => ({ ...image(i), image: `i${i}`, plane: 0, box: [0, 0, 200, 200], reason: "Many cells here look unlike those you corrected." })) } }),
+    job({ id: "e", kind: "evaluate", image: null, state: "done", result: { ap: 0.81, gallery: ["missed", "missed", "merged", "boundary", "spurious"].map((kind) => ({ image: "i0", kind, plane: 0, box: [100, 100, 150, 150] })) } }),
+  ];
 if (state === "error") {
   session.jobs.value = ["segment", "train", "batch"].map((kind) => job({ id: kind, kind: kind as "train", image: kind === "segment" ? "i0" : null, state: "failed", error: "Not enough memory: 9.1 GB are needed, 4.0 GB are free.", hint: "Choose a larger cell diameter, close other programs, or run it on a larger machine." }));
   session.notify("error", "labels.tif could not be imported: it is 512 x 512 pixels, the image 1024 x 1024.", "Import labels that were made from this image.");
