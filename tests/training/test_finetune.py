@@ -256,3 +256,38 @@ def test_train_is_part_of_the_surface(tmp_path):
         cellbrook.train(tmp_path, tmp_path / "out")
     with pytest.raises(UsageError, match="steps must be at least 1"):
         cellbrook.train(tmp_path, tmp_path / "out", steps=0)
+
+
+def official_checkpoint(family, folder):
+    """Write random weights of a Cellpose network as its authors publish them."""
+    from cellbrook.networks.cp3.model import Cp3Net
+    from cellbrook.networks.cpsam.model import CpsamNet
+
+    torch.manual_seed(1)
+    network = (
+        Cp3Net(2) if family == "cp3" else CpsamNet(grid=8, depth=2, dim=32, head_dim=16, mlp=64, neck=16)
+    )
+    torch.save(network.state_dict(), folder / family)
+    return folder / family
+
+
+@pytest.mark.parametrize(("family", "layers"), [("cp3", "last"), ("cpsam", "lora")])
+def test_checkpoints_of_cellpose_are_taught_too(family, layers, tmp_path):
+    from cellbrook.networks import load
+    from cellbrook.training.learn import start_from
+
+    start = official_checkpoint(family, tmp_path)
+    params = replace(QUICK, train=layers, crop=64)
+    report = finetune(cells(2), tmp_path / "out", start=start, params=params)
+    assert report.settings.trained < report.settings.weights
+    trained = load(report.path)
+    before = start_from(str(start), 0).network
+    assert list(trained.state_dict()) == list(before.state_dict())
+    changed = {n for n, v in trained.state_dict().items() if not torch.equal(v, before.state_dict()[n])}
+    assert changed
+    if family == "cp3":  # it cannot tell sizes, so it is told those of the images
+        assert 10 < float(trained.diam_labels) < 30
+        assert trained.spec.default_diameter_px == pytest.approx(float(trained.diam_labels))
+        assert not any(n.startswith("downsample.") for n in changed)
+    found = cellbrook.segment(np.zeros((64, 64), np.uint8), model=report.path, threads=1)
+    assert found.labels.shape == (64, 64)

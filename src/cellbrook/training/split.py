@@ -70,7 +70,8 @@ def split(examples: Sequence[Example], held_out: float = 0.2, seed: int = 0) -> 
     train = tuple(e for i, e in enumerate(examples) if i not in held)
     validation = tuple(examples[i] for i in sorted(held))
     names = ", ".join(e.name for e in validation[:4]) + (" ..." if len(validation) > 4 else "")
-    how = f"{len(train)} images are learnt from, {len(validation)} held out: {names}"
+    taught = "1 image is" if len(train) == 1 else f"{len(train)} images are"
+    how = f"{taught} learnt from, {len(validation)} held out: {names}"
     if len(groups) < len(examples):
         how += "; images that look alike stay together"
     return Split(train, validation, how)
