@@ -47,15 +47,16 @@ def timed(kind, seconds: float, told: dict):
             told["steps"] = 0
 
         def step(self, closure=None):
-            told["seconds"] = time.monotonic() - self.start
-            if told["seconds"] >= seconds:
-                raise TimeUpError
+            spent = time.monotonic() - self.start
             for group in self.param_groups:
-                group["lr"] = self.largest * factor(told["seconds"] / seconds)
+                group["lr"] = self.largest * factor(spent / seconds)
+            super().step(closure)
             told["steps"] += 1
+            told["seconds"] = time.monotonic() - self.start
             if told["steps"] in (1, 10) or told["steps"] % 100 == 0:
                 print(f"step {told['steps']}, {told['seconds'] / 60:.1f} min", flush=True)
-            return super().step(closure)
+            if told["seconds"] >= seconds:
+                raise TimeUpError
 
     return Timed
 
