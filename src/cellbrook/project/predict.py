@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.core.objects import concatenate
 from cellbrook.core.params import MaskParams, SegmentParams
 from cellbrook.core.progress import NoProgress
-from cellbrook.dynamics import labels_from_flows
+from cellbrook.dynamics import calibrated, labels_from_flows
 from cellbrook.errors import Cancelled, CellbrookError, ProjectError, UsageError
 from cellbrook.io.atomic import atomic
 from cellbrook.project.models import find_model
@@ -143,7 +144,7 @@ def predict(
             try:
                 data = _segment(project, record, model, engine, params, progress or NoProgress())
                 if cache and data.output is not None:
-                    write_cache(project, record, recipe, data)
+                    write_cache(project, record, recipe, data, score=model.card.spec.score)
                 land(project, record, data.labels, data.objects, run=recipe)
                 outcome = _outcome(project, record, "done", began)
             except (Cancelled, MemoryError):
@@ -247,11 +248,10 @@ def rethreshold(
         tables.append(table.with_columns(label=table["label"] + count))
         planes.append(labels)
         count += len(table)
-    from cellbrook.core.objects import concatenate
-
     run = dict(record.run or {})
+    objects = calibrated(concatenate(tables), _calibration(project, run))
     run["parameters"] = {**run.get("parameters", {}), **dataclasses.asdict(params)}
-    return land(project, record, np.stack(planes), concatenate(tables), run=run, kind="rethreshold")
+    return land(project, record, np.stack(planes), objects, run=run, kind="rethreshold")
 
 
 def cache_folder(project: Project, run: dict[str, Any]) -> Path:
@@ -261,8 +261,15 @@ def cache_folder(project: Project, run: dict[str, Any]) -> Path:
     return project.folder / "cache" / key[:24]
 
 
-def write_cache(project: Project, record: ImageRecord, run: dict[str, Any], data: SegmentationData) -> None:
-    """Keep flows and cellprob as float16; may be deleted at any time."""
+def write_cache(
+    project: Project,
+    record: ImageRecord,
+    run: dict[str, Any],
+    data: SegmentationData,
+    *,
+    score: tuple[float, ...] = (),
+) -> None:
+    """Keep flows and cellprob as float16, with the model's calibration of scores; may be deleted at any time."""
     assert data.output is not None
     shape = (record.height, record.width)
     flows = data.output.flows.reshape(-1, 2, *shape)
@@ -271,8 +278,17 @@ def write_cache(project: Project, record: ImageRecord, run: dict[str, Any], data
         folder.mkdir(parents=True)
         np.save(folder / "flows.npy", flows.astype(np.float16))
         np.save(folder / "cellprob.npy", np.clip(cellprob, -6e4, 6e4).astype(np.float16))
-        facts = {"image": record.id, "run": run, "diameter_px": data.output.diameter_px}
+        facts = {"image": record.id, "run": run, "diameter_px": data.output.diameter_px, "score": list(score)}
         (folder / "about.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+
+
+def _calibration(project: Project, run: dict[str, Any]) -> tuple[float, ...]:
+    """Return what the model of a run says of the score of its objects."""
+    try:
+        facts = json.loads((cache_folder(project, run) / "about.json").read_text(encoding="utf-8"))
+        return tuple(float(v) for v in facts["score"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 def read_cache(project: Project, record: ImageRecord) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
