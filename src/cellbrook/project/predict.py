@@ -249,7 +249,9 @@ def rethreshold(
         planes.append(labels)
         count += len(table)
     run = dict(record.run or {})
-    objects = calibrated(concatenate(tables), _calibration(project, run))
+    objects = concatenate(tables)
+    if weights := _calibration(project, run):
+        objects = calibrated(objects, weights)
     run["parameters"] = {**run.get("parameters", {}), **dataclasses.asdict(params)}
     return land(project, record, np.stack(planes), objects, run=run, kind="rethreshold")
 
@@ -267,7 +269,7 @@ def write_cache(
     run: dict[str, Any],
     data: SegmentationData,
     *,
-    score: tuple[float, ...] = (),
+    score: tuple[float, ...] | None = None,
 ) -> None:
     """Keep flows and cellprob as float16, with the model's calibration of scores; may be deleted at any time."""
     assert data.output is not None
@@ -278,7 +280,7 @@ def write_cache(
         folder.mkdir(parents=True)
         np.save(folder / "flows.npy", flows.astype(np.float16))
         np.save(folder / "cellprob.npy", np.clip(cellprob, -6e4, 6e4).astype(np.float16))
-        facts = {"image": record.id, "run": run, "diameter_px": data.output.diameter_px, "score": list(score)}
+        facts = {"image": record.id, "run": run, "diameter_px": data.output.diameter_px, "score": list(score or ())}
         (folder / "about.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
