@@ -190,3 +190,18 @@ def test_curves_are_a_picture(tmp_path):
     assert blue[:300].sum() > 300
     assert blue[300:].sum() > 300
     draw_curves(tmp_path / "one.png", curve([2.0]), 0)
+
+
+def test_memory_is_counted_before_it_is_taken():
+    from cellbrook.training.settings import kept_bytes
+
+    kept = {}
+    for layers in ("all", "last"):
+        network = CompactNet()
+        choose_layers(network, layers)
+        kept[layers] = kept_bytes(network, network.spec, 256)
+    assert kept["last"] < 0.5 * kept["all"]
+    # a crop's outputs at half the resolution alone: 24 channels, and as many of the decoder
+    assert 2 * 24 * 128 * 128 * 4 < kept["all"] < 100e6
+    attention = 2 * 2 * 64 * 64 * 4  # blocks, heads, tokens squared
+    assert kept_bytes(two_blocks(), two_blocks().spec, 64) > attention

@@ -33,11 +33,6 @@ WIDE_SHARE = 0.3
 """Share of a user's crops that are shown at any diameter, for the same reason."""
 
 
-def planes_of(spec: NetworkSpec) -> int:
-    """Return the planes of the network's input: its channels, and the one that says what to look for."""
-    return spec.planes
-
-
 class Crops:
     """Draws batches.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from cellbrook.core.memory import free_memory
 from cellbrook.core.threads import resolve_threads
@@ -220,32 +222,28 @@ def _memory(
     network: nn.Module, spec: NetworkSpec, batch: int, crop: int, bf16: bool, weights: int, trained: int
 ) -> int:
     """Return the bytes of weights, their mean, gradients, optimiser, and of what one step keeps for its way back."""
-    kept = 4 * (weights + 4 * trained)
-    # what is frozen before the first learning layer keeps nothing; half is a fair guess for "last" and "lora"
-    share = 1.0 if trained == weights else 0.5
-    return round(kept + share * batch * _activations(network, spec, crop) * (0.6 if bf16 else 1.0))
-
-
-def _activations(network: nn.Module, spec: NetworkSpec, crop: int) -> int:
-    """Return the bytes of all layers' outputs for one crop, counted without computing them."""
-    import copy
-
-    from cellbrook.training.crops import planes_of
-
-    total = 0
-
-    def add(module: nn.Module, inputs: Any, output: Any) -> None:
-        nonlocal total
-        del module, inputs
-        if isinstance(output, torch.Tensor):
-            total += output.numel() * 4
-
-    shadow = (
-        copy.deepcopy(network).to("meta") if not any(p.is_meta for p in network.parameters()) else network
+    return round(
+        4 * (weights + 4 * trained) + batch * kept_bytes(network, spec, crop) * (0.6 if bf16 else 1.0)
     )
-    handles = [m.register_forward_hook(add) for m in shadow.modules() if not list(m.children())]
-    with torch.no_grad():
-        shadow(torch.zeros(1, planes_of(spec), crop, crop, device="meta"))
-    for handle in handles:
-        handle.remove()
-    return round(total * 1.5)  # sums, rectifications and resizing are no modules
+
+
+def kept_bytes(network: nn.Module, spec: NetworkSpec, crop: int) -> int:
+    """Return the bytes that a forward pass of one crop in float32 keeps for the way back, without computing it.
+
+    What lies before the first learning layer keeps nothing, so this depends on what is frozen.
+    """
+    shadow = copy.deepcopy(network).to("meta")
+    weights = {StorageWeakRef(t.untyped_storage()).cdata for t in shadow.state_dict().values()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        key = StorageWeakRef(storage).cdata  # several layers keep the same values
+        if key not in weights:
+            kept[key] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = shadow.train()(torch.zeros(1, spec.planes, crop, crop, device="meta"))
+    del output  # until here, what was kept had to live
+    return sum(kept.values())
