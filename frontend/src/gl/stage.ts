@@ -36,7 +36,9 @@ export class Stage implements Screen {
   constructor() {
     this.canvas.className = "canvas";
     this.canvas.tabIndex = 0;
-    this.canvas.setAttribute("aria-label", "Image with labels");
+    this.canvas.setAttribute("aria-label", "Image with its cells");
+    this.canvas.setAttribute("aria-description", "Tab goes to the next doubtful cell, Escape leaves the picture, ? lists the keys");
+    this.canvas.setAttribute("role", "application");
     try {
       this.renderer = new Renderer(this.canvas);
     } catch (error) {

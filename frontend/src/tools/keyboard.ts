@@ -46,7 +46,8 @@ export class Keyboard {
   private isOurs(event: KeyboardEvent): boolean {
     const target = event.target instanceof Element ? event.target : document.body;
     if (document.querySelector("dialog[open]") || target.closest(TYPES_TEXT)) return false;
-    if (event.key === "Tab") return target === this.canvas;
+    // Tab walks through cells while there are some; Escape leaves the picture, so that nobody is caught in it.
+    if (event.key === "Tab") return target === this.canvas && this.session.objects.counts.peek()[0] > 0;
     const onPicture = target === document.body || target === this.canvas;
     return onPicture || !OF_CONTROLS.has(nameOf(event));
   }
