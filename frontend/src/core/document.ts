@@ -4,7 +4,7 @@
 import { randomId } from "./ids";
 import { Labels, touches, type PaintRule } from "./labels";
 import type { Cell, ObjectTable } from "./objects";
-import type { Outbox, Painted, Pending } from "./outbox";
+import type { Joined, Outbox, Painted, Pending } from "./outbox";
 import { Pyramid, type Tile } from "./pyramid";
 import { Remap } from "./remap";
 import { areaOf, boxOf, decodeRuns, encodeRuns, Region, unite, type Runs } from "./runs";
@@ -65,6 +65,8 @@ export class Document {
     const columns = await this.host.fetchObjects();
     if (this.closed) return;
     this.host.objects.load(columns);
+    const held = this.held();
+    this.unjoin(columns.id.filter((id) => !held.has(id)));
     this.replay();
   }
 
@@ -112,7 +114,7 @@ export class Document {
       { id: first.id, ...named(whole), area: cells.reduce((sum, cell) => sum + cell.area, 0) },
       ...others.map(({ id }) => ({ id, gone: true })),
     ]);
-    this.send({ kind: "merge", ids: cells.map(({ id }) => id) }, [], others.map(({ id }) => id));
+    this.send({ kind: "merge", ids: cells.map(({ id }) => id) }, [], others.map(joinedOf));
   }
 
   delete(ids: readonly number[]): void {
@@ -120,7 +122,7 @@ export class Document {
     if (cells.length === 0) return;
     for (const cell of cells) this.remap.join(cell.id, 0, boxOfCell(cell));
     this.host.objects.apply(cells.map(({ id }) => ({ id, gone: true })));
-    this.send({ kind: "delete", ids: cells.map(({ id }) => id) }, [], cells.map(({ id }) => id));
+    this.send({ kind: "delete", ids: cells.map(({ id }) => id) }, [], cells.map(joinedOf));
   }
 
   setClass(ids: readonly number[], value: number): void {
@@ -156,10 +158,16 @@ export class Document {
   // ---- the server's word
 
   acked(message: Message<"ack">, pending: Pending | null): void {
-    this.rev = Math.max(this.rev, message.rev);
-    // A tile asked for before the edit was done may arrive without it.
-    for (const { runs } of this.here(pending?.painted ?? [])) this.tiles.outdate((tile) => touches(tile, runs, 3));
-    if (pending && pending.joined.length > 0) this.tiles.outdate(() => true);
+    const touched = (tile: Tile): boolean =>
+      (pending?.joined.length ?? 0) > 0 || this.here(pending?.painted ?? []).some(({ runs }) => touches(tile, runs, 3));
+    if (message.rev < this.rev) {
+      // An answer that was lost and given again: what it says of objects and pixels may be outdated.
+      this.tiles.refresh(touched);
+      void this.loadObjects();
+      return;
+    }
+    this.rev = message.rev;
+    this.tiles.outdate(touched); // a tile asked for before the edit was done may arrive without it
     // Of a stroke that could write nowhere the server says nothing: there is no such object.
     const known = new Set(message.objects.map(({ id }) => id));
     const unborn = (pending?.fresh ?? []).filter((id) => !known.has(id)).map((id) => ({ id, gone: true }));
@@ -168,7 +176,7 @@ export class Document {
 
   rejected(message: Message<"reject">, pending: Pending | null): void {
     this.rev = Math.max(this.rev, message.rev);
-    for (const id of pending?.joined ?? []) this.remap.release(id);
+    for (const { id } of pending?.joined ?? []) this.remap.release(id);
     const wrong = this.here(pending?.painted ?? []);
     this.tiles.refresh((tile) => onTiles(tile, message.tiles) || wrong.some(({ runs }) => touches(tile, runs, 3)));
     void this.loadObjects();
@@ -239,7 +247,7 @@ export class Document {
   }
 
   private send(
-    part: Partial<Edit> & Pick<Edit, "kind">, painted: readonly Painted[] = [], joined: readonly number[] = [], box?: Box,
+    part: Partial<Edit> & Pick<Edit, "kind">, painted: readonly Painted[] = [], joined: readonly Joined[] = [], box?: Box,
   ): void {
     const edit: Edit = {
       ...part, type: "edit", op_id: randomId(), image: this.image.id, plane: this.plane, base_rev: this.rev,
@@ -268,9 +276,15 @@ export class Document {
   }
 
   private takeRows(rows: readonly ObjectRow[]): void {
-    const here = rows.filter((row) => row.plane === undefined || row.plane === this.plane);
+    const held = this.held();
+    const here = rows.filter((row) => (row.plane === undefined || row.plane === this.plane) && !held.has(row.id));
     this.unjoin(here.filter((row) => !row.gone).map((row) => row.id));
     this.host.objects.apply(here);
+  }
+
+  /** Of what an edit on its way merges or deletes, that edit's answer has the last word. */
+  private held(): Set<number> {
+    return new Set([...this.host.outbox.of(this.image.id)].flatMap(({ joined }) => joined.map(({ id }) => id)));
   }
 
   /** Ids that have pixels of their own again. */
@@ -288,10 +302,11 @@ export class Document {
       for (const { runs, rule } of this.here(painted)) this.labels.paint(runs, rule);
       if (edit.plane !== this.plane || joined.length === 0) continue;
       const target = edit.kind === "merge" ? (edit.ids as number[])[0] : 0;
-      for (const cell of this.cellsOf(joined)) {
-        this.remap.join(cell.id, target, boxOfCell(cell));
-        this.host.objects.apply([{ id: cell.id, gone: true }]);
+      for (const { id, box } of joined) {
+        const cell = this.host.objects.peek(id);
+        this.remap.join(id, target, cell ? unite(box, boxOfCell(cell)) : box);
       }
+      this.host.objects.apply(joined.map(({ id }) => ({ id, gone: true })));
     }
     for (const stroke of this.drawing) this.labels.paint(stroke.runs(), stroke.rule);
   }
@@ -353,6 +368,10 @@ export class Stroke {
   cancel(): void {
     this.document.end(this, false);
   }
+}
+
+function joinedOf(cell: Cell): Joined {
+  return { id: cell.id, box: boxOfCell(cell) };
 }
 
 export function boxOfCell(cell: Cell): Box {

@@ -4,7 +4,7 @@
 import { computed, signal, type ReadonlySignal } from "@preact/signals-core";
 import type { PaintRule } from "./labels";
 import type { Runs } from "./runs";
-import type { Edit, ToServer } from "./wire";
+import type { Box, Edit, ToServer } from "./wire";
 
 /** Pixels that an edit writes, as long as the server may not know of them. */
 export interface Painted {
@@ -13,10 +13,15 @@ export interface Painted {
   rule: PaintRule;
 }
 
+export interface Joined {
+  id: number;
+  box: Box; // where its pixels were
+}
+
 export interface Pending {
   edit: Edit;
   painted: readonly Painted[];
-  joined: readonly number[]; // ids that it merged away or deleted
+  joined: readonly Joined[]; // what it merged away or deleted
   fresh: readonly number[]; // ids that got their first pixels, if it wrote any
 }
 

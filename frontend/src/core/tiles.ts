@@ -31,7 +31,8 @@ const RETRY_MS = 1500;
 export class TileCache<T extends TileArray> {
   private readonly entries = new Map<string, Entry<T>>(); // in order of last use
   private readonly flights = new Map<string, Flight>();
-  private wanted: Tile[] = [];
+  private wanted: readonly Tile[] = []; // most urgent first
+  private wantedKeys: ReadonlySet<string> = new Set();
   private closed = false;
   private readonly waiting = new Map<string, (() => void)[]>();
 
@@ -47,10 +48,11 @@ export class TileCache<T extends TileArray> {
   /** The tiles of the window, most urgent first; all others may go. */
   want(tiles: readonly Tile[]): void {
     this.wanted = tiles.slice(0, this.capacity);
-    const keys = new Set(this.wanted.map(keyOf));
+    this.wantedKeys = new Set(this.wanted.map(keyOf));
     for (const [key, flight] of this.flights) {
-      if (!keys.has(key) && !this.waiting.has(key)) flight.abort.abort();
+      if (!this.wantedKeys.has(key) && !this.waiting.has(key)) flight.abort.abort();
     }
+    for (const [key, entry] of this.entries) if (entry.stale && !this.wantedKeys.has(key)) this.evict(key, entry.tile);
     for (let i = this.wanted.length - 1; i >= 0; i--) this.touch(keyOf(this.wanted[i]));
     this.pump();
   }
@@ -96,10 +98,9 @@ export class TileCache<T extends TileArray> {
 
   /** Fetch again what is here: what is wanted stays in sight until then, the rest goes. */
   refresh(touches: (tile: Tile) => boolean): void {
-    const wanted = new Set(this.wanted.map(keyOf));
     for (const [key, entry] of this.entries) {
       if (!touches(entry.tile)) continue;
-      if (wanted.has(key)) entry.stale = true;
+      if (this.wantedKeys.has(key)) entry.stale = true;
       else this.evict(key, entry.tile);
     }
     this.outdate(touches);
@@ -137,6 +138,11 @@ export class TileCache<T extends TileArray> {
     const key = keyOf(flight.tile);
     this.end(key);
     if (this.closed) return;
+    if (flight.outdated && !this.wantedKeys.has(key)) {
+      if (this.waiting.has(key)) this.start(flight.tile);
+      else if (this.entries.has(key)) this.evict(key, flight.tile);
+      return;
+    }
     const ready = this.prepare(flight.tile, data);
     this.entries.delete(key);
     this.entries.set(key, { tile: flight.tile, data: ready, stale: flight.outdated });
