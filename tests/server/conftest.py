@@ -8,6 +8,7 @@ import gzip
 import http.client
 import itertools
 import json
+import socket
 import threading
 import time
 import uuid
@@ -83,10 +84,14 @@ class Page:
         kind = f"multipart/form-data; boundary={mark}"
         return self.request("POST", path, body + f"--{mark}--\r\n".encode(), **{"Content-Type": kind})
 
-    def connect(self, path: str = "/ws", port: int | None = None, **headers: str) -> Page:
+    def connect(
+        self, path: str = "/ws", port: int | None = None, host: str | None = None, **headers: str
+    ) -> Page:
+        port = port or self.port
         self.stack = contextlib.ExitStack()
         opening = connect(
-            f"ws://127.0.0.1:{port or self.port}{path}",
+            f"ws://{host or f'127.0.0.1:{port}'}{path}",
+            sock=socket.create_connection(("127.0.0.1", port)),
             additional_headers={**self.headers, **headers},
             max_size=2**27,
             compression=None,

@@ -60,7 +60,8 @@ def test_no_address_leads_out_of_the_project(page, path, project):
     "rest",
     ["labels/99/0/0/0", "labels/0/7/0/0", "labels/0/0/5000/0", "labels/0/0/-1/0", "labels/0/0/99999999999999999999/0",
      "pixels/0/0/9/0/0", "pixels/55/0/0/0/0", "pixels/0/99999999999/0/0/0", "field/secret/0/0/0", "field/flows/9/0/0",
-     "candidates/7/0/0", "objects?plane=x", "objects?plane=99999999999999999999", "measurements?plane=5", "export/everything"],
+     "candidates/7/0/0", "objects?plane=99999999999999999999", "measurements?plane=5",
+     "objects?plane=x", "export/everything"],
 )  # fmt: skip
 def test_no_tile_is_made_up(page, rest):
     answer, data = page.request("GET", f"/api/images/{page.image}/{rest}")
@@ -83,7 +84,7 @@ def test_wrong_tokens_hosts_and_origins_over_the_wire(serve, project):
     )
     for headers in (
         {"Origin": "http://evil.example"},
-        {"Host": "evil.example"},
+        {"host": "evil.example"},
         {"Authorization": "Bearer no"},
     ):
         with pytest.raises(InvalidStatus):
@@ -115,10 +116,13 @@ def test_a_message_that_makes_no_sense_is_refused(page, data):
 
 @pytest.mark.usefixtures("unchanged")
 def test_nonsense_again_and_again_ends_the_connection(page):
-    with pytest.raises(ConnectionClosed):
+    def speak():
         for _ in range(50):
             page.socket.send(b"\xc1")
             page.receive()
+
+    with pytest.raises(ConnectionClosed):
+        speak()
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -133,10 +137,14 @@ def test_text_and_a_missing_greeting_are_refused(page):
 @pytest.mark.usefixtures("unchanged")
 def test_a_message_beyond_the_limit_ends_the_connection(page, caplog):
     logging.getLogger("cellbrook.server").info("an oversized message follows")
-    with pytest.raises(ConnectionClosed) as closed:
+
+    def speak():
         page.send(type="set", what="name", value="x" * 2**21)
         for _ in range(10):
             page.receive()
+
+    with pytest.raises(ConnectionClosed) as closed:
+        speak()
     assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
 
 
@@ -189,7 +197,7 @@ def test_an_edit_that_does_not_fit_is_refused_whole(page, fields):
 @pytest.mark.parametrize(
     "params",
     [{"model": "/etc/passwd"}, {"model": "../../x"}, {"nonsense": 1}, {"diameter": "wide"}, {"window": [1, 2]},
-     {"window": "all"}, {"axes": "CYX"}, {"cellprob_threshold": "x"}, {"channels": "7"}, {"scene": "3"}],
+     {"window": "all"}, {"axes": "CYX"}, {"cellprob_threshold": "x"}, {"channels": "7"}],
 )  # fmt: skip
 def test_a_job_that_does_not_fit_fails_with_a_line(page, params):
     logging.getLogger("cellbrook.server").info("a job that does not fit follows")

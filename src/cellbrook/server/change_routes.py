@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
@@ -42,6 +42,8 @@ _ALL_IN_ONE = ("labels", "overlay", "objects", "run", "rois", "geojson", "coco")
 
 class TooLarge(CellbrookError):
     """An upload beyond the limit."""
+
+    status = 413
 
 
 def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[BaseRoute]:
@@ -93,6 +95,8 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
             except CellbrookError as error:
                 log.warning("refused an import: %s", error)
                 raise UsageError(_no_folder(str(error), files[0])) from error
+        if not labels.any():  # what holds nothing would delete everything
+            raise UsageError("this file holds no objects, so nothing was changed")
         stack = labels.reshape(-1, record.height, record.width)
         op = Replace(stack, planes=tuple(range(len(stack))), protect=False, origin="manual", kind="import")
         applied = await workspace.apply(image, op, user=request.scope["state"]["user"])
@@ -141,24 +145,13 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
         return json_answer(found[0]["result"] or {}) if found else plain_error(404, "there is no such job")
 
     return [
-        Route("/api/images", _limited(answered(add)), methods=["POST"]),
+        Route("/api/images", answered(add), methods=["POST"]),
         Route("/api/images/{id}", answered(remove), methods=["DELETE"]),
-        Route("/api/images/{id}/import", _limited(answered(bring_in)), methods=["POST"]),
+        Route("/api/images/{id}/import", answered(bring_in), methods=["POST"]),
         Route("/api/images/{id}/export/{kind}", answered(give_one), methods=["GET"]),
         Route("/api/export/{kind}", answered(give_all), methods=["GET"]),
         Route("/api/jobs/{id}/report", answered(report), methods=["GET"]),
     ]
-
-
-def _limited(endpoint: Any) -> Any:
-    async def limited(request: Request) -> Response:
-        try:
-            answer: Response = await endpoint(request)
-        except TooLarge as error:
-            return plain_error(413, error)
-        return answer
-
-    return limited
 
 
 @asynccontextmanager

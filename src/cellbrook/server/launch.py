@@ -190,12 +190,13 @@ def bind(host: str, port: int | None) -> socket.socket:
         try:
             listening.bind((host.strip("[]"), number))
             listening.listen(128)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             listening.close()
-            if error.errno == errno.EADDRINUSE and port is None:
+            why = error.strerror if isinstance(error, OSError) else "ports are 0 to 65535"
+            if port is None and getattr(error, "errno", None) == errno.EADDRINUSE:
                 continue
             raise UsageError(
-                f"cannot listen at {host}, port {number}: {error.strerror}: give another --port or --host"
+                f"cannot listen at {host}, port {number}: {why}: give another --port or --host"
             ) from error
         return listening
     raise UsageError(f"no port is free at {host}: give one with --port")

@@ -47,7 +47,9 @@ def answered(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Re
         except ImageError as error:
             return plain_error(409, error)
         except (CellbrookError, OSError) as error:
-            return plain_error(500, error)
+            return plain_error(getattr(error, "status", 500), error)
+        except OverflowError:
+            return plain_error(400, "numbers in this address are larger than anything here")
         except MemoryError:
             return plain_error(507, "not enough memory: close other programs, or open a smaller image")
 
@@ -148,6 +150,8 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
 
         def make() -> tuple[str, bytes | None]:
             store = project.labels(p["id"])
+            if p["level"] >= store.levels:
+                raise UsageError(f"there is no chunk at level {p['level']}: there are {store.levels} levels")
             tag = str(store.etag(p["plane"], p["ty"], p["tx"], p["level"]))
             if same(request, tag):
                 return tag, b""

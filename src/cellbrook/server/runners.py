@@ -8,8 +8,9 @@ import dataclasses
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
+import msgspec
 import numpy as np
 
 from cellbrook.core.params import MaskParams, SegmentParams
@@ -98,13 +99,11 @@ class Runners:
             If one is unknown.
         """
         project = self._workspace.project
-        known = SegmentParams().to_keywords()
-        wishes = {k: _as(known.get(k), v) for k, v in params.items() if k not in _OURS}
-        if wishes.get("target") == "auto" and "target" not in known:
-            del wishes["target"]
-        for name in ("device", "engine", "precision", "threads"):
+        wishes = {k: v for k, v in params.items() if k not in _OURS}
+        for name in ("device", "engine", "precision", "threads", "scene"):
             wishes.pop(name, None)  # how the server computes is its own to say
         wishes["diameter"] = str(wishes.get("diameter") or "auto")
+        wishes = _typed(wishes)
         model = wishes.pop("model", None) or project.settings.model
         names = [m.name for m in models_of(project)]
         if model not in names:  # a page may not name files
@@ -321,20 +320,33 @@ def _window(window: Any, shape: tuple[int, int]) -> list[int] | None:
     """Return (plane, y0, x0, y1, x1) cut to the image; None if the window is nearly all of it."""
     if window is None:
         return None
-    values = [int(v) for v in window]
-    if len(values) == 4:
-        values = [0, *values]
-    if len(values) != 5:
-        raise UsageError(f"a window is plane, y0, x0, y1, x1, got {window!r}")
-    plane, y0, x0, y1, x1 = values
+    try:
+        plane, y0, x0, y1, x1 = (int(v) for v in window)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"a window is plane, y0, x0, y1, x1, got {window!r}") from None
     y0, x0, y1, x1 = max(y0, 0), max(x0, 0), min(y1, shape[0]), min(x1, shape[1])
     if y1 <= y0 or x1 <= x0 or 2 * (y1 - y0) * (x1 - x0) > shape[0] * shape[1]:
         return None
     return [plane, y0, x0, y1, x1]
 
 
-def _as(default: Any, value: Any) -> Any:
-    """Return a value of a page in the type of its parameter: JavaScript has one type of number."""
-    if isinstance(default, bool) or not isinstance(value, float):
-        return value
-    return int(value) if (default is None or isinstance(default, int)) and value.is_integer() else value
+def _typed(wishes: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters of a page in their own types: JavaScript has one type of number.
+
+    Raises
+    ------
+    UsageError
+        If one is unknown, or cannot be what it has to be.
+    """
+    types = {
+        name: kind
+        for group in dataclasses.fields(SegmentParams)
+        for name, kind in get_type_hints(group.default_factory).items()
+    }
+    typed = {}
+    for name, value in wishes.items():
+        try:
+            typed[name] = msgspec.convert(value, types.get(name, Any))
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{name} cannot be {value!r}: {error}") from None
+    return typed

@@ -42,6 +42,8 @@ def page_routes(folder: Path = FOLDER) -> list[BaseRoute]:
         return FileResponse(index, media_type="text/html", headers={"Cache-Control": "no-cache"})
 
     async def asset(request: Request) -> Response:
+        if "\0" in request.path_params["path"]:
+            return PlainTextResponse("there is no such file\n", 404)
         wanted = (folder / request.path_params["path"]).resolve()
         kind = _TYPES.get(wanted.suffix)
         if kind is None or not wanted.is_relative_to(folder.resolve()) or not wanted.is_file():

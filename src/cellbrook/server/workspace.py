@@ -352,8 +352,8 @@ class Workspace:
         task.add_done_callback(lambda t: t.cancelled() or t.exception())
 
     def _op_of(self, edit: messages.Edit) -> Op:
-        record = self.project.image(edit.image)
-        return edits.op_of(edit, (record.height, record.width), self.ghosts(edit.image))
+        store = self.project.labels(edit.image)
+        return edits.op_of(edit, (store.planes, *store.shape), self.ghosts(edit.image))
 
     def used(self, client: Client, edit: messages.Edit) -> None:
         """Note the ids that a page has drawn with, so that it gets the rest when it opens the image again."""
