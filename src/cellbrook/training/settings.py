@@ -233,17 +233,20 @@ def kept_bytes(network: nn.Module, spec: NetworkSpec, crop: int) -> int:
     What lies before the first learning layer keeps nothing, so this depends on what is frozen.
     """
     shadow = copy.deepcopy(network).to("meta")
-    weights = {StorageWeakRef(t.untyped_storage()).cdata for t in shadow.state_dict().values()}
+    weights = {_storage(t) for t in shadow.state_dict().values()}
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        key = StorageWeakRef(storage).cdata  # several layers keep the same values
-        if key not in weights:
-            kept[key] = storage.nbytes()
+        if _storage(tensor) not in weights:  # several layers keep the same values
+            kept[_storage(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         output = shadow.train()(torch.zeros(1, spec.planes, crop, crop, device="meta"))
     del output  # until here, what was kept had to live
     return sum(kept.values())
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    """Return what tells a tensor's memory from another's."""
+    return int(StorageWeakRef(tensor.untyped_storage()).cdata)  # type: ignore[no-untyped-call]  # torch's own
