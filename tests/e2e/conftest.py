@@ -148,13 +148,14 @@ def tab(browser):
         page = context.new_page()
         page.set_default_timeout(WAIT_MS)
         problems = []
+
+        def listen(message):
+            # the answer that sets the cookie is no page, and has no icon
+            if message.type == "error" and "favicon" not in message.location["url"]:
+                problems.append(f"{message.text} {message.location}")
+
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                problems.append(f"{message.text} {message.location}") if message.type == "error" else None
-            ),
-        )
+        page.on("console", listen)
         page.problems = problems
         try:
             page.goto(address)

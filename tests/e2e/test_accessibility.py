@@ -42,7 +42,7 @@ def test_an_empty_project_says_what_to_do(tab, serve, axe, tmp_path, examples):
     (images / "one.png").write_bytes((examples / "fluorescence.png").read_bytes())
     served = serve(images)
     with tab(served.start()) as page:
-        page.get_by_role("button", name="one.png").first.hover()
+        page.get_by_role("button", name="one").first.hover()
         page.get_by_role("button", name="Take out of the project").click()
         page.get_by_text("Start with an image").wait_for()
         page.evaluate(axe)
@@ -55,7 +55,7 @@ def test_the_keyboard_alone_reaches_everything(tab, serve):
         page.locator(".images .open").first.wait_for()
         seen = set()
         for _ in range(80):
-            page.keyboard.press("Tab")
+            page.keyboard.press("Tab")  # in the picture, where Tab walks through cells, Escape leads out
             seen.add(
                 page.evaluate(
                     "() => document.activeElement.closest('.top, .left, .rail, .stage, .right')?.className ?? ''"

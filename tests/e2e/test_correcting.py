@@ -1,0 +1,229 @@
+"""Every tool, by mouse and key; after each of them the page shows what the server keeps."""
+
+import pytest
+
+# Pixels of all tiles that the page holds, merged and deleted ids resolved, against what the server has; and the table.
+DIFFER = """async () => {
+  const session = window.cellbrook.session;
+  for (let i = 0; i < 600 && session.unsaved.value > 0; i++) await new Promise((wake) => setTimeout(wake, 50));
+  await new Promise((wake) => setTimeout(wake, 300));
+  const document = session.picture.value.document;
+  const image = `api/images/${session.imageId.value}`;
+  const found = [];
+  for (const [tile, data] of document.tiles.resident()) {
+    const answer = await fetch(`${image}/labels/${tile.level}/${session.plane.value}/${tile.ty}/${tile.tx}`, { cache: "no-store" });
+    const truth = answer.status === 204 ? new Uint32Array(512 * 512) : new Uint32Array(await answer.arrayBuffer());
+    const wrong = truth.reduce((sum, id, i) => sum + ((data ? document.remap.resolve(data[i]) : 0) === id ? 0 : 1), 0);
+    if (wrong) found.push(`${wrong} pixels of tile ${tile.ty}, ${tile.tx} at level ${tile.level}`);
+  }
+  const rows = await (await fetch(`${image}/objects?plane=${session.plane.value}`, { cache: "no-store" })).json();
+  rows.id.forEach((id, i) => {
+    const cell = session.objects.peek(id);
+    if (!cell || cell.area !== rows.area[i] || cell.y0 !== rows.y0[i] || cell.x1 !== rows.x1[i]) found.push(`object ${id}`);
+  });
+  if (rows.id.length !== session.objects.rows().length) found.push("the number of objects");
+  return { found, cells: rows.id.length - rows.discarded.filter((gone) => gone).length };
+}"""
+
+READY = """() => {
+  const session = window.cellbrook?.session;
+  return Boolean(session?.picture.value && session.loading.value === 0 && session.objects.version.value > 1);
+}"""
+
+ON_SCREEN = """([y, x]) => {
+  const { width, height, centre, zoom } = window.cellbrook.session.view.value;
+  const box = window.cellbrook.stage.canvas.getBoundingClientRect();
+  return [box.left + width / 2 + (x - centre[1]) * zoom, box.top + height / 2 + (y - centre[0]) * zoom];
+}"""
+
+
+def wait(page, condition):
+    """Wait until a condition holds. (The page forbids the `eval` that Playwright's own waiting needs.)"""
+    for _ in range(600):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"did not become true: {condition}")
+
+
+class Hand:
+    """A person at the page; places are image pixels."""
+
+    def __init__(self, page):
+        self.page = page
+        wait(page, READY)
+        # An empty corner of its own: every image of the sample has cells elsewhere.
+        page.evaluate(
+            "window.cellbrook.session.delete(window.cellbrook.session.objects.rows().map((cell) => cell.id))"
+        )
+        page.evaluate("window.cellbrook.stage.canvas.focus()")
+        self.page.keyboard.press("Home")
+
+    def at(self, y, x):
+        return self.page.evaluate(ON_SCREEN, [y, x])
+
+    def key(self, key):
+        self.page.keyboard.press(key)
+
+    def click(self, y, x, **options):
+        self.page.mouse.click(*self.at(y, x), **options)
+
+    def stroke(self, *points):
+        self.page.mouse.move(*self.at(*points[0]))
+        self.page.mouse.down()
+        for point in points[1:]:
+            self.page.mouse.move(*self.at(*point), steps=4)
+        self.page.mouse.up()
+
+    def cells(self):
+        """Return how many there are, once page and server have agreed."""
+        told = self.page.evaluate(DIFFER)
+        assert told["found"] == []
+        return told["cells"]
+
+    def area(self, y, x):
+        return self.page.evaluate(
+            """([y, x]) => {
+              const { session } = window.cellbrook;
+              return session.objects.peek(session.document.labels.at(y, x))?.area ?? 0;
+            }""",
+            [y, x],
+        )
+
+
+@pytest.fixture
+def hand(serve, tab):
+    with tab(serve("--sample").start()) as page:
+        yield Hand(page)
+
+
+def test_every_tool_leaves_page_and_server_alike(hand):
+    assert hand.cells() == 0
+    hand.key("b")
+    hand.page.evaluate("window.cellbrook.session.setBrushSize(20)")
+    hand.stroke((60, 60), (60, 100))
+    hand.stroke((110, 60), (110, 100))
+    assert hand.cells() == 2
+    hand.stroke((60, 100), (60, 140))  # begins on the cell: the same one grows
+    assert hand.cells() == 2
+
+    hand.key("Control+z")
+    hand.key("Control+z")
+    assert hand.cells() == 1
+    hand.key("Control+y")
+    assert hand.cells() == 2
+
+    hand.key("e")
+    before = hand.area(60, 80)
+    hand.stroke((50, 60), (50, 100))
+    assert hand.cells() == 2
+    assert 0 < hand.area(65, 80) < before
+
+    hand.key("m")
+    hand.stroke((65, 80), (110, 80))
+    assert hand.cells() == 1
+    hand.key("Control+z")
+    assert hand.cells() == 2
+
+    hand.key("c")
+    hand.stroke((95, 80), (125, 80))
+    assert hand.cells() == 3
+
+    for key, sign in (("g", 1), ("h", -1)):
+        before = hand.area(110, 65)
+        hand.key(key)
+        hand.click(110, 65)
+        hand.cells()
+        assert (hand.area(110, 65) - before) * sign > 0
+    hand.key("t")
+    hand.click(110, 65)
+    assert hand.cells() == 3
+
+    hand.key("o")
+    hand.stroke((150, 60), (150, 120), (190, 120), (190, 60))
+    assert hand.cells() == 4
+    assert hand.area(170, 90) == pytest.approx(60 * 40, rel=0.05)
+
+    hand.key("p")
+    for corner in ((220, 60), (220, 120), (260, 120), (260, 60)):
+        hand.click(*corner)
+    hand.key("Enter")
+    assert hand.cells() == 5
+    before = hand.area(240, 90)
+    hand.click(240, 90)  # its outline becomes vertices
+    wait(hand.page, "window.cellbrook.session.preview.value.kind === 'polygon'")
+    corner = hand.page.evaluate(
+        "window.cellbrook.session.preview.value.points.reduce((a, b) => (b[0] + b[1] > a[0] + a[1] ? b : a))"
+    )
+    hand.stroke(corner, (corner[0] + 20, corner[1] + 20))
+    hand.key("Enter")
+    assert hand.cells() == 5
+    assert hand.area(240, 90) > before
+
+    hand.key("q")
+    hand.stroke((145, 50), (200, 130))
+    assert hand.cells() == 4
+
+
+def test_the_habits_of_cellpose(hand):
+    hand.click(60, 60, button="right")
+    for place in ((60, 110), (110, 110), (110, 60), (75, 60)):
+        hand.page.mouse.move(*hand.at(*place), steps=6)
+    hand.click(70, 60, button="right")
+    assert hand.cells() == 1
+    hand.key("b")
+    hand.stroke((160, 60), (160, 100))
+    assert hand.cells() == 2
+    hand.key("v")
+    hand.click(85, 85)
+    hand.page.keyboard.down("Alt")
+    hand.click(160, 80)
+    hand.page.keyboard.up("Alt")
+    assert hand.cells() == 1
+    hand.page.keyboard.down("Control")
+    hand.click(160, 80)
+    hand.page.keyboard.up("Control")
+    assert hand.cells() == 0
+
+
+def test_choosing_hiding_merging_and_deleting_touch_no_pixels(hand):
+    hand.key("b")
+    for y in (60, 110, 160):
+        hand.stroke((y, 60), (y, 100))
+    assert hand.cells() == 3
+    tiles = "window.cellbrook.stage.sent.tiles"
+    tables = "window.cellbrook.stage.sent.tables"
+    before, asked = hand.page.evaluate(tiles), hand.page.evaluate(tables)
+    hand.page.evaluate(
+        """() => {
+          const { session } = window.cellbrook;
+          const ids = session.objects.rows().map((cell) => cell.id);
+          session.select([ids[0]]);
+          session.setThresholds({ min_size: 10000 });
+          session.merge([ids[0], ids[1]]);
+          session.delete([ids[2]]);
+        }"""
+    )
+    assert hand.page.evaluate(tiles) == before
+    assert hand.page.evaluate(tables) > asked
+    assert hand.cells() == 1
+    assert hand.page.evaluate(tiles) == before
+    assert hand.page.evaluate("window.cellbrook.stage.gl.getError()") == 0
+
+
+def test_a_stroke_is_small_on_the_wire(serve, tab):
+    address = serve("--sample").start()
+    sent = []
+    with tab("about:blank") as page:
+        page.on("websocket", lambda socket: socket.on("framesent", lambda data: sent.append(data)))
+        page.goto(address)
+        hand = Hand(page)
+        hand.cells()
+        hand.key("b")
+        page.evaluate("window.cellbrook.session.setBrushSize(25)")
+        sent.clear()
+        hand.stroke((60, 60), (100, 140), (160, 100))
+        assert hand.cells() == 1
+        edits = [len(data) for data in sent if len(data) > 64]
+        assert len(edits) == 1
+        assert edits[0] < 1024

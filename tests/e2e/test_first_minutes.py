@@ -1,0 +1,180 @@
+"""What a person does in the first minutes: look, find cells, correct, sort, take the files along."""
+
+import csv
+import io
+
+import pytest
+
+SESSION = "window.cellbrook.session"
+
+
+def count(page):
+    """Cells in the picture that are shown."""
+    return page.evaluate(f"{SESSION}.objects.counts.value[0]")
+
+
+def wait(page, condition, attempts=600):
+    """Wait until a condition holds. (The page forbids the `eval` that Playwright's own waiting needs.)"""
+    for _ in range(attempts):
+        if page.evaluate(f"() => Boolean({condition})"):
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"did not become true: {condition}")
+
+
+def open_image(page, name):
+    page.locator(".images .open").filter(has_text=name).click()
+    wait(page, f"{SESSION}.image.value?.name.startsWith({name!r}) && {SESSION}.picture.value !== null")
+    page.locator(".scalebar").wait_for()
+
+
+def find_cells(page):
+    page.get_by_role("tab", name="Find").click()
+    before = page.evaluate(f"{SESSION}.jobs.value.length")
+    page.get_by_role("button", name="Find cells", exact=True).click()
+    wait(page, f"{SESSION}.jobs.value.length > {before}")
+    wait(page, f"!['queued', 'running'].includes({SESSION}.jobs.value.at(-1).state)", attempts=1800)
+    assert page.evaluate(f"{SESSION}.jobs.value.at(-1).state") == "done"
+    wait(page, f"{SESSION}.objects.counts.value[0] > 10")
+
+
+def centre_of_a_cell(page, number=0):
+    """Where the n-th cell lies on the screen, and its id."""
+    return page.evaluate(
+        f"""(number) => {{
+          const {{ objects, view }} = {SESSION};
+          const {{ centre, zoom, width, height }} = view.value;
+          const cell = objects.rows().filter((c) => !c.discarded && c.y0 > 40 && c.x0 > 40 && c.area > 300)[number];
+          const box = document.querySelector(".picture canvas").getBoundingClientRect();
+          const x = ((cell.x0 + cell.x1) / 2 - centre[1]) * zoom + width / 2;
+          const y = ((cell.y0 + cell.y1) / 2 - centre[0]) * zoom + height / 2;
+          return {{ x: box.x + x, y: box.y + y, id: cell.id }};
+        }}""",
+        number,
+    )
+
+
+@pytest.fixture
+def page(tab, shared_sample):
+    with tab(shared_sample) as page:
+        page.locator(".images .open").first.wait_for()
+        yield page
+
+
+def test_from_an_image_to_corrected_files(page):
+    open_image(page, "fluorescence")
+    find_cells(page)
+    found = count(page)
+    # a click selects, Delete deletes, undo brings back
+    place = centre_of_a_cell(page)
+    page.mouse.click(place["x"], place["y"])
+    wait(page, f"{SESSION}.selection.value.has({place['id']})")
+    page.keyboard.press("Delete")
+    wait(page, f"{SESSION}.objects.counts.value[0] === {found - 1}")
+    page.get_by_role("button", name="Undo").click()
+    wait(page, f"{SESSION}.objects.counts.value[0] === {found}")
+    page.get_by_role("button", name="Redo").click()
+    wait(page, f"{SESSION}.objects.counts.value[0] === {found - 1}")
+    # draw a new one where it was
+    page.get_by_role("button", name="Brush", exact=True).click()
+    page.mouse.move(place["x"] - 3, place["y"])
+    page.mouse.down()
+    page.mouse.move(place["x"] + 3, place["y"] + 2, steps=4)
+    page.mouse.up()
+    wait(page, f"{SESSION}.objects.counts.value[0] === {found}")
+    page.get_by_text("All changes saved").wait_for()
+    # the files say the same
+    page.get_by_role("tab", name="Export").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Measurements").first.click()
+    rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
+    assert len(rows) == found
+    page.get_by_role("button", name="Mark as done").click()
+    page.get_by_text("1 of ").wait_for()
+
+
+def test_sliders_hide_at_once_and_the_table_follows(page):
+    open_image(page, "two_channels")
+    find_cells(page)
+    before = count(page)
+    slider = page.get_by_role("slider", name="Smallest")
+    slider.focus()
+    for _ in range(200):
+        page.keyboard.press("ArrowUp")
+        if count(page) < before - 5:
+            break
+    fewer = count(page)
+    assert 0 < fewer < before, "before any answer of the server"
+    page.get_by_role("tab", name="Cells").click()
+    shown = page.locator(".table [role=row]").count()
+    assert 5 < shown < 80, "only the rows in sight are in the page"
+    assert page.locator("[role=grid]").get_attribute("aria-rowcount") == str(fewer + 1)
+    page.get_by_role("button", name="Score", exact=True).click()
+    scores = [float(t) for t in page.locator(".tbody .tr > span:nth-child(3)").all_inner_texts()[:10]]
+    assert scores == sorted(scores)
+    page.locator(".tbody .tr").first.click()
+    wait(page, f"{SESSION}.selection.value.size === 1")
+
+
+def test_classes_have_names_colours_and_keys(page):
+    open_image(page, "stained_tissue")
+    find_cells(page)
+    page.get_by_role("tab", name="View").click()
+    page.get_by_role("button", name="Add a class").click()
+    page.get_by_role("textbox", name="Name of class 1").fill("dividing")
+    page.keyboard.press("Enter")
+    place = centre_of_a_cell(page)
+    page.mouse.click(place["x"], place["y"])
+    page.keyboard.press("1")
+    wait(page, f"{SESSION}.objects.get({place['id']}).class === 1")
+    page.get_by_role("tab", name="Cells").click()
+    page.get_by_role("columnheader", name="Class").wait_for()
+
+
+def test_images_are_added_by_dropping_them(page, examples):
+    page.evaluate(
+        """async (bytes) => {
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array(bytes)], "dropped é.png", { type: "image/png" }));
+          const target = document.querySelector(".page");
+          const told = { dataTransfer: data, bubbles: true, cancelable: true };
+          for (const type of ["dragover", "drop"]) target.dispatchEvent(new DragEvent(type, told));
+        }""",
+        list(_rotated(examples / "fluorescence.png")),
+    )
+    page.locator(".images .open").filter(has_text="dropped é").wait_for()
+
+
+def _rotated(path):
+    """Another image than the one that is there: the project knows images by their content."""
+    import imagecodecs
+    import numpy as np
+
+    return imagecodecs.png_encode(np.ascontiguousarray(np.rot90(imagecodecs.png_decode(path.read_bytes()))))
+
+
+def test_keys_are_listed_and_explained(page):
+    open_image(page, "fluorescence")
+    page.locator(".picture canvas").focus()
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keys")
+    dialog.get_by_text("Undo", exact=True).wait_for()
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    page.keyboard.press("b")
+    assert page.get_by_role("button", name="Brush", exact=True).get_attribute("aria-pressed") == "true"
+    page.get_by_role("button", name="Cut", exact=True).hover()
+    page.get_by_role("tooltip").get_by_text("make two of it").wait_for()
+
+
+def test_the_address_leads_back_to_the_same_place(page):
+    open_image(page, "brightfield")
+    page.get_by_role("tab", name="Cells").click()
+    page.keyboard.press("+")
+    wait(page, "location.search.includes('at=')")
+    page.wait_for_timeout(500)
+    view = page.evaluate(f"{SESSION}.view.value.zoom")
+    page.reload()
+    wait(page, f"{SESSION}.image.value?.name.startsWith('brightfield')")
+    page.get_by_text("No cells yet").wait_for()
+    wait(page, f"Math.abs({SESSION}.view.value.zoom / {view} - 1) < 0.01")
