@@ -1,10 +1,11 @@
 """What an unfinished training leaves on disk is whole and belongs together, wherever it died."""
 
+import contextlib
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
-import contextlib
 
 from cellbrook.networks.compact.model import CompactNet  # noqa: E402
 from cellbrook.training import state as module  # noqa: E402
