@@ -188,12 +188,15 @@ def test_predicting(discs: Project) -> None:
     np.testing.assert_array_equal(discs.labels(a.id).read_all(), same.labels)
     assert discs.find("a").state == "predicted"
     assert predict(discs, ["a"], threads=1)[0].status == "skipped"
+    discs.log(a.id).undo()
+    assert predict(discs, ["a"], threads=1)[0].status == "done"  # it was taken back, so it is wanted again
     # a person's work stays, whatever the model says
     log = discs.log(a.id)
-    log.apply(Delete((1,)))
+    ids = [r.id for r in log.store.objects()]
+    log.apply(Delete((ids[0],)))
     label = log.store.lease(1)[0]
     log.apply(Paint(label, square(60, 100)))
-    log.apply(Paint(2, [(30, 78, 84)]))
+    log.apply(Paint(ids[1], [(y, 100, 104) for y in range(25, 40)]))
     before = log.store.read()
     assert predict(discs, threads=1, each=lambda _: None)[0].name == "b"  # a is begun, so it is left out
     (again,) = predict(discs, ["a"], again=True, cellprob_threshold=-1.0, threads=1)
@@ -381,6 +384,12 @@ def test_merging_other_images(
     report = merge_projects(ours, theirs)
     assert report.images_added == ["second"]
     assert ours.labels(second).at(0, 8, 8) == 1
+    assert ours.image(second).state == "corrected"
+    _scored(theirs, "second", [0.5])
+    theirs.set_state(second, "predicted")
+    ours.set_state(second, "predicted")
+    merge_projects(ours, theirs)
+    assert ours.image(second).state == "predicted"  # a model's result is no correction
     assert [c.name for c in ours.settings.classes] == ["dead", "new"]
     assert any("third" in n for n in report.notes)
     assert any('"dead" here and "alive" there' in n for n in report.notes)

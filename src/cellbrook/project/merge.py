@@ -162,14 +162,13 @@ def _merge_image(
         return
     ops: list[Op] = []
     ids: dict[int, int] = {}  # of objects that are new in the other copy -> here
-    before = len(report.conflicts)
+    before, state = len(report.conflicts), project.image(record.id).state
     for plane in range(ours.store.planes):
         ops += _Plane(project.image(record.id), ours, theirs, base, plane, ids, report).ops()
     if ops:
         ours.apply(Batch(tuple(ops), kind="merge_copies"), user=user)
-    mine = project.image(record.id).state
-    if _ORDER.index(record.state) > _ORDER.index(mine) and len(report.conflicts) == before:
-        project.set_state(record.id, record.state)
+    if len(report.conflicts) == before:  # else somebody has to look first
+        project.set_state(record.id, max(state, record.state, key=_ORDER.index))
 
 
 def _common_revision(ours: OpLog, theirs: OpLog) -> int:

@@ -20,6 +20,7 @@ from cellbrook.io.atomic import atomic
 from cellbrook.project.models import find_model
 from cellbrook.project.ops import Replace
 from cellbrook.project.project import choose
+from cellbrook.project.status import MODEL_RUNS
 from cellbrook.provenance import recipe_of
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def predict(
     for record in records:
         began = time.monotonic()
         recipe = _recipe(record, model, params)
-        if record.run == recipe and not again:
+        if record.run == recipe and _stands(project, record) and not again:
             outcome = _outcome(project, record, "skipped", began)
         else:
             if engine is None:
@@ -280,7 +281,12 @@ def write_cache(
         folder.mkdir(parents=True)
         np.save(folder / "flows.npy", flows.astype(np.float16))
         np.save(folder / "cellprob.npy", np.clip(cellprob, -6e4, 6e4).astype(np.float16))
-        facts = {"image": record.id, "run": run, "diameter_px": data.output.diameter_px, "score": list(score or ())}
+        facts = {
+            "image": record.id,
+            "run": run,
+            "diameter_px": data.output.diameter_px,
+            "score": list(score or ()),
+        }
         (folder / "about.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
@@ -346,6 +352,12 @@ def _recipe(record: ImageRecord, model: ResolvedModel, params: SegmentParams) ->
     )
     plain: dict[str, Any] = json.loads(json.dumps(recipe))
     return plain
+
+
+def _stands(project: Project, record: ImageRecord) -> bool:
+    """Return False if every model run of an image was taken back."""
+    history = project.log(record.id).history()
+    return any(line.kind in MODEL_RUNS and not line.undone for line in history)
 
 
 def _outcome(
