@@ -21,6 +21,7 @@ import cellbrook
 from cellbrook.cli.app import main as cellbrook_command
 from cellbrook.io import read_labels
 from cellbrook.metrics import count_image, summarise
+from cellbrook.training.dataset import typical_diameter
 
 TASKS = {
     "wholecell": (
@@ -33,12 +34,15 @@ TASKS = {
 """Name: set, and the images that are learnt from; the others of the set are judged on."""
 
 
-def ap_of(model: str, images: dict[str, tuple[Path, Path]], threads: int | None):
+def ap_of(model: str, images: dict[str, tuple[Path, Path]], threads: int | None, *, told: bool):
+    """Segment images and count; `told` gives the true median diameter, as a user would measure it."""
     segmenter = cellbrook.Segmenter(model=model, threads=threads)
     counts = []
     for name, (image, masks) in images.items():
-        found = segmenter.segment(image, keep_output=False)
-        counts.append(count_image(read_labels(masks)[0], found.labels, name=name))
+        truth = read_labels(masks)[0]
+        diameter = typical_diameter(truth) if told else "auto"
+        found = segmenter.segment(image, keep_output=False, diameter=diameter)
+        counts.append(count_image(truth, found.labels, name=name))
     return summarise(counts)
 
 
@@ -71,14 +75,16 @@ def run(task: str, data: Path, out: Path, options: list[str], threads: int | Non
         raise SystemExit(code)
     report = json.loads((model / "report.json").read_text())
     start = report["start"] if report["start"] != "scratch" else "compact"
-    before = ap_of(start, judged, threads)
-    after = ap_of(report["path"], judged, threads)
+    scores = {
+        f"{'true' if told else 'estimated'} diameter {when}": ap_of(model, judged, threads, told=told)
+        for told in (False, True)
+        for when, model in (("before", start), ("after", report["path"]))
+    }
     return {
         "task": task,
         "learnt from": f"{report['images']} images, {report['objects']} objects",
-        "judged on": f"{len(judged)} images, {sum(i.n_true for i in before.images)} objects",
-        "AP before": str(before.pooled["ap"][0]),
-        "AP after": str(after.pooled["ap"][0]),
+        "judged on": f"{len(judged)} images",
+        **{f"AP, {name}": str(result.pooled["ap"][0]) for name, result in scores.items()},
         "general before": report["frozen_start"] and round(report["frozen_start"]["mean_ap"], 3),
         "general after": report["frozen"] and round(report["frozen"]["mean_ap"], 3),
         "kept": report["kept"],
