@@ -5,7 +5,7 @@ is judged on the others, which training never sees, with the commands that users
 ``cellbrook segment``. The models are for this measurement only.
 
 Prints a line a task: AP at IoU 0.5 (objects pooled) of the start and of the new model on the images that were kept
-out, the same on the general images, and the time.
+out, with the estimated and with the true median diameter; the same on the general images; and the time.
 """
 
 from __future__ import annotations
