@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from skimage.measure import label as components_of
 
+from cellbrook.core.labels import components
 from cellbrook.errors import UsageError
 from cellbrook.training.synthetic import FAMILIES, generate
 from cellbrook.training.synthetic._fields import blur, smooth_noise
@@ -14,7 +15,6 @@ from cellbrook.training.synthetic._shapes import (
     MIN_AREA_PX,
     clean_labels,
     clean_nuclei,
-    components,
     push_apart,
 )
 

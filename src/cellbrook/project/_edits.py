@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cellbrook.core.labels import components
 from cellbrook.errors import EditError, UsageError
 from cellbrook.project._patch import CHUNK
 from cellbrook.project._replace import replace
@@ -132,8 +133,6 @@ def _lock(op: Lock, draft: Draft) -> None:
 
 @carry_out.register(Split)
 def _split(op: Split, draft: Draft) -> None:
-    from cellbrook.training.synthetic._shapes import components
-
     row = next((r for r in draft.existing([op.id]) if r.plane == op.plane), None)
     if row is None:
         raise EditError(f"there is no object {op.id} in plane {op.plane}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.core.labels import components
 from cellbrook.errors import EditError
 from cellbrook.io.writers import as_labels
 from cellbrook.metrics.matching import overlaps
@@ -100,8 +101,6 @@ def _cut_by_window(op: Replace, labels: NDArray[np.uint32], shape: tuple[int, in
 
 def _cut_back(new: NDArray[np.uint32], keep: NDArray[np.bool_]) -> None:
     """Take away what lies on pixels that stay; of what is left of an object, its largest piece, if that is half of it."""
-    from cellbrook.training.synthetic._shapes import components
-
     met = np.unique(new[keep])
     met = met[met > 0]
     if not len(met):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from cellbrook.core.labels import components
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -219,34 +221,6 @@ def borders(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
     out[:-1] |= labels[:-1] != labels[1:]
     out[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     return out
-
-
-def components(labels: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Return 4-connected components of equal non-zero label, numbered from 1 (Y, X), int32."""
-    height, width = labels.shape
-    # One run = neighbouring equal pixels of a row; components are then found among few runs, not many pixels.
-    starts = np.ones((height, width), bool)
-    starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
-    run = np.cumsum(starts.ravel()) - 1
-    run_2d = run.reshape(height, width)
-    same = (labels[1:] == labels[:-1]) & (labels[1:] > 0)
-    pairs = np.unique(run_2d[1:][same].astype(np.int64) * (run[-1] + 1) + run_2d[:-1][same])
-    low, high = pairs // (run[-1] + 1), pairs % (run[-1] + 1)
-    parent = np.arange(run[-1] + 1)
-    while True:
-        a, b = parent[low], parent[high]
-        if np.array_equal(a, b):
-            break
-        np.minimum.at(parent, np.maximum(a, b), np.minimum(a, b))
-        while True:
-            jumped = parent[parent]
-            if np.array_equal(jumped, parent):
-                break
-            parent = jumped
-    number = np.zeros(run[-1] + 1, np.int32)
-    roots = np.unique(parent[labels.ravel()[starts.ravel()] > 0])
-    number[roots] = np.arange(1, len(roots) + 1)
-    return np.asarray(np.where(labels > 0, number[parent][run_2d], 0), dtype=np.int32)
 
 
 def _largest_parts(labels: NDArray[np.int32], min_area_px: int) -> NDArray[np.int32]:
