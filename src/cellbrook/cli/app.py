@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("cellbrook.cli.train:train", "Teach a model your own cells, from labelled images."),
     "project": (
         "cellbrook.cli.project:app",
-        "Correct and teach in rounds: images, labels and models in one folder.",
+        "Correct and teach in rounds: images, labels, models.",
     ),
     "serve": ("cellbrook.cli.serve:serve", "See, correct and teach in the browser."),
     "models": ("cellbrook.cli.models:app", "List, inspect, install, verify and remove models."),
