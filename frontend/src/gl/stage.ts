@@ -10,7 +10,7 @@ import type { LabelColor } from "../core/state";
 import type { TileArray, TileListener } from "../core/tiles";
 import type { Box } from "../core/wire";
 import { NoWebGL2, Renderer, type ChannelLook, type Frame } from "./renderer";
-import type { PagedTexture } from "./textures";
+import { sent, type PagedTexture } from "./textures";
 
 const BACKGROUND: Rgb = [22, 24, 27];
 const NO_CLASS: Rgb = [150, 155, 160];
@@ -21,8 +21,9 @@ export class Stage implements Screen {
   private readonly renderer: Renderer | null;
   /** Why there is none. */
   readonly blind: string | null = null;
-  /** Frames drawn since the start. */
+  /** Frames drawn since the start, and texels sent to the card. */
   frames = 0;
+  readonly sent = sent;
   private session: Session | null = null;
   private readonly look = new Look(new Slots());
   private scheduled = false;
