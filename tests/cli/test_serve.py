@@ -59,6 +59,9 @@ def test_a_folder_becomes_a_project_beside_its_images(folder, served, capsys):
     assert sorted(p.name for p in folder.iterdir()) == ["Zellen µ 1.project", "a.png", "a_masks.png", "b.png"]
 
     write_png(folder / "c.png", np.full((40, 50), 99, np.uint8))
+    (project / "cache" / "x").mkdir(parents=True)  # what a project keeps is no new image
+    write_png(project / "cache" / "x" / "thumb.png", np.full((9, 9), 3, np.uint8))
+    np.save(project / "cache" / "x" / "cellprob.npy", np.zeros((1, 40, 50), np.float32))
     assert main(["serve", str(folder), "--no-browser", "--port", "0"]) == 0  # the same one, with what is new
     said = capsys.readouterr()
     assert "added 1 new images" in said.err
@@ -76,8 +79,11 @@ def test_files_a_project_and_the_current_folder_are_taken(folder, served, monkey
     assert main(["serve", "--no-browser", "--port", "0"]) == 0
     assert served["opened"].project.folder == folder / "Zellen µ 1.project"
     other = tmp_path / "elsewhere.project"
+    (folder / "Zellen µ 1.project" / "cache").mkdir(exist_ok=True)
+    write_png(folder / "Zellen µ 1.project" / "cache" / "thumb.png", np.full((9, 9), 3, np.uint8))
     assert main(["serve", str(folder), "--project", str(other), "--no-browser", "--port", "0"]) == 0
-    assert (other / "project.toml").exists()
+    with Project.open(other) as opened:
+        assert [r.name for r in opened.images()] == ["a", "b"]
 
 
 def test_without_anything_the_sample_is_opened(served, monkeypatch, tmp_path):

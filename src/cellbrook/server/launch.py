@@ -88,10 +88,8 @@ def open_workspace(inputs: Sequence[str], *, project: Path | None = None, read_o
         return _opened(first, (), read_only=read_only)
     if len(inputs) == 1 and first.is_dir() and first.name.endswith(SUFFIX):
         raise ProjectError(f"{first} is not a project: there is no {FILE} in it")
-    found = find_images(inputs)
-    folder = (
-        first if first.is_dir() and not first.name.endswith(".zarr") else found.images[0].path.parent
-    ).absolute()
+    found = _images_of(inputs)
+    folder = (first if first.is_dir() and not first.name.endswith(".zarr") else found[0].parent).absolute()
     if project is None and (there := _project_in(folder)) is not None:
         return _opened(there, inputs, read_only=read_only)
     return _created(project, folder, inputs)
@@ -116,7 +114,7 @@ def _opened(folder: Path, inputs: Sequence[str], *, read_only: bool) -> Opened:
     if inputs and not project.read_only:
         known = {project.path(r.id) for r in project.images()}
         with contextlib.suppress(ImageError):
-            new = [f.path for f in find_images(list(inputs)).images if f.path.absolute() not in known]
+            new = [p for p in _images_of(inputs) if p.absolute() not in known]
             if new:
                 report = project.add(new)
                 notes += [f"added {len(report.added)} new images"] if report.added else []
@@ -142,10 +140,25 @@ def _created(wanted: Path | None, folder: Path, inputs: Sequence[str]) -> Opened
         log.debug("%s", error)
         project = Project.create(place, name=folder.name or "images")
         notes.append(f"{folder} cannot be written to, so the project lies in {place}")
-    report = project.add(list(inputs))
+    report = project.add(_images_of(inputs))
     notes.insert(0, f"made a project of {len(report.added)} images in {place}; the images stay as they are")
     notes += [f"left out {path.name}: {why}" for path, why in report.failed]
     return Opened(project, notes)
+
+
+def _images_of(inputs: Sequence[str]) -> list[Path]:
+    """Return the images that inputs stand for, without what lies inside of projects: copies, thumbnails, caches."""
+    inside: dict[Path, bool] = {}
+
+    def belongs(folder: Path) -> bool:
+        if folder not in inside:
+            inside[folder] = (folder / FILE).exists() or (folder != folder.parent and belongs(folder.parent))
+        return inside[folder]
+
+    found = [f.path for f in find_images(list(inputs)).images if not belongs(f.path.absolute().parent)]
+    if not found:
+        raise ImageError(f"no image in {', '.join(inputs)} but those of a project: open the project itself")
+    return found
 
 
 def _project_in(folder: Path) -> Path | None:
