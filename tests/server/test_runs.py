@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellbrook.errors import UsageError
@@ -17,6 +17,7 @@ masks = st.binary(min_size=300, max_size=300).map(
 )
 
 
+@settings(deadline=None)
 @given(masks)
 def test_what_is_written_is_read(mask):
     runs = runs_of(mask)
@@ -27,6 +28,7 @@ def test_what_is_written_is_read(mask):
     np.testing.assert_array_equal(again, mask)
 
 
+@settings(deadline=None)
 @given(masks, st.integers(0, 2**24 - 1))
 def test_labels_travel_with_the_runs_of_a_patch(mask, label):
     runs = runs_of(mask)

@@ -277,6 +277,9 @@ def train(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     """
     import tempfile
 
+    from cellbrook.networks.loading import require_torch
+
+    require_torch()
     from cellbrook.project.exchange import TAUGHT, export_training
     from cellbrook.project.project import Project
     from cellbrook.project.teach import summary_of

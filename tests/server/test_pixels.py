@@ -1,0 +1,164 @@
+"""Tiles of any source: levels, planes, ranges, sixteen bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellbrook.io import open_image
+from cellbrook.project.labelstore import levels_of
+from cellbrook.project.project import Project
+from cellbrook.server import pixels as p
+
+
+def opened(array, axes, **keywords):
+    return p.ImagePixels("image", open_image(array, axes=axes, **keywords), p.Kept())
+
+
+def whole(image, level=0, plane=0, channel=0):
+    """An image put together from its tiles."""
+    rows, cols = (-(-n // 2**level) for n in image.shape)
+    out = np.zeros(
+        (-(-rows // 512) * 512, -(-cols // 512) * 512), image.tile(level, plane, channel, 0, 0).dtype
+    )
+    for ty in range(out.shape[0] // 512):
+        for tx in range(out.shape[1] // 512):
+            out[ty * 512 : ty * 512 + 512, tx * 512 : tx * 512 + 512] = image.tile(
+                level, plane, channel, ty, tx
+            )
+    assert not out[rows:].any()
+    assert not out[:, cols:].any()
+    return out[:rows, :cols]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 1300), st.integers(1, 1300), st.booleans())
+def test_levels_are_every_second_pixel_whether_the_plane_is_kept_or_not(rows, cols, kept):
+    array = np.random.default_rng(rows).integers(0, 65535, (rows, cols), dtype=np.uint16)
+    image = opened(array, "YX")
+    image._whole = kept
+    assert image.levels == levels_of((rows, cols))
+    for level in range(image.levels):
+        np.testing.assert_array_equal(whole(image, level), array[:: 2**level, :: 2**level])
+    assert image.tile(image.levels, 0, 0, 0, 0) is None
+
+
+def test_a_large_image_without_a_pyramid_gives_its_coarse_levels_too():
+    array = (np.arange(9000)[:, None] * np.ones(600)).astype(np.uint16)
+    image = opened(array, "YX")
+    image._whole = False
+    assert image.levels == 6
+    for level in (4, 5):
+        np.testing.assert_array_equal(whole(image, level), array[:: 2**level, :: 2**level])
+
+
+def test_a_stored_pyramid_is_used(tmp_path):
+    array = np.random.default_rng(0).integers(0, 255, (2048, 1536), dtype=np.uint8)
+    path = tmp_path / "pyramid.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as file:
+        file.write(array, subifds=2, tile=(256, 256), metadata={"axes": "YX"})
+        for level in (1, 2):  # other values, so that one sees where they come from
+            file.write(np.full_like(array[:: 2**level, :: 2**level], level), subfiletype=1, tile=(256, 256))
+    image = p.ImagePixels("image", open_image(path), p.Kept())
+    image._whole = False
+    np.testing.assert_array_equal(whole(image, 0), array)
+    assert np.unique(whole(image, 1)).tolist() == [1]
+    assert np.unique(whole(image, 2)).tolist() == [2]
+
+
+def test_planes_count_through_t_and_z_and_channels_stay_apart():
+    array = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4, 1, 1) * np.ones((1, 1, 1, 20, 30), np.uint8)
+    image = opened(array, "TCZYX")
+    assert (image.t, image.z, image.planes, image.channel_count) == (2, 4, 8, 3)
+    for t in range(2):
+        for c in range(3):
+            for z in range(4):
+                assert image.tile(0, t * 4 + z, c, 0, 0)[5, 5] == array[t, c, z, 0, 0]
+    assert image.tile(0, 8, 0, 0, 0) is None
+    assert image.tile(0, 0, 3, 0, 0) is None
+    assert image.tile(0, 0, 0, 0, -1) is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "bits"),
+    [("bool", 0, 1, 8), ("u1", 0, 255, 8), ("u2", 100, 65535, 16), ("i1", -128, 127, 8), ("i2", -300, 500, 16),
+     ("i4", -70_000, 70_000, 16), ("u4", 4_000_000_000, 4_000_000_200, 8), ("f4", -0.25, 1.75, 16), ("f8", 1e-9, 3e-9, 16)],
+)  # fmt: skip
+def test_raw_values_come_back_from_what_is_sent(dtype, low, high, bits):
+    array = np.linspace(low, high, 60 * 70).reshape(60, 70).astype(dtype)
+    image = opened(array, "YX")
+    sent = image.tile(0, 0, 0, 0, 0)[:60, :70]
+    assert image.coding.bits == bits
+    assert sent.dtype.itemsize * 8 == bits
+    raw = sent.astype(np.float64) * image.coding.scale + image.coding.offset
+    np.testing.assert_allclose(raw, array.astype(np.float64), atol=(float(high) - float(low)) / 65535)
+
+
+def test_what_is_not_finite_does_no_harm():
+    array = np.full((40, 40), np.nan, np.float32)
+    array[:20] = np.linspace(0, 1, 40)
+    array[0, 0], array[0, 1] = np.inf, -np.inf
+    image = opened(array, "YX")
+    (channel,) = image.channels()
+    assert 0 <= channel.low < channel.high <= 1
+    assert image.tile(0, 0, 0, 0, 0)[0, 0] == 65535
+    assert image.tile(0, 0, 0, 0, 0)[30, 5] == 0
+    assert opened(np.full((9, 9), np.nan, np.float32), "YX").channels()[0].high > 0
+    assert image.small().shape == (40, 40, 3)
+
+
+def test_auto_contrast_ignores_a_few_hot_pixels_and_leaves_colour_pictures_alone():
+    array = np.random.default_rng(0).normal(1000, 50, (300, 300)).astype(np.uint16)
+    array[5, 5] = 65535
+    channel = opened(array, "YX").channels()[0]
+    assert channel.high < 1300
+    assert channel.max == 65535
+    colour = opened(np.random.default_rng(0).integers(90, 110, (40, 40, 3), dtype=np.uint8), "YXS")
+    assert [(c.low, c.high, c.color) for c in colour.channels()] == [
+        (0.0, 255.0, "#ff0000"), (0.0, 255.0, "#00ff00"), (0.0, 255.0, "#0000ff"),
+    ]  # fmt: skip
+
+
+def test_what_is_kept_stays_within_its_limit_and_is_made_once():
+    kept, made = p.Kept(1000), []
+
+    def make(n):
+        made.append(n)
+        return np.zeros(400, np.uint8)
+
+    for n in (1, 2, 1, 3, 1, 2):
+        kept.get(("image", n), lambda n=n: make(n))
+    assert made == [1, 2, 3, 2]
+    kept.drop(lambda key: key[1] == 1)
+    kept.get(("image", 1), lambda: make(1))
+    assert made[-1] == 1
+
+
+def test_a_stack_is_shown_and_edited_plane_by_plane(tmp_path, serve):
+    stack = np.random.default_rng(0).integers(0, 200, (3, 2, 64, 80), dtype=np.uint16)
+    tifffile.imwrite(
+        tmp_path / "stack.ome.tif", stack, metadata={"axes": "ZCYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    )
+    with Project.create(tmp_path / "stack.project", images=[tmp_path / "stack.ome.tif"]) as project:
+        page = serve(project).page().connect()
+        image = project.images()[0].id
+        page.open(image, plane=2)
+        info = page.json(f"/api/images/{image}")
+        assert (info["axes"], info["z"], info["shape"]) == ("CZYX", 3, [64, 80])
+        assert [(c["name"], c["color"]) for c in info["channels"]] == [
+            ("DAPI", "#4d80ff"),
+            ("GFP", "#1fe07a"),
+        ]
+        tile = np.frombuffer(page.get(f"/api/images/{image}/pixels/0/2/1/0/0"), "<u2").reshape(512, 512)
+        np.testing.assert_array_equal(tile[:64, :80], stack[2, 1])
+        page.disc(page.next_id, 30, 30, 9)
+        assert not page.labels(plane=0).any()
+        assert page.labels(plane=2).any()
+        table = page.json(f"/api/images/{image}/measurements?plane=2")
+        assert len(table["label"]) == 1
+        assert page.json(f"/api/images/{image}/measurements?plane=0")["label"] == []
+        page.send(type="open", image=image, plane=3)
+        assert "planes 0 to 2" in page.until("notice")["message"]
