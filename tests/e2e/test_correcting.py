@@ -11,7 +11,8 @@ DIFFER = """async () => {
   const image = `api/images/${session.imageId.value}`;
   const found = [];
   for (const [tile, data] of document.tiles.resident()) {
-    const answer = await fetch(`${image}/labels/${tile.level}/${session.plane.value}/${tile.ty}/${tile.tx}`, { cache: "no-store" });
+    const place = `${tile.level}/${session.plane.value}/${tile.ty}/${tile.tx}`;
+    const answer = await fetch(`${image}/labels/${place}`, { cache: "no-store" });
     const truth = answer.status === 204 ? new Uint32Array(512 * 512) : new Uint32Array(await answer.arrayBuffer());
     const wrong = truth.reduce((sum, id, i) => sum + ((data ? document.remap.resolve(data[i]) : 0) === id ? 0 : 1), 0);
     if (wrong) found.push(`${wrong} pixels of tile ${tile.ty}, ${tile.tx} at level ${tile.level}`);
@@ -37,6 +38,9 @@ ON_SCREEN = """([y, x]) => {
 }"""
 
 
+CORNER = 150
+
+
 def wait(page, condition):
     """Wait until a condition holds. (The page forbids the `eval` that Playwright's own waiting needs.)"""
     for _ in range(600):
@@ -47,12 +51,12 @@ def wait(page, condition):
 
 
 class Hand:
-    """A person at the page; places are image pixels."""
+    """A person at the page; places are image pixels from a corner that no panel covers."""
 
     def __init__(self, page):
         self.page = page
+        page.locator(".scalebar").wait_for()
         wait(page, READY)
-        # An empty corner of its own: every image of the sample has cells elsewhere.
         page.evaluate(
             "window.cellbrook.session.delete(window.cellbrook.session.objects.rows().map((cell) => cell.id))"
         )
@@ -60,7 +64,7 @@ class Hand:
         self.page.keyboard.press("Home")
 
     def at(self, y, x):
-        return self.page.evaluate(ON_SCREEN, [y, x])
+        return self.page.evaluate(ON_SCREEN, [y + CORNER, x + CORNER])
 
     def key(self, key):
         self.page.keyboard.press(key)
@@ -81,13 +85,19 @@ class Hand:
         assert told["found"] == []
         return told["cells"]
 
+    def rows(self):
+        """Return id, box and area of every object, for the message of a failure."""
+        return self.page.evaluate(
+            "window.cellbrook.session.objects.rows().map((c) => [c.id, c.y0, c.x0, c.y1, c.x1, c.area])"
+        )
+
     def area(self, y, x):
         return self.page.evaluate(
             """([y, x]) => {
               const { session } = window.cellbrook;
               return session.objects.peek(session.document.labels.at(y, x))?.area ?? 0;
             }""",
-            [y, x],
+            [y + CORNER, x + CORNER],
         )
 
 
@@ -117,7 +127,7 @@ def test_every_tool_leaves_page_and_server_alike(hand):
     before = hand.area(60, 80)
     hand.stroke((50, 60), (50, 100))
     assert hand.cells() == 2
-    assert 0 < hand.area(65, 80) < before
+    assert 0 < hand.area(65, 80) < before, (before, hand.rows())
 
     hand.key("m")
     hand.stroke((65, 80), (110, 80))
@@ -155,7 +165,8 @@ def test_every_tool_leaves_page_and_server_alike(hand):
     corner = hand.page.evaluate(
         "window.cellbrook.session.preview.value.points.reduce((a, b) => (b[0] + b[1] > a[0] + a[1] ? b : a))"
     )
-    hand.stroke(corner, (corner[0] + 20, corner[1] + 20))
+    y, x = corner[0] - CORNER, corner[1] - CORNER
+    hand.stroke((y, x), (y + 20, x + 20))
     hand.key("Enter")
     assert hand.cells() == 5
     assert hand.area(240, 90) > before
