@@ -20,6 +20,9 @@ HEAVY = (
     "roifile",
     "cyclopts",
     "pandas",
+    "starlette",
+    "uvicorn",
+    "msgspec",
 )
 
 

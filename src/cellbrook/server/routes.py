@@ -114,7 +114,7 @@ def unchanged(tag: str) -> Response:
 def read_routes(workspace: Workspace) -> list[BaseRoute]:
     """Return the routes that change nothing."""
     project = workspace.project
-    tiles = asyncio.Semaphore(8)  # a page asks for sixty at once; tables should not wait for all of them
+    tiles = asyncio.Semaphore(3)  # a page asks for sixty at once; one reader stays free for everything else
 
     async def get_project(request: Request) -> Response:
         return json_answer(await workspace.read(workspace.summary))

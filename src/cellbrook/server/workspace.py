@@ -168,7 +168,7 @@ class Workspace:
     async def edit(self, edit: messages.Edit, client: Client) -> None:
         """Carry out a page's edit; it gets an ack or a reject, the others a patch."""
         try:
-            op = await self.read(self._op_of, edit)
+            op = await self.write(self._op_of, edit)  # an edit does not queue behind tiles
             applied = await self.apply(
                 edit.image, op, user=client.user, client=client, base_rev=edit.base_rev, op_id=edit.op_id,
                 mirror=edit.kind in ("split", "accept"),
