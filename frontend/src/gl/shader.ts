@@ -139,6 +139,7 @@ vec3 labelled(vec3 under, vec2 at, ivec2 p, vec2 screen) {
   uint raw = rawAt(p);
   uint id = shownAt(p, raw);
   if (id == 0u) return under;
+  if (raw > 0u && resolved(raw) != id) raw = 0u;  // a candidate where an object was deleted
   uvec4 state = stateOf(id);
   bool selected = (state.x & ${FLAG.selected}u) > 0u;
   bool border = bordersAt(at, id, raw, selected ? max(2.0 * u_reach, 2.0 * u_scale) : u_reach);
