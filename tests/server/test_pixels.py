@@ -162,3 +162,13 @@ def test_a_stack_is_shown_and_edited_plane_by_plane(tmp_path, serve):
         assert page.json(f"/api/images/{image}/measurements?plane=0")["label"] == []
         page.send(type="open", image=image, plane=3)
         assert "planes 0 to 2" in page.until("notice")["message"]
+
+
+@pytest.mark.parametrize(("z", "expected"), [("max", 40), ("mean", 20), ("1", 20)])
+def test_a_project_that_projects_its_stacks_shows_the_projection(z, expected):
+    array = np.array([0, 20, 40], np.uint8)[:, None, None] * np.ones((1, 30, 40), np.uint8)
+    image = p.ImagePixels("image", open_image(array, axes="ZYX"), p.Kept(), z)
+    assert image.planes == 1
+    sent = image.tile(0, 0, 0, 0, 0)[5, 5]
+    assert sent * image.coding.scale + image.coding.offset == expected
+    assert image.raw(0).shape == (1, 30, 40)

@@ -32,7 +32,7 @@ def image_info(project: Project, record: ImageRecord, pixels: ImagePixels | None
         state="missing" if problem else record.state,
         axes=record.axes,
         shape=(record.height, record.width),
-        z=sizes.get("Z", 1),
+        z=1 if project.settings.z is not None else sizes.get("Z", 1),
         t=sizes.get("T", 1),
         pixel_size_um=size,
         levels=levels_of((record.height, record.width)),

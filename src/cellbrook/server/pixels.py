@@ -160,6 +160,8 @@ class ImagePixels:
         The image.
     kept : Kept
         Shared by all images.
+    projection : str or None
+        "max", "mean" or a plane's number: the stack is shown as this one picture, as the project segments it.
 
     Attributes
     ----------
@@ -169,18 +171,19 @@ class ImagePixels:
         Sizes; `levels` halve until an image fits one tile.
     """
 
-    def __init__(self, key: str, source: Source, kept: Kept) -> None:
+    def __init__(self, key: str, source: Source, kept: Kept, projection: str | None = None) -> None:
         self._key, self._source, self._kept = key, source, kept
+        self._projection = projection if "Z" in source.axes else None
         sizes = dict(zip(source.axes, source.shape, strict=True))
         self.shape = (sizes["Y"], sizes["X"])
-        self.z, self.t = sizes.get("Z", 1), sizes.get("T", 1)
+        self.z, self.t = 1 if self._projection else sizes.get("Z", 1), sizes.get("T", 1)
         self.channel_count = sizes.get("C", 1)
         self.levels = 1 + max(0, math.ceil(math.log2(max(self.shape) / TILE)))
         self._lock = threading.Lock()
         self._channels: list[ChannelInfo] | None = None
         self._coding: Coding | None = None
         plane_bytes = math.prod(self.shape) * self.channel_count * source.dtype.itemsize
-        self._whole = plane_bytes <= _WHOLE
+        self._whole = plane_bytes <= _WHOLE or self._projection is not None
 
     @property
     def pixel_size_um(self) -> tuple[float, float] | None:
@@ -297,7 +300,19 @@ class ImagePixels:
         return self._read_plane(plane)
 
     def _read_plane(self, plane: int) -> NDArray[Any]:
-        pixels = self._source.read(self._index(plane, None))
+        place = self._index(plane, None)
+        if self._projection in ("max", "mean"):
+            place.pop("Z")
+            stack = self._source.read(place)
+            pixels: NDArray[Any]
+            along = ("CZ" if "C" in self._source.axes else "Z").index("Z")
+            pixels = (
+                stack.max(axis=along)
+                if self._projection == "max"
+                else stack.mean(axis=along, dtype=np.float32)
+            )
+        else:
+            pixels = self._source.read(place)
         return pixels if "C" in self._source.axes else pixels[None]
 
     def _overview(self, plane: int, channel: int) -> NDArray[Any]:
@@ -312,6 +327,8 @@ class ImagePixels:
 
     def _index(self, plane: int, channel: int | None) -> dict[str, int | slice]:
         t, z = divmod(plane, self.z)
+        if self._projection not in (None, "max", "mean"):
+            z = int(self._projection)
         place: dict[str, int | slice] = {"T": t, "Z": z}
         if channel is not None:
             place["C"] = channel

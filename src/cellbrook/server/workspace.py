@@ -100,7 +100,9 @@ class Workspace:
         """Return the pixels of an image (in a thread)."""
         found = self._open.get(image)
         if found is None:
-            found = self._open[image] = ImagePixels(image, self.project.open_image(image), self._kept)
+            found = self._open[image] = ImagePixels(
+                image, self.project.open_image(image), self._kept, self.project.settings.z
+            )
         return found
 
     def ghosts(self, image: str) -> Ghosts:
