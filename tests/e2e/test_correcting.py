@@ -28,7 +28,8 @@ DIFFER = """async () => {
 
 READY = """() => {
   const session = window.cellbrook?.session;
-  return Boolean(session?.picture.value && session.loading.value === 0 && session.objects.version.value > 1);
+  return Boolean(session?.picture.value && session.loading.value === 0 && session.objects.version.value > 1
+    && session.view.value.width > 1);
 }"""
 
 ON_SCREEN = """([y, x]) => {

@@ -30,7 +30,6 @@ export class Controls implements Bench {
   private readonly keyboard: Keyboard;
   private readonly pointers = new Map<number, { x: number; y: number }>();
   private grip: Grip | null = null;
-  private pressedAt = 0;
 
   constructor(
     readonly session: Session,
@@ -116,7 +115,6 @@ export class Controls implements Bench {
       return;
     }
     if (this.pointers.size > 2) return;
-    this.pressedAt = event.timeStamp;
     const right = event.button === 2;
     if (right || event.button === 1 || this.keyboard.spaceHeld) {
       this.keyboard.spaceUsed = true;
@@ -149,8 +147,7 @@ export class Controls implements Bench {
     if (before && this.pointers.size === 2) this.pinch(event, before);
     else if (this.grip?.kind === "pan") this.pan(event, this.grip);
     else if (this.grip?.kind === "tool") {
-      // While the page is busy, a first move can carry positions from before the press.
-      const events = (event.getCoalescedEvents?.() ?? []).filter(({ timeStamp }) => timeStamp >= this.pressedAt);
+      const events = event.getCoalescedEvents?.() ?? [];
       this.grip.tool.drag((events.length > 0 ? events : [event]).map((each) => this.at(each)));
     } else if (!this.grip) {
       this.outline.hover(this.at(event));
