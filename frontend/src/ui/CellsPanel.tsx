@@ -84,7 +84,11 @@ function Table(props: { session: Session; columns: Column[]; cells: readonly Cel
   const shown = cells.slice(first, first + Math.ceil(height / ROW) + 8);
   const choose = (cell: Cell, event: MouseEvent | KeyboardEvent) => {
     session.select([cell.id], event.shiftKey || event.ctrlKey || event.metaKey ? "toggle" : "replace");
-    session.centreOn([(cell.y0 + cell.y1) / 2, (cell.x0 + cell.x1) / 2]);
+    // Move the picture only if the cell is not in sight.
+    const { centre, zoom, width, height } = session.view.value;
+    const [y, x] = [(cell.y0 + cell.y1) / 2, (cell.x0 + cell.x1) / 2];
+    const margin = 0.46;
+    if (Math.abs(y - centre[0]) * zoom > margin * height || Math.abs(x - centre[1]) * zoom > margin * width) session.centreOn([y, x]);
   };
   const onKey = (event: KeyboardEvent) => {
     const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
