@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cellbrook import MaskParams
 from cellbrook.dynamics import _reference, flows_from_labels, labels_from_flows
 from cellbrook.errors import UsageError
+from cellbrook.resize import smooth
 
 
 def _ellipses(size=140, seed=0):
@@ -274,3 +275,30 @@ def test_params_are_not_touched():
     params = MaskParams()
     labels_from_flows(np.zeros((2, 3, 3)), np.zeros((3, 3)), params)
     assert params == dataclasses.replace(MaskParams())
+
+
+def test_chaotic_flows_come_to_an_end():
+    """Thousands of splinters were once weighed against an ever larger heap, for minutes."""
+    rng = np.random.default_rng(11)
+    flows = np.stack(
+        [smooth(rng.standard_normal((1, 400, 400)).astype(np.float32), 2.0)[0] for _ in range(2)]
+    )
+    flows /= np.hypot(*flows)
+    labels, objects = labels_from_flows(flows, np.ones((400, 400), np.float32), threads=1)
+    assert len(objects) + len(objects.discarded) > 500
+    assert labels.max() == len(objects)
+
+
+def test_the_flow_error_of_a_very_large_object_is_that_of_fewer_pixels():
+    """A disc of 700 px with its own flows is accepted; with flows that lead out of it, it is not."""
+    y, x = np.mgrid[:720, :720] - 359.5
+    radius = np.hypot(y, x)
+    inward = np.stack([-y, -x]).astype(np.float32) / np.maximum(radius, 1e-6).astype(np.float32)
+    cellprob = np.where(radius < 350, 5.0, -5.0).astype(np.float32)
+    _, objects = labels_from_flows(inward * (cellprob > 0), cellprob, threads=1)
+    assert len(objects) == 1
+    assert objects["flow_error"][0] < 0.05
+    turned = np.stack([-inward[1], inward[0]])  # around the centre instead of towards it
+    _, objects = labels_from_flows((0.6 * inward + 0.8 * turned) * (cellprob > 0), cellprob, threads=1)
+    errors = np.concatenate([objects["flow_error"], objects.discarded["flow_error"]])
+    assert np.nanmax(errors) == pytest.approx(0.4**2 + 0.8**2, abs=0.02)

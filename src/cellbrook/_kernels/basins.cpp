@@ -29,6 +29,13 @@ constexpr double kEvenParting = 0.5;
 // for each px/step that their parting is below kEvenParting?
 constexpr double kErrorForParting = 0.3;
 
+// The shape is asked only of basins whose sizes are comparable, and only up to this many pixels together: where a prediction
+// is chaotic, thousands of splinters would else be weighed against an ever larger heap.
+constexpr int64_t kLargestRatio = 64, kLargestShape = 1 << 16;
+// And only for so much work, in pixels times steps for each pixel of the image; predictions that make sense need a
+// tenth of it.
+constexpr double kMostWork = 2000;
+
 constexpr double kFixedPoint = 1 << 20;  // sums of integers do not depend on the order, nor on the threads
 
 struct Contact {
@@ -143,7 +150,10 @@ private:
     }
 
     void consider(int32_t a, int32_t b, double parting) {
-        if (std::min(area_[a], area_[b]) < kShapelessPixels) {
+        const int64_t smaller = std::min(area_[a], area_[b]), larger = std::max(area_[a], area_[b]);
+        const bool worth = larger <= kLargestRatio * smaller && smaller + larger <= kLargestShape &&
+                           work_ < kMostWork * double(grid_.size());
+        if (smaller < kShapelessPixels || !worth) {
             if (parting >= kEvenParting) return;
             // a few pixels more change little: the larger one's error stands for both
             const double error = area_[a] >= area_[b] ? error_[a] : error_[b];
@@ -162,6 +172,12 @@ private:
     // Of the flows of an object that is basin a or b, against the given flows.
     double squared_error(int32_t a, int32_t b) {
         const Box<D> box = around(a, b);
+        double pixels = 1, extents = 0;
+        for (int k = 0; k < D; ++k) {
+            pixels *= box.high[k] - box.low[k];
+            extents += box.high[k] - box.low[k];
+        }
+        work_ += pixels * extents;
         solver_.solve_where(grid_, box, [&](int64_t i) {
             if (!basins_[i]) return false;
             const int32_t basin = sets_.find(basins_[i]);
@@ -205,6 +221,7 @@ private:
     std::vector<int64_t> area_;
     std::vector<double> error_;  // sum over the basin's pixels
     ObjectFlows<D> solver_;
+    double work_ = 0;
 };
 
 }  // namespace

@@ -22,6 +22,7 @@ REACH = 2
 MOST_PARTING, EVEN_PARTING, PRIOR_PAIRS, PRIOR_PARTING = 0.8, 0.5, 1.0, 1.5
 ROUNDING = 1e-6
 SHAPELESS_PIXELS, ERROR_FOR_PARTING = 40, 0.3
+LARGEST_RATIO, LARGEST_SHAPE, MOST_WORK = 64, 2**16, 2000.0
 
 
 def candidates(
@@ -144,6 +145,7 @@ def join_basins(flows: NDArray[np.float32], basins: NDArray[np.int64]) -> NDArra
     contacts = _contacts(flows, basins)
     refused: set[tuple[int, int, float, float]] = set()
     errors: dict[int, float] = {}
+    work = [0.0]
     while True:
         pairs = []
         for (a, b), (n, total) in contacts.items():
@@ -155,7 +157,7 @@ def join_basins(flows: NDArray[np.float32], basins: NDArray[np.int64]) -> NDArra
                 np.unique(basins, return_inverse=True)[1].reshape(basins.shape) + (basins.min() > 0)
             )
         parting, a, b, n, total = min(pairs)
-        if not _is_one(flows, basins, a, b, parting, errors):
+        if not _is_one(flows, basins, a, b, parting, errors, work):
             refused.add((a, b, n, total))
             continue
         basins[basins == b] = a
@@ -174,15 +176,27 @@ def _is_one(
     b: int,
     parting: float,
     errors: dict[int, float],
+    work: list[float],
 ) -> bool:
-    """Return whether to join; `errors` of the basins are taken from, and of their union put into, the dict."""
+    """Return whether to join; `errors` of the basins are taken from, and of their union put into, the dict.
+
+    `work` holds pixels times extents of the boxes that were solved so far.
+    """
     in_a, in_b = basins == a, basins == b
 
     def error(inside: NDArray[np.bool_]) -> float:
+        extents = [int(np.ptp(places)) + 1 for places in np.nonzero(inside)]
+        work[0] += float(np.prod(extents)) * sum(extents)
         implied = flows_from_labels(inside.astype(np.int64))
         return float(((flows - implied) ** 2)[:, inside].sum(dtype=np.float64))
 
-    if min(in_a.sum(), in_b.sum()) < SHAPELESS_PIXELS:
+    smaller, larger_area = sorted((int(in_a.sum()), int(in_b.sum())))
+    worth = (
+        larger_area <= LARGEST_RATIO * smaller
+        and smaller + larger_area <= LARGEST_SHAPE
+        and work[0] < MOST_WORK * basins.size
+    )
+    if smaller < SHAPELESS_PIXELS or not worth:
         if parting >= EVEN_PARTING:
             return False
         larger = errors.get(a if in_a.sum() >= in_b.sum() else b)

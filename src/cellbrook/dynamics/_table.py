@@ -39,6 +39,22 @@ class Figures:
         return self.rows[:, 0]
 
     @property
+    def extent(self) -> NDArray[np.float64]:
+        """Longest side of each region's bounding box, in pixels."""
+        low, high = self._boxes()
+        return np.asarray((high - low).max(axis=1, initial=0))
+
+    def box(self, index: int) -> tuple[slice, ...]:
+        """Return the bounding box of one region."""
+        low, high = self._boxes()
+        return tuple(slice(int(a), int(b)) for a, b in zip(low[index], high[index], strict=True))
+
+    def _boxes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return low and high (half-open) along each axis, each of shape (n, ndim)."""
+        both = self.rows[:, 3 : 3 + 2 * self.ndim]
+        return both[:, ::2], both[:, 1::2]
+
+    @property
     def border_pixels(self) -> NDArray[np.float64]:
         """Pixels in the first or last row, column or plane of the image."""
         return self.rows[:, 1]
