@@ -134,8 +134,8 @@ def test_pointwise_networks_give_the_whole_image(
 
     maps = run_tiled(x_CYX, run, plan, batch_size=batch_size, augment=augment, pad_mode=pad_mode)
     assert list(maps) == ["cellprob", "class"]
-    np.testing.assert_allclose(maps["cellprob"], x_CYX[:1] * 2 + 1, atol=1e-5)
-    np.testing.assert_allclose(maps["class"], np.concatenate([x_CYX, -x_CYX]), atol=1e-5)
+    np.testing.assert_allclose(maps["cellprob"], x_CYX[:1] * 2 + 1, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(maps["class"], np.concatenate([x_CYX, -x_CYX]), rtol=1e-5, atol=1e-5)
     assert all(m.dtype == np.float32 for m in maps.values())
 
 
