@@ -279,7 +279,7 @@ def _auto(engines: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
         began = time.perf_counter()
         engine = create(model)
         spec = model.card.spec
-        engine.run(np.zeros((1, spec.channels, 2 * spec.stride, 2 * spec.stride), np.float32))
+        engine.run(np.zeros((1, spec.planes, 2 * spec.stride, 2 * spec.stride), np.float32))
     except Exception as error:
         what = f"the shipped model does not run: {one_line(str(error))}"
         problems.append(Problem(what, "pip install --force-reinstall onnxruntime"))
