@@ -91,7 +91,7 @@ def test_blank_images_have_no_objects(segmenter):
 )
 def test_any_type_of_pixel(segmenter, dtype):
     image = sample_image()
-    image = image > image.mean() if dtype is bool else (image / image.max() * 120).astype(dtype)
+    image = image > image.max() / 2 if dtype is bool else (image / image.max() * 120).astype(dtype)
     assert len(segmenter.segment(image).objects) > 3
 
 
@@ -164,7 +164,7 @@ def test_run_json_says_how_it_came_about(result, tmp_path):
     run = json.loads(result.save(tmp_path)["run"].read_text())
     assert run["model"]["name"] == "compact"
     assert len(run["model"]["sha256"]) == len(run["image"]["sha256"]) == 64
-    assert run["engine"]["precision"] == "fp32"
+    assert run["engine"]["precision"] in ("fp32", "int8")
     assert run["parameters"] == SegmentParams.from_keywords(threads=2).to_keywords()
     assert run["result"]["objects"] == len(result.objects)
     assert {"network", "flows to labels"} <= set(run["timings_s"])

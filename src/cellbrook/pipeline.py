@@ -51,6 +51,9 @@ MAX_ENLARGEMENT = 3.0
 
 LOWEST_SCALE = 1 / 16
 
+MAX_PASSES = 3
+"""How often a network that estimates the size of objects may look at an image, each time at a better scale."""
+
 WORKING_BYTES = 46
 """Bytes a pixel that network outputs, blending and dynamics take at their peak, measured at 4096 x 4096."""
 
@@ -366,7 +369,8 @@ def infer(
     """Run the network on one plane at the scale that suits it.
 
     A network that estimates the size of objects, itself or by a size model, runs once at the image's own
-    scale, and a second time only if the estimate is outside the diameters that it segments well.
+    scale, and again only if the estimate is outside the diameters that it segments well: of very small objects
+    the first estimate is too large, and the second better.
 
     Returns
     -------
@@ -388,9 +392,17 @@ def infer(
         diameter /= scale
     passes = [scale]
     low, high = spec.diameter_range_px
-    if plan.diameter_px is None and diameter is not None and not low <= diameter * scale <= high:
+    while (
+        plan.diameter_px is None
+        and diameter is not None
+        and not low <= diameter * scale <= high
+        and len(passes) < MAX_PASSES
+    ):
         assert spec.object_diameter_px is not None
-        scale = _limited(spec.object_diameter_px / diameter)
+        better = _limited(spec.object_diameter_px / diameter)
+        if better == scale:
+            break
+        scale = better
         maps, more = _at_scale(x, scale, plan, spec, engine, threads, report, progress)
         tiles += more
         passes.append(scale)

@@ -126,10 +126,12 @@ class OnShipped(EngineContract):
         return self.model.card.spec
 
     def make_engine(self, threads: int = 1) -> Engine:
-        return engines.create(self.model, engine=self.engine_name, device="cpu", threads=threads)
+        return engines.create(
+            self.model, engine=self.engine_name, device="cpu", precision="fp32", threads=threads
+        )
 
     def expected(self, x_BCYX: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        return engines.create(self.model, engine="onnxruntime", threads=1).run(x_BCYX)
+        return engines.create(self.model, engine="onnxruntime", precision="fp32", threads=1).run(x_BCYX)
 
 
 class TestShippedOnnxRuntime(OnShipped):

@@ -28,9 +28,9 @@ def run(code: str) -> str:
 def test_memory_of_a_large_tile_is_given_back() -> None:
     grown = run(
         "engine = engines.create(resolve_model('compact'), engine='onnxruntime', threads=1)\n"
-        "tile = np.zeros((1, 3, 512, 512), np.float32)\n"
+        "tile = np.zeros((1, 4, 512, 512), np.float32)\n"
         "engine.run(tile)\nbefore = resident()\n"
-        "engine.run(np.zeros((1, 3, 2048, 2048), np.float32))\n"
+        "engine.run(np.zeros((1, 4, 2048, 2048), np.float32))\n"
         "engine.release()\n"
         "print(resident() - before)"
     )
@@ -45,7 +45,7 @@ def test_one_more_thread_makes_one_more_thread() -> None:
                 "from cellbrook.engines._onnxruntime import OnnxRuntimeEngine\n"
                 "model = resolve_model('compact')\nengine = OnnxRuntimeEngine(\n"
                 f"    model.paths['onnx'], model.card.spec, precision='fp32', threads={count}, why='')\n"
-                "engine.run(np.zeros((2, 3, 128, 128), np.float32))\n"
+                "engine.run(np.zeros((2, 4, 128, 128), np.float32))\n"
                 "print(len(os.listdir('/proc/self/task')))"
             )
         )
@@ -56,7 +56,7 @@ def test_one_more_thread_makes_one_more_thread() -> None:
 def test_waiting_threads_do_not_spin() -> None:
     cpu = run(
         "engine = engines.create(resolve_model('compact'), engine='onnxruntime', threads=4)\n"
-        "engine.run(np.zeros((1, 3, 128, 128), np.float32))\n"
+        "engine.run(np.zeros((1, 4, 128, 128), np.float32))\n"
         "began = time.process_time()\ntime.sleep(0.5)\nprint(time.process_time() - began)"
     )
-    assert float(cpu) < 0.05
+    assert float(cpu) < 0.25, "spinning would take a core and more for half a second"

@@ -5,11 +5,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from cellbrook.networks.base import TARGET_VALUES  # noqa: E402
 from cellbrook.networks.compact.model import CompactNet  # noqa: E402
 from cellbrook.training.augment import AugmentParams, random_crop  # noqa: E402
 from cellbrook.training.data import LabelledImage, LookSampler, pairs_in  # noqa: E402
 from cellbrook.training.loop import LoopParams, Trainer, save  # noqa: E402
 from cellbrook.training.loss import LossParams, loss_of, targets_of  # noqa: E402
+from cellbrook.training.painting import painted_cytoplasm, painted_nuclei  # noqa: E402
 
 
 def discs(size=160, radius=9, look="a/b"):
@@ -40,7 +42,8 @@ def test_crops_keep_image_and_labels_together():
     for _ in range(20):
         plain = AugmentParams(crop=96, wide_share=0.0)
         image, labels, inside = random_crop(item, rng, plain)
-        assert image.shape == (3, 96, 96)
+        assert image.shape == (4, 96, 96)
+        assert len(np.unique(image[3])) == 1, "the plane of the target"
         assert labels.shape == inside.shape == (96, 96)
         assert image.dtype == np.float32
         assert np.isfinite(image).all()
@@ -54,9 +57,51 @@ def test_the_geometry_of_a_crop_is_exact():
     rng = np.random.default_rng(2)
     item = discs(size=300)
     for _ in range(10):
-        image, labels, inside = augment._warp(item, rng, AugmentParams(crop=128))
+        image, labels, inside = augment._warp(item, item.labels, rng, AugmentParams(crop=128))
         disagreement = ((image[0] > 0.5) != (labels > 0))[inside].mean()
         assert disagreement < 0.02
+
+
+def test_the_target_plane_says_what_the_labels_outline():
+    """Cells or nuclei when told, or either; nuclei of a cell with several stains are always told."""
+    rng = np.random.default_rng(4)
+    cells = discs(size=200)
+    cells.nuclei = np.where(cells.labels == 1, 1, 0).astype(np.uint32)
+    seen = set()
+    for _ in range(60):
+        image, labels, _ = random_crop(cells, rng, AugmentParams(crop=64, wide_share=0.0))
+        told = float(image[3, 0, 0])
+        if told == TARGET_VALUES["nuclei"]:
+            assert set(np.unique(labels)) <= {0, 1}
+        seen.add(told)
+    assert seen == set(TARGET_VALUES.values())
+
+
+def test_painted_nuclei_lie_inside_their_cells():
+    rng = np.random.default_rng(5)
+    cells = discs(size=200).labels
+    nuclei, channel = painted_nuclei(cells, rng)
+    assert set(np.unique(nuclei)) == {0, 1, 2, 3}
+    assert np.array_equal(nuclei[nuclei > 0], cells[nuclei > 0])
+    assert channel[nuclei > 0].mean() > channel[cells == 0].mean() + 0.2
+
+
+def test_painted_cytoplasm_lies_around_the_nuclei():
+    rng = np.random.default_rng(6)
+    nuclei = discs(size=200).labels
+    channel = painted_cytoplasm(nuclei, rng)
+    y, x = np.mgrid[:200, :200]
+    ring = (nuclei == 0) & ((y - 40) ** 2 + (x - 40) ** 2 < 13**2)
+    assert channel[ring].mean() > channel[150:, 150:].mean() + 0.2
+
+
+def test_painting_without_objects_gives_a_plain_channel():
+    none = np.zeros((32, 32), np.uint32)
+    rng = np.random.default_rng(7)
+    nuclei, channel = painted_nuclei(none, rng)
+    assert not nuclei.any()
+    assert np.isfinite(channel).all()
+    assert np.isfinite(painted_cytoplasm(none, rng)).all()
 
 
 def test_targets_say_what_the_labels_say():
@@ -130,6 +175,14 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
         assert torch.equal(value, second.averaged.state_dict()[name]), name
 
 
+def test_the_learning_rate_falls_with_the_time_if_that_is_up_first():
+    trainer = Trainer(tiny(), LoopParams(steps=10**6, minutes=1.0, warmup=1, bf16=False), LossParams())
+    assert trainer._learning_rate() == pytest.approx(2e-3)
+    trainer.seconds = 30.0
+    assert trainer.done == pytest.approx(0.5)
+    assert trainer._learning_rate() == pytest.approx(1e-3)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step():
     trainer = Trainer(tiny(), LoopParams(bf16=False), LossParams())
     image, target = next(batches())
@@ -152,7 +205,7 @@ def test_the_exported_graph_says_what_the_network_says(tmp_path):
     paths = export_network(network, tmp_path, "tiny")
     assert paths["onnx"].stat().st_size < 60_000, "weights are in the safetensors file, once"
     session = onnxruntime.InferenceSession(str(paths["onnx"]))
-    for shape in ((1, 3, 64, 96), (2, 3, 32, 32)):
+    for shape in ((1, 4, 64, 96), (2, 4, 32, 32)):
         x = torch.randn(shape)
         with torch.no_grad():
             expected = network(x)
@@ -164,3 +217,37 @@ def test_pairs_are_found_by_id(tmp_path):
     for name in ("b_img.png", "b_masks.png", "a_img.tif", "a_masks.tif", "c_img.png", "notes.txt"):
         (tmp_path / name).touch()
     assert [name for name, *_ in pairs_in(tmp_path)] == ["a", "b"]
+
+
+def test_the_int8_graph_is_close_and_stands_alone(tmp_path):
+    pytest.importorskip("onnx")
+    import onnxruntime
+
+    from cellbrook.networks.quantize import quantize_network
+
+    network = tiny().eval()
+    rng = np.random.default_rng(8)
+    tiles = [random_crop(discs(), rng, AugmentParams(crop=64))[0] for _ in range(8)]
+    quantize_network(network, tiles, tmp_path / "tiny.int8.onnx")
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny.int8.onnx"]
+    session = onnxruntime.InferenceSession(str(tmp_path / "tiny.int8.onnx"))
+    x = np.stack(tiles[:2])
+    with torch.no_grad():
+        expected = network(torch.from_numpy(x))
+    for name, value in zip(expected, session.run(list(expected), {"x": x}), strict=True):
+        wanted = expected[name].numpy()
+        assert np.abs(value - wanted).mean() < 0.1 * wanted.std() + 1e-3, name
+
+
+def test_the_score_is_fitted_to_how_often_objects_are_right():
+    from cellbrook.training.calibrate import fit_score
+
+    rng = np.random.default_rng(9)
+    cellprob, flow_error = rng.uniform(-1, 6, 4000), rng.uniform(0, 0.4, 4000)
+    logit = -1 + 0.8 * cellprob - 6 * flow_error
+    right = rng.random(4000) < 1 / (1 + np.exp(-logit))
+    weights = fit_score(cellprob, flow_error, right)
+    told = 1 / (1 + np.exp(-(weights[0] + weights[1] * cellprob + weights[2] * flow_error)))
+    for low in np.arange(0, 1, 0.2):
+        bin_ = (told >= low) & (told < low + 0.2)
+        assert told[bin_].mean() == pytest.approx(right[bin_].mean(), abs=0.06)

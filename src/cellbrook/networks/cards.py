@@ -41,8 +41,9 @@ FAMILY_SPECS: Mapping[str, NetworkSpec] = {
         fixed_tile=False,
         tile_overlap=256,  # less shows seams on large, sparse cells (tests/test_seams.py)
         object_diameter_px=30.0,
-        diameter_range_px=(14.0, 40.0),
+        diameter_range_px=(22.0, 40.0),
         outputs=("flow", "cellprob", "log_diameter"),
+        targets=("cells", "nuclei"),
     ),
     "cp3": NetworkSpec(
         family="cp3",
@@ -287,7 +288,7 @@ def card_from_dict(table: Mapping[str, Any], where: str) -> ModelCard:
     try:
         changes = dict(table.get("spec", {}))
         _check_keys(changes, NetworkSpec, (), f"{label}, spec")
-        for name in ("outputs", "channel_roles", "diameter_range_px"):
+        for name in ("outputs", "channel_roles", "diameter_range_px", "targets", "score"):
             if name in changes:
                 changes[name] = tuple(changes[name])
         for name in _MAY_BE_NONE:

@@ -72,15 +72,16 @@ def quantize_network(network: nn.Module, tiles: Iterable[NDArray[np.float32]], p
 
 
 def _first_and_last(model: Any, outputs: list[str]) -> list[str]:
-    """Return the names of the convolution that reads the image and of those whose result is an output."""
+    """Return the names of the convolution that reads the image, and of all from the last ones to the outputs."""
     nodes = list(model.graph.node)
     maker = {name: node for node in nodes for name in node.output}
     kept = [node.name for node in nodes if node.op_type == "Conv" and "x" in node.input]
     for name in outputs:
         node = maker[name]
+        kept.append(node.name)
         while node.op_type != "Conv":
             node = maker[node.input[0]]
-        kept.append(node.name)
+            kept.append(node.name)
     return list(dict.fromkeys(kept))
 
 

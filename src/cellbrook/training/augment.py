@@ -1,4 +1,4 @@
-"""Random crops that look like other microscopes: geometry, intensity, channels."""
+"""Random crops that look like other microscopes: geometry, intensity, channels, and what is asked for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch.nn import functional as F
+
+from cellbrook.networks.base import TARGET_VALUES
+from cellbrook.training.painting import painted_cytoplasm, painted_nuclei
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,15 +38,22 @@ class AugmentParams:
         Magnifications are kept within this, whatever the diameter asks for.
     channels : int
         Channels of the crop; missing ones are zero.
+    target_plane : bool
+        Add a plane after the channels that says what the labels outline.
+    paint_share : float
+        Share of the one-channel crops that get a second, painted channel: nuclei for labels of cells, and the other
+        way round.
     """
 
     crop: int = 256
-    diameter_px: float = 24.0
+    diameter_px: float = 26.0
     diameter_spread: float = 0.35
     wide_share: float = 0.35
     wide_range_px: tuple[float, float] = (7.0, 110.0)
     zoom_range: tuple[float, float] = (0.2, 4.0)
     channels: int = 3
+    target_plane: bool = True
+    paint_share: float = 0.0
 
 
 def random_crop(
@@ -53,19 +63,39 @@ def random_crop(
 
     Returns
     -------
-    image : ndarray of shape (channels, crop, crop), float32
+    image : ndarray of shape (channels [+ 1], crop, crop), float32
+        The last plane is the target's, where `params` asks for one.
     labels : ndarray of shape (crop, crop), uint32
         Objects cut by the border keep their part.
     inside : ndarray of shape (crop, crop), bool
         False where the crop reaches beyond the image; there the image is mirrored and nothing is known.
     """
-    image, labels, inside = _warp(item, rng, params)
-    image = _intensities(image, rng)
-    return _channels(image, rng, params.channels), labels, inside
+    target = item.target
+    # where both can be seen, half of the crops ask for the nuclei
+    wanted = item.nuclei if item.nuclei is not None and rng.random() < 0.5 else item.labels
+    image, labels, inside = _warp(item, wanted, rng, params)
+    if wanted is not item.labels:
+        target = "nuclei"
+    elif len(image) == 1 and rng.random() < params.paint_share:
+        if target == "nuclei":
+            image = np.concatenate([image, painted_cytoplasm(labels, rng)[None]])
+        else:
+            nuclei, channel = painted_nuclei(labels, rng)
+            image = np.concatenate([image, channel[None]])
+            if rng.random() < 0.3:
+                labels, target = nuclei, "nuclei"
+    several = len(image) == 2 or item.nuclei is not None
+    image = _channels(_intensities(image, rng), rng, params.channels)
+    if params.target_plane:
+        # with several stains the wish must be known, and "either" means the cells; else it may be left open
+        told = rng.random() < 0.6 or (several and target == "nuclei")
+        value = TARGET_VALUES[target if told else "either"]
+        image = np.concatenate([image, np.full((1, *image.shape[1:]), value, np.float32)])
+    return image, labels, inside
 
 
 def _warp(
-    item: LabelledImage, rng: np.random.Generator, p: AugmentParams
+    item: LabelledImage, wanted: NDArray[np.uint32], rng: np.random.Generator, p: AugmentParams
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.bool_]]:
     if rng.random() < p.wide_share or item.diameter_px == 0:
         diameter = np.exp(rng.uniform(*np.log(p.wide_range_px)))
@@ -73,7 +103,7 @@ def _warp(
         diameter = p.diameter_px * np.exp(rng.normal(0, p.diameter_spread))
     zoom = float(np.clip(diameter / (item.diameter_px or 24.0), *p.zoom_range))
     image = torch.from_numpy(item.image)[None]
-    labels = torch.from_numpy(item.labels.astype(np.float32))[None, None]
+    labels = torch.from_numpy(wanted.astype(np.float32))[None, None]
     # shrinking by interpolation alone would alias: average blocks first, whole ones, so that image and labels stay aligned
     block = int(max(1, np.floor(1 / zoom)))
     if block > 1:
@@ -117,12 +147,17 @@ def _warp(
 
 def _intensities(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     channels, size, _ = image.shape
+    if channels == 3 and rng.random() < 0.5:  # other stains, other white balance
+        mixing = (np.eye(3) + rng.normal(0, 0.15, (3, 3))).astype(np.float32)
+        image = np.tensordot(mixing, image, 1)
     if rng.random() < 0.35:  # stretched by its own percentiles, as a small image would be
         low, high = np.percentile(image, (1, 99), axis=(1, 2), keepdims=True)
         image = ((image - low) / np.maximum(high - low, 0.05)).astype(np.float32)
     if rng.random() < 0.35:
         image = np.sign(image) * np.abs(image) ** np.float32(np.exp(rng.normal(0, 0.35)))
     gain = np.exp(rng.normal(0, 0.2, (channels, 1, 1)))
+    if rng.random() < 0.08:  # a sparse field: the percentiles are those of the background
+        gain = gain * np.exp(rng.uniform(0, np.log(8)))
     offset = rng.normal(0, 0.08, (channels, 1, 1))
     image = (image * gain + offset).astype(np.float32)
     if rng.random() < 0.2:  # uneven illumination
@@ -130,23 +165,24 @@ def _intensities(image: NDArray[np.float32], rng: np.random.Generator) -> NDArra
         shade = F.interpolate(small, size=(size, size), mode="bicubic", align_corners=True)[0].numpy()
         image = image * np.exp(shade) if rng.random() < 0.5 else image + shade
     if rng.random() < 0.25:
-        image = _blur(image, np.exp(rng.uniform(np.log(0.5), np.log(2.5))))
+        image = blurred(image, np.exp(rng.uniform(np.log(0.5), np.log(2.5))))
     if rng.random() < 0.4:
         strength = np.exp(rng.uniform(np.log(0.01), np.log(0.2)))
         noise = rng.standard_normal(image.shape, dtype=np.float32)
         if rng.random() < 0.3:
-            noise = _blur(noise, 0.8) * 2
+            noise = blurred(noise, 0.8) * 2
         image = image + np.float32(strength) * noise
     if rng.random() < 0.12:
         image = 1 - image
     return image.astype(np.float32, copy=False)
 
 
-def _blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+def blurred(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Return the channels of `image` convolved with a Gaussian of `sigma` pixels."""
     reach = int(np.ceil(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     weights = torch.from_numpy((kernel / kernel.sum()).astype(np.float32))
-    x = torch.from_numpy(np.ascontiguousarray(image))[:, None]
+    x = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[:, None]
     x = F.conv2d(F.pad(x, (reach, reach, 0, 0), mode="reflect"), weights[None, None, None, :])
     x = F.conv2d(F.pad(x, (0, 0, reach, reach), mode="reflect"), weights[None, None, :, None])
     return x[:, 0].numpy()

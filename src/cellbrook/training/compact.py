@@ -19,6 +19,7 @@ from cellbrook.core.threads import calm_openmp
 calm_openmp()  # before torch is imported: its threads would spin where other work runs too
 
 import torch  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info  # noqa: E402
 
 from cellbrook.networks.compact.model import CompactNet  # noqa: E402
@@ -29,6 +30,8 @@ from cellbrook.training.loss import LossParams, targets_of  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from cellbrook.training.data import Target
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,10 @@ POOL_DIAMETERS_PX = {
 }
 """Range of diameters at which a family is drawn, where it is not 10 to 60 px: details are those of that scale."""
 
-SHARES = {"dsb2018": 0.42, "usiigaci": 0.16, "other": 0.04, "synthetic": 0.38}
+POOL_SHARES = {"empty": 0.15}
+"""How many images of a family are drawn for each of the others, where it is not one."""
+
+SHARES = {"dsb2018": 0.36, "usiigaci": 0.14, "other": 0.04, "synthetic": 0.46}
 """Share of the crops that each source gives."""
 
 
@@ -80,7 +86,7 @@ def real_images(data: Path) -> list[LabelledImage]:
         image, labels = read_pair(image_path, labels_path)
         # fields of one experiment share kind, size and brightness
         look = f"dsb2018/{row['modality_guess']}-{row['h']}x{row['w']}-{int(np.log2(1 + image.mean()))}"
-        found.append(LabelledImage(name, stretched(image), labels.astype(np.uint32), look))
+        found.append(LabelledImage(name, stretched(image), labels.astype(np.uint32), look, "nuclei"))
     for name, image_path, labels_path in pairs_in(data / "usiigaci_phc"):
         if name in USIIGACI_HELD_OUT:
             continue
@@ -90,8 +96,9 @@ def real_images(data: Path) -> list[LabelledImage]:
         for name, image_path, labels_path in pairs_in(data / folder):
             image, labels = read_pair(image_path, labels_path)
             if labels.ndim == 2:
+                target: Target = "cells" if folder == "ep_yeast_tiny" else "nuclei"
                 found.append(
-                    LabelledImage(name, stretched(image), labels.astype(np.uint32), f"other/{folder}")
+                    LabelledImage(name, stretched(image), labels.astype(np.uint32), f"other/{folder}", target)
                 )
     for folder in ("qcanet_mouse_embryo_3d", "plantseg_mini_3d", "stardist_demo"):
         for name, image_path, labels_path in pairs_in(data / folder):
@@ -101,10 +108,27 @@ def real_images(data: Path) -> list[LabelledImage]:
             for z in range(2, labels.shape[0], 6):
                 if len(np.unique(labels[z])) > 2:
                     plane = stretched(image[:, z])
-                    found.append(
-                        LabelledImage(f"{name}_z{z}", plane, labels[z].astype(np.uint32), f"other/{folder}")
-                    )
+                    look, slice_ = f"other/{folder}", labels[z].astype(np.uint32)
+                    found.append(LabelledImage(f"{name}_z{z}", plane, slice_, look, "nuclei"))
     return found
+
+
+def held_out_pairs(data: Path) -> list[tuple[Path, Path]]:
+    """Return image and labels of what no training sees, the parts of the sets that choose settings: not "test"."""
+    with (data / "dsb2018" / "index.csv").open() as file:
+        validation = {row["id"] for row in csv.DictReader(file) if row["split"] == "val"}
+    kept = {"dsb2018": validation, "usiigaci_phc": USIIGACI_HELD_OUT}
+    return [
+        (image, labels)
+        for folder, names in kept.items()
+        for name, image, labels in pairs_in(data / folder)
+        if name in names
+    ]
+
+
+def training_images(data: Path, pool: Path | None) -> list[LabelledImage]:
+    """Return everything that is learnt from."""
+    return real_images(data) + (synthetic_images(pool) if pool else [])
 
 
 def synthetic_images(folder: Path) -> list[LabelledImage]:
@@ -112,11 +136,11 @@ def synthetic_images(folder: Path) -> list[LabelledImage]:
     found = []
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as stored:
-            image, labels = stored["image"], stored["labels"]
+            image, labels, target = stored["image"], stored["labels"].astype(np.uint32), str(stored["target"])
+            nuclei = stored["nuclei"].astype(np.uint32) if "nuclei" in stored else None
         family = path.stem.rsplit("-", 1)[0]
-        found.append(
-            LabelledImage(path.stem, stretched(image), labels.astype(np.uint32), f"synthetic/{family}")
-        )
+        kind: Target = "nuclei" if target == "nuclei" else "cells"
+        found.append(LabelledImage(path.stem, stretched(image), labels, f"synthetic/{family}", kind, nuclei))
     return found
 
 
@@ -127,18 +151,23 @@ def generate_pool(folder: Path, per_family: int, first_seed: int = 0, size: int 
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(first_seed, first_seed + per_family):
         for family in synthetic.FAMILIES:
+            if seed - first_seed >= per_family * POOL_SHARES.get(family, 1.0):
+                continue
             path = folder / f"{family}-{seed:05d}.npz"
             if path.exists():
                 continue
             rng = np.random.default_rng([seed, len(family)])
             diameter = float(np.exp(rng.uniform(*np.log(POOL_DIAMETERS_PX.get(family, (10, 60))))))
             sample = synthetic.generate(family, seed, size, diameter)
+            arrays: dict[str, Any] = {
+                "image": sample.image.astype(np.float16 if sample.image.max() < 6e4 else np.float32),
+                "labels": sample.labels.astype(np.uint16),
+                "target": sample.target,
+            }
+            if sample.nuclei is not None:
+                arrays["nuclei"] = sample.nuclei.astype(np.uint16)
             part = path.with_suffix(".part.npz")
-            np.savez(
-                part,
-                image=sample.image.astype(np.float16 if sample.image.max() < 6e4 else np.float32),
-                labels=sample.labels.astype(np.uint16),
-            )
+            np.savez(part, **arrays)
             part.replace(path)
 
 
@@ -182,9 +211,14 @@ def main() -> None:
     parser.add_argument(
         "--generate", type=int, help="only generate this many images a family into --synthetic, and stop"
     )
+    parser.add_argument(
+        "--start", type=Path, help="safetensors file of weights to start from, not from nothing"
+    )
     parser.add_argument("--steps", type=int, default=LoopParams().steps)
+    parser.add_argument("--minutes", type=float, help="time for all steps, if it is up before them")
     parser.add_argument("--batch-size", type=int, default=LoopParams().batch_size)
     parser.add_argument("--learning-rate", type=float, default=LoopParams().learning_rate)
+    parser.add_argument("--average", type=float, default=LoopParams().average)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -194,16 +228,28 @@ def main() -> None:
         return
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    images = real_images(args.data) + (synthetic_images(args.synthetic) if args.synthetic else [])
+    images = training_images(args.data, args.synthetic)
     log.info("%d images of %d looks", len(images), len({i.look for i in images}))
-    params = LoopParams(steps=args.steps, batch_size=args.batch_size, learning_rate=args.learning_rate)
-    trainer = Trainer(CompactNet(), params, LossParams())
+    params = LoopParams(
+        steps=args.steps,
+        minutes=args.minutes,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        average=args.average,
+    )
+    network = CompactNet()
+    if args.start:
+        network.load_state_dict(load_file(args.start), strict=False)  # the counts of batches are not kept
+    trainer = Trainer(network, params, LossParams())
     last = args.out / "last.pt"
     if last.exists():
         trainer.load_state_dict(torch.load(last, weights_only=True))
         log.info("going on from step %d", trainer.step)
     # a resumed run sees new crops
-    trainer.run(batches(images, AugmentParams(), params.batch_size, seed=args.seed + trainer.step), args.out)
+    trainer.run(
+        batches(images, AugmentParams(paint_share=0.25), params.batch_size, seed=args.seed + trainer.step),
+        args.out,
+    )
 
 
 if __name__ == "__main__":

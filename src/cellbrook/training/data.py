@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+
+Target = Literal["cells", "nuclei"]
 
 USIIGACI_HELD_OUT = frozenset(f"train_set{n}" for n in range(22, 31))
 """Frames of usiigaci_phc that no training sees: a run of low contrast, unlike the others, held out by look."""
@@ -32,6 +34,10 @@ class LabelledImage:
         0 is background.
     look : str
         Images of one look (stain, microscope, cells) share this; draws are balanced over looks, not files.
+    target : {"cells", "nuclei"}
+        What the labels outline.
+    nuclei : ndarray of shape (Y, X), uint32, or None
+        For labels of whole cells: their nuclei, where these are seen too.
     diameter_px : float
         Median equivalent diameter of the objects; 0 without any.
     boxes : ndarray of shape (n, 2)
@@ -42,6 +48,8 @@ class LabelledImage:
     image: NDArray[np.float32]
     labels: NDArray[np.uint32]
     look: str
+    target: Target = "cells"
+    nuclei: NDArray[np.uint32] | None = None
     diameter_px: float = field(init=False)
     boxes: NDArray[np.float64] = field(init=False)
 

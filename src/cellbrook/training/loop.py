@@ -32,6 +32,9 @@ class LoopParams:
     ----------
     steps : int
         Steps in all; the learning rate falls to zero by then.
+    minutes : float or None
+        Time for all steps, earlier runs included: if it is up before, the learning rate has fallen to zero by then
+        instead. The result then depends on the machine's speed.
     batch_size : int
         Crops a step.
     learning_rate : float
@@ -51,6 +54,7 @@ class LoopParams:
     """
 
     steps: int = 12000
+    minutes: float | None = None
     batch_size: int = 16
     learning_rate: float = 2e-3
     warmup: int = 300
@@ -87,8 +91,10 @@ class Trainer:
                 {"params": plain, "weight_decay": 0.0},
             ],
             lr=params.learning_rate,
+            fused=True,
         )
         self.step = 0
+        self.seconds = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a resumed run needs."""
@@ -97,6 +103,7 @@ class Trainer:
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "seconds": self.seconds,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -105,6 +112,7 @@ class Trainer:
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
+        self.seconds = float(state["seconds"])
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Take one step and return the terms of the loss.
@@ -139,19 +147,20 @@ class Trainer:
         self, batches: Iterator[Batch], folder: Path, on_save: Callable[[int], None] | None = None
     ) -> None:
         """Train until `steps`, saving ``folder/last.pt`` on the way."""
-        started, since, sums = time.monotonic(), self.step, dict[str, float]()
-        while self.step < self.params.steps:
+        started, since, sums = self.seconds, self.step, dict[str, float]()
+        before = time.monotonic() - self.seconds
+        while self.done < 1:
             for name, value in self.train_step(next(batches)).items():
                 sums[name] = sums.get(name, 0.0) + value
-            if self.step % self.params.save_every == 0 or self.step == self.params.steps:
+            self.seconds = time.monotonic() - before
+            if self.step % self.params.save_every == 0 or self.done >= 1:
                 count = self.step - since
-                pace = (time.monotonic() - started) / count
+                pace = (self.seconds - started) / count
                 terms = " ".join(f"{k} {v / count:.4f}" for k, v in sums.items())
-                left = pace * (self.params.steps - self.step) / 60
+                left = self.seconds / 60 * (1 / self.done - 1)
                 log.info(
-                    "step %d/%d  %s  %.2f s/step, %.0f min left",
+                    "step %d  %s  %.2f s/step, %.0f min left",
                     self.step,
-                    self.params.steps,
                     terms,
                     pace,
                     left,
@@ -159,14 +168,18 @@ class Trainer:
                 save(self.state_dict(), folder / "last.pt")
                 if on_save is not None:
                     on_save(self.step)
-                started, since, sums = time.monotonic(), self.step, {}
+                started, since, sums = self.seconds, self.step, {}
+
+    @property
+    def done(self) -> float:
+        """Share of the steps or of the time that is spent, whichever is more."""
+        spent = self.seconds / 60 / self.params.minutes if self.params.minutes else 0.0
+        return max(self.step / self.params.steps, spent)
 
     def _learning_rate(self) -> float:
         p = self.params
-        if self.step < p.warmup:
-            return p.learning_rate * (self.step + 1) / p.warmup
-        done = (self.step - p.warmup) / max(1, p.steps - p.warmup)
-        return p.learning_rate * max(0.005, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+        rising = min(1.0, (self.step + 1) / p.warmup) if p.warmup else 1.0
+        return p.learning_rate * rising * max(0.005, 0.5 * (1 + math.cos(math.pi * min(1.0, self.done))))
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -54,7 +54,7 @@ class CompactNet(nn.Module):
         super().__init__()
         self.spec = SPEC
         w2, w4, w8, w16, w32 = widths
-        self.stem = _conv(SPEC.channels, w2, stride=2)
+        self.stem = _conv(SPEC.planes, w2, stride=2)
         self.down4 = _conv(w2, w4, stride=2)
         self.enc4 = Residual(w4)
         self.down8 = _conv(w4, w8, stride=2)
@@ -79,8 +79,8 @@ class CompactNet(nn.Module):
 
         Parameters
         ----------
-        x_BCYX : Tensor of shape (B, 3, Y, X)
-            Normalised image; Y and X are multiples of 32.
+        x_BCYX : Tensor of shape (B, 4, Y, X)
+            Three channels of the normalised image, and the target's plane; Y and X are multiples of 32.
 
         Returns
         -------
