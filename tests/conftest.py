@@ -22,3 +22,8 @@ def pytest_addoption(parser):
 def examples():
     """Folder of the sample images."""
     return EXAMPLES
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests in the browser last: its driver keeps an event loop running in this thread until the end."""
+    items.sort(key=lambda item: "e2e" in item.path.parts)
