@@ -42,6 +42,9 @@ export class Workplace extends Signals {
   private nextNotice = 1;
   private ghostsUntil = 0; // a job has ended: candidates may still be on their way
 
+  /** The view came with the address: the first layout of the window must not change it. */
+  placed = false;
+
   private readonly outbox: Outbox;
   private readonly pools = new Map<string, IdPool>();
 
@@ -187,6 +190,7 @@ export class Workplace extends Signals {
       if (whole) {
         this.channels.value = channelsOf(info, this.channels.peek());
         const asked = this.start.image === info.id ? this.start.view : null;
+        this.placed = asked !== null;
         this.view.value = asked ? { ...this.view.peek(), ...asked } : fitted(this.view.peek(), info.shape);
         this.start = { image: null, plane: 0, view: null };
       }

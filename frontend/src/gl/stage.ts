@@ -125,7 +125,7 @@ export class Stage implements Screen {
     const before = this.session.view.peek();
     this.session.pixelRatio.value = ratio;
     this.session.view.value = { ...before, width, height };
-    if (before.width <= 1) this.session.zoomToFit();
+    if (before.width <= 1 && !this.session.placed) this.session.zoomToFit();
     this.draw(); // at once: a canvas that was resized is blank
   }
 
