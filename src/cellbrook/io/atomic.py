@@ -57,7 +57,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            _replace(temporary, path)
+            put(temporary, path)
         except CellbrookError:
             raise
         except OSError as error:
@@ -103,17 +103,13 @@ def staged(folder: Path, stem: str) -> Iterator[Path]:
         _remove(stage)
 
 
-def put(temporary: Path, path: Path) -> None:
-    """Let a file or folder take the place of `path`, in one step; both lie on one file system."""
-    _replace(temporary, path)
-
-
 def is_temporary(path: Path) -> bool:
     """Return True for the name of an unfinished file, such as one that a killed run left behind."""
     return path.name.startswith(".") and _MARK in path.name
 
 
-def _replace(temporary: Path, path: Path) -> None:
+def put(temporary: Path, path: Path) -> None:
+    """Let a file or folder take the place of `path`, whole; both lie on one file system."""
     if temporary.is_dir() and path.is_dir():
         # a folder cannot take the place of one with content: move the old aside first
         old = temporary.with_name(f"{temporary.name}.old")
