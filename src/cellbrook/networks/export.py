@@ -36,7 +36,6 @@ def export_network(network: nn.Module, folder: Path, stem: str) -> dict[str, Pat
         By kind, as in a model card.
     """
     import onnx
-    import torch
     from safetensors.torch import save_file
 
     weights_path, graph_path = folder / f"{stem}.safetensors", folder / f"{stem}.onnx"
@@ -48,6 +47,29 @@ def export_network(network: nn.Module, folder: Path, stem: str) -> dict[str, Pat
     save_file(state, weights_path)
     weights_path.chmod(0o644)  # it is written for its owner alone
 
+    # batch norms stay: folded, they would be weights of other values than those in the file
+    trace_network(network, graph_path, folded=False)
+    model = onnx.load(str(graph_path))
+    _point_into(model, weights_path, set(state))
+    graph_path.write_bytes(model.SerializeToString())
+    onnx.checker.check_model(str(graph_path))
+    return {"safetensors": weights_path, "onnx": graph_path}
+
+
+def trace_network(network: nn.Module, path: Path, *, folded: bool) -> None:
+    """Write the ONNX graph of a network, with its weights, for tiles of any size and number.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In evaluation mode, on the processor, with a `spec` and a `forward(x_BCYX)` that returns the outputs named there.
+    path : Path
+        The file to write.
+    folded : bool
+        Whether batch norms become part of the convolutions before them.
+    """
+    import torch
+
     spec: Any = network.spec
     side = spec.stride * 4
     outputs = list(spec.outputs)
@@ -55,27 +77,22 @@ def export_network(network: nn.Module, folder: Path, stem: str) -> dict[str, Pat
     dynamic["x"] |= {2: "Y", 3: "X"}
     for name in outputs:
         dynamic[name] |= {2: f"Y_{name}", 3: f"X_{name}"}
+    mode = torch.onnx.TrainingMode
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the exporter's own deprecation; the newer one folds the weights away
+        # the exporter's own deprecation; the newer one folds the weights away
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
             (torch.zeros(1, spec.planes, side, side),),
-            str(graph_path),
+            str(path),
             input_names=["x"],
             output_names=outputs,
             dynamic_axes=dynamic,
             opset_version=17,
-            training=torch.onnx.TrainingMode.PRESERVE,  # else batch norms are folded into weights of other values
-            do_constant_folding=False,
+            training=mode.EVAL if folded else mode.PRESERVE,
+            do_constant_folding=folded,
             dynamo=False,
         )
-    model = onnx.load(str(graph_path))
-    _point_into(model, weights_path, set(state))
-    graph_path.write_bytes(model.SerializeToString())
-    onnx.checker.check_model(str(graph_path))
-    return {"safetensors": weights_path, "onnx": graph_path}
 
 
 def _point_into(model: Any, weights_path: Path, names: set[str]) -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.networks.export import trace_network
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -34,28 +36,15 @@ def quantize_network(network: nn.Module, tiles: Iterable[NDArray[np.float32]], p
         The ``.onnx`` file to write.
     """
     import onnx
-    import torch
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     spec: Any = network.spec
     outputs = list(spec.outputs)
-    dynamic = {"x": {0: "B", 2: "Y", 3: "X"}}
-    dynamic |= {name: {0: "B", 2: f"Y_{name}", 3: f"X_{name}"} for name in outputs}
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        warnings.simplefilter("ignore")  # of the quantiser
         plain, ready = Path(folder) / "plain.onnx", Path(folder) / "ready.onnx"
-        side = spec.stride * 4
-        torch.onnx.export(
-            network.eval(),
-            (torch.zeros(1, spec.planes, side, side),),
-            str(plain),
-            input_names=["x"],
-            output_names=outputs,
-            dynamic_axes=dynamic,
-            opset_version=17,
-            dynamo=False,
-        )
+        trace_network(network.eval(), plain, folded=True)
         quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
         quantize_static(
             str(ready),
