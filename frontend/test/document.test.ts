@@ -56,6 +56,23 @@ describe("a document", () => {
     expect(differences(server, session)).toEqual([]);
   });
 
+  it("knows what can be undone, of what is on its way too", async () => {
+    const { wire, session } = await opened();
+    const steps = () => [session.canUndo.value, session.canRedo.value];
+    expect(steps()).toEqual([null, null]);
+    session.draw(stroke(20, 500, 530, 9));
+    expect(steps()).toEqual(["paint", null]);
+    await wire.settle();
+    expect(steps()).toEqual(["paint", null]);
+    session.undo();
+    await wire.settle();
+    expect(steps()).toEqual([null, "paint"]);
+    session.draw(stroke(20, 100, 130, 9));
+    expect(steps()).toEqual(["paint", null]);
+    await wire.settle();
+    expect(steps()).toEqual(["paint", null]);
+  });
+
   it("does an edit once though it is sent twice", async () => {
     const { server, wire, session } = await opened();
     session.draw(stroke(20, 100, 130, 9));

@@ -4,7 +4,7 @@ import type { Http } from "../src/core/http";
 import { mayWrite } from "../src/core/labels";
 import { decodeRuns, encodeRuns } from "../src/core/runs";
 import type { Session, Store, Transport } from "../src/core/session";
-import { TILE, type Edit, type EditPart, type FromServer, type ImageInfo, type ObjectColumns, type ObjectRow, type Project, type ToServer } from "../src/core/wire";
+import { TILE, type Edit, type EditPart, type FromServer, type History, type ImageInfo, type ObjectColumns, type ObjectRow, type Project, type ToServer } from "../src/core/wire";
 
 interface Change {
   pixels: Map<number, [before: number, after: number]>;
@@ -86,6 +86,10 @@ export class FakeServer {
     const rows = [...this.rows.values()];
     const keys = ["id", "plane", "y0", "x0", "y1", "x1", "area", "class", "origin", "locked", "score", "flow_error", "discarded", "reason"];
     return Object.fromEntries(keys.map((key) => [key, rows.map((row) => row[key as keyof ObjectRow])])) as unknown as ObjectColumns;
+  }
+
+  history(): History {
+    return { undo: this.done.length > 0 ? "paint" : null, redo: this.undone.length > 0 ? "paint" : null };
   }
 
   private send(message: FromServer): void {
@@ -225,7 +229,8 @@ export class FakeWire implements Transport, Http {
   }
 
   json<T>(path: string): Promise<T> {
-    const answer = path.includes("/objects") ? this.server.columns() : this.server.info;
+    const server = this.server;
+    const answer = path.includes("/objects") ? server.columns() : path.endsWith("/history") ? server.history() : server.info;
     return this.later(structuredClone(answer) as T);
   }
 

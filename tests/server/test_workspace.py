@@ -62,6 +62,18 @@ def test_a_stroke_is_kept_and_undone_and_done_again(page):
     assert page.until("notice")["message"] == "nothing to do again"
 
 
+def test_a_page_can_ask_what_undo_and_redo_would_turn(page):
+    history = f"/api/images/{page.image}/history"
+    assert page.json(history) == {"undo": None, "redo": None}
+    label = page.next_id
+    page.disc(label, 100, 100, 20)
+    page.edit("set_class", ids=[label], value=3)
+    assert page.json(history) == {"undo": "set_class", "redo": None}
+    page.send(type="undo", image=page.image)
+    page.until("patch")
+    assert page.json(history) == {"undo": "paint", "redo": "set_class"}
+
+
 def test_edits_of_every_kind(page):
     a, b, c = page.next_id, page.next_id + 1, page.next_id + 2
     page.disc(a, 60, 60, 15)

@@ -8,7 +8,7 @@ import {
   type ChannelSettings, type Connection, type DynamicsSettings, type LabelStyle, type Notice, type Overlays,
   type Pointer, type Prefs, type Preview, type ToolName, type View,
 } from "./state";
-import type { ClassInfo, ImageInfo, Job, Mode, ModelInfo, Project } from "./wire";
+import type { ClassInfo, History, ImageInfo, Job, Mode, ModelInfo, Project } from "./wire";
 
 export class Signals {
   // ---- what the server says
@@ -20,6 +20,14 @@ export class Signals {
   readonly notices = signal<readonly Notice[]>([]);
   /** Edits that the server has not confirmed. 0: everything is saved. */
   readonly unsaved = signal(0);
+
+  /** Steps of the open image that the server knows, in this user's order. */
+  readonly history = signal<History>({ undo: null, redo: null });
+  /** What Undo and Redo would turn: an edit on its way is the newest step. */
+  readonly canUndo: ReadonlySignal<string | null> = computed(() => this.sending.value ?? this.history.value.undo);
+  readonly canRedo: ReadonlySignal<string | null> = computed(() => (this.sending.value ? null : this.history.value.redo));
+  /** Kind of the newest edit of the open image that the server has not confirmed. */
+  readonly sending = signal<string | null>(null);
 
   // ---- what is open
   readonly imageId = signal<string | null>(null);

@@ -92,6 +92,12 @@ export interface ObjectRow {
   reason?: string;
 }
 
+/** What undo would take back and redo do again: the kind of edit, null for none. */
+export interface History {
+  undo: string | null;
+  redo: string | null;
+}
+
 export type ObjectColumns = { [K in keyof Required<ObjectRow>]: Required<ObjectRow>[K][] };
 
 export type JobKind = "segment" | "rethreshold" | "train" | "evaluate" | "suggest" | "batch";

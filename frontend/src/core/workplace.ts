@@ -9,7 +9,7 @@ import { NO_SCREEN, Picture, type Screen } from "./picture";
 import { Signals } from "./signals";
 import { DEFAULT_THRESHOLDS, type Notice, type Thresholds, type View } from "./state";
 import { channelsOf, fitted, shownBox } from "./viewing";
-import { PROTOCOL, type Box, type FromServer, type ImageInfo, type Job, type Project, type ToServer } from "./wire";
+import { PROTOCOL, type Box, type FromServer, type History, type ImageInfo, type Job, type Project, type ToServer } from "./wire";
 
 /** Messages to the server; the other direction is `Session.receive`. */
 export interface Transport {
@@ -40,6 +40,7 @@ const GHOSTS_MAY_TAKE_MS = 60_000;
 export class Workplace extends Signals {
   hand: Hand | null = null;
   private nextNotice = 1;
+  private historyAsked = 0; // times since the answer on its way was asked for
   private ghostsUntil = 0; // a job has ended: candidates may still be on their way
 
   /** The view came with the address: the first layout of the window must not change it. */
@@ -57,7 +58,11 @@ export class Workplace extends Signals {
   ) {
     super();
     this.outbox = new Outbox(transport);
-    effect(() => void (this.unsaved.value = this.outbox.count.value));
+    effect(() => {
+      this.unsaved.value = this.outbox.count.value;
+      const edit = [...this.outbox.of(this.imageId.value ?? "")].at(-1)?.edit;
+      this.sending.value = edit ? (edit.kind === "paint" && !edit.label ? "erase" : edit.kind) : null;
+    });
     this.remember("style", this.style);
     this.remember("overlays", this.overlays);
     this.remember("prefs", this.prefs);
@@ -101,13 +106,13 @@ export class Workplace extends Signals {
       case "opened":
         this.idsOf(message.image).add(message.first_id, message.last_id);
         if (this.isOpen(message)) this.document?.catchUp(message.rev);
-        return;
+        return this.askHistory(message.image);
       case "leased":
         return this.idsOf(message.image).add(message.first_id, message.last_id);
       case "ack": {
         const pending = this.outbox.settle(message.op_id);
         if (this.isOpen(message)) this.document?.acked(message, pending);
-        return;
+        return this.askHistory(message.image);
       }
       case "reject": {
         const pending = this.outbox.settle(message.op_id);
@@ -117,7 +122,7 @@ export class Workplace extends Signals {
       }
       case "patch":
         if (this.isOpen(message)) this.document?.patched(message);
-        return;
+        return this.askHistory(message.image);
       case "pong":
         return;
     }
@@ -170,6 +175,7 @@ export class Workplace extends Signals {
       this.plane.value = plane;
       this.selection.value = new Set();
       this.measurements.value = null;
+      if (whole) this.history.value = { undo: null, redo: null };
       this.objects.clear();
       if (whole) {
         this.objects.thresholds.value = this.thresholdsOf(id);
@@ -199,6 +205,20 @@ export class Workplace extends Signals {
     });
     this.transport.send({ type: "open", image: info.id, plane });
     this.loadObjects();
+  }
+
+  /** Ask what can be undone: once for all that happens meanwhile. */
+  private askHistory(image: string): void {
+    if (image !== this.imageId.peek()) return;
+    this.historyAsked++;
+    if (this.historyAsked > 1) return;
+    void this.http.json<History>(`api/images/${image}/history`).catch(() => null).then((history) => {
+      const again = this.historyAsked > 1;
+      this.historyAsked = 0;
+      if (image !== this.imageId.peek()) this.askHistory(this.imageId.peek() ?? "");
+      else if (again) this.askHistory(image);
+      else if (history) this.history.value = history;
+    });
   }
 
   private loadObjects(): void {

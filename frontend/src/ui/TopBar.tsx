@@ -3,7 +3,7 @@
 import type { Session } from "../core/session";
 import { Button } from "./controls";
 import { leftOpen, rightOpen, tab } from "./layout";
-import { isLive, JOBS, plural, STATES } from "./words";
+import { isLive, JOBS, plural, STATES, STEPS } from "./words";
 
 export function Mark() {
   return (
@@ -13,6 +13,13 @@ export function Mark() {
       <circle cx="12" cy="12.3" r="2.2" fill="#ffd479" />
     </svg>
   );
+}
+
+/** Undo or Redo; says which step it turns. */
+function Turn(props: { way: "Undo" | "Redo"; step: string | null; keys: string; onClick: () => void }) {
+  const { way, step } = props;
+  const hint = step === null ? `Nothing to ${way.toLowerCase()}` : `${way}: ${STEPS[step] ?? "the last change"}`;
+  return <Button kind="quiet" icon={way === "Undo" ? "undo" : "redo"} label={way} hint={hint} keys={props.keys} disabled={step === null} onClick={props.onClick} />;
 }
 
 export function TopBar({ session }: { session: Session }) {
@@ -50,8 +57,8 @@ export function TopBar({ session }: { session: Session }) {
           <span class="spinner" aria-hidden="true" /> {JOBS[running.kind]}{running.total > 0 && running.state === "running" ? ` ${Math.round((100 * running.done) / running.total)} %` : ""}{live.length > 1 ? `, ${plural(live.length - 1, "job")} waiting` : ""}
         </Button>
       )}
-      <Button kind="quiet" icon="undo" label="Undo" keys="Ctrl+Z" disabled={!image} onClick={() => session.undo()} />
-      <Button kind="quiet" icon="redo" label="Redo" keys="Ctrl+Y" disabled={!image} onClick={() => session.redo()} />
+      <Turn way="Undo" step={session.canUndo.value} keys="Ctrl+Z" onClick={() => session.undo()} />
+      <Turn way="Redo" step={session.canRedo.value} keys="Ctrl+Y" onClick={() => session.redo()} />
       <div class="divider" />
       <Button kind="quiet" icon={style.visible ? "eye" : "eyeoff"} pressed={style.visible} label="Show the cells" keys="Space" onClick={() => session.setStyle({ visible: !style.visible })} />
       <Button kind="quiet" icon={light ? "moon" : "sun"} label={light ? "Dark page" : "Light page"} onClick={() => session.setPrefs({ theme: light ? "dark" : "light" })} />

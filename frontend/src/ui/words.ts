@@ -53,6 +53,24 @@ export const JOBS: Record<JobKind, string> = {
   batch: "Segmenting images",
 };
 
+/** Kinds of edit, as the log calls them. */
+export const STEPS: Record<string, string> = {
+  paint: "drawing",
+  erase: "erasing",
+  merge: "merging cells",
+  delete: "deleting cells",
+  relabel: "changing a cell's number",
+  set_class: "giving a class",
+  lock: "locking or unlocking",
+  split: "cutting a cell",
+  accept: "bringing cells back",
+  prompt: "a proposed cell",
+  batch: "changing cells",
+  import: "importing cells",
+  segment: "finding cells",
+  rethreshold: "new limits for cells",
+};
+
 export const plural = (count: number, one: string, many = `${one}s`): string => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 
 export function duration(seconds: number): string {

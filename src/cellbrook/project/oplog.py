@@ -7,7 +7,7 @@ import uuid
 import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cellbrook.errors import EditConflict, EditError, ProjectError
 from cellbrook.project._draft import Draft
@@ -185,6 +185,13 @@ class OpLog:
     def can_redo(self, user: str = ME) -> bool:
         """Return True if `redo` would do something."""
         return self._target("redo", user) is not None
+
+    def next_step(self, way: Literal["undo", "redo"], user: str = ME) -> str | None:
+        """Return the kind of edit that `undo` would take back, or `redo` do again; None if there is none."""
+        target = self._target(way, user)
+        if target is None:
+            return None
+        return str(self._db.one("SELECT kind FROM ops WHERE image = ? AND rev = ?", (self._image, target))[0])
 
     def history(self, since: int = 0) -> list[OpInfo]:
         """Return the edits after a revision, oldest first."""

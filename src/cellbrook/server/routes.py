@@ -211,6 +211,15 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
             data = await workspace.read(make)
         return nothing() if data is None else binary(data, f"{project.image(p['id']).rev}")
 
+    async def get_history(request: Request) -> Response:
+        image, user = request.path_params["id"], request.scope["state"]["user"]
+
+        def look() -> dict[str, str | None]:
+            log = project.log(image)
+            return {"undo": log.next_step("undo", user), "redo": log.next_step("redo", user)}
+
+        return json_answer(await workspace.read(look))
+
     async def get_measurements(request: Request) -> Response:
         from cellbrook.server.tables import measurements
 
@@ -227,6 +236,7 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
         (base + "/objects", get_objects),
         (base + "/candidates/{plane:int}/{ty:int}/{tx:int}", get_candidates),
         (base + "/field/{kind}/{plane:int}/{ty:int}/{tx:int}", get_field),
+        (base + "/history", get_history),
         (base + "/measurements", get_measurements),
     ]
     return [Route(path, answered(endpoint), methods=["GET"]) for path, endpoint in found]
