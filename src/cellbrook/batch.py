@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellbrook.core.objects import ObjectTable
-from cellbrook.errors import Cancelled, CellbrookError, ImageError
+from cellbrook.errors import Cancelled, CellbrookError, ImageError, UsageError
 from cellbrook.export.table import TableRow, all_objects_csv, read_csv, summarise, summary_csv
 from cellbrook.io.files import output_folder
 from cellbrook.io.hashing import sha256_of
@@ -96,6 +96,32 @@ def jobs_for(images: Sequence[FoundImage], out: Path | None, scene: str | None) 
         else:
             jobs.append(Job(image.path, folder, image.stem, None if scene == "all" else scene))
     return jobs
+
+
+def share_of(jobs: Sequence[Job], share: str) -> list[Job]:
+    """Return one of several equal shares of the jobs, for machines that divide the work among them.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        The same on every machine.
+    share : str
+        Which one: "3/10" is every tenth job from the third.
+
+    Raises
+    ------
+    UsageError
+        If that is no share.
+
+    Examples
+    --------
+    >>> share_of(["a", "b", "c", "d", "e"], "2/3")
+    ['b', 'e']
+    """
+    number, slash, shares = share.partition("/")
+    if not (slash and number.isdecimal() and shares.isdecimal() and 1 <= int(number) <= int(shares)):
+        raise UsageError(f"a share is I/N with I from 1 to N, such as 3/10, got {share!r}")
+    return list(jobs[int(number) - 1 :: int(shares)])
 
 
 def run_batch(

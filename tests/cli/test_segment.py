@@ -198,3 +198,9 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path):
         p.name for p in images.iterdir() if not p.name.endswith(tuple(known)) and not p.name[1:-4].isdigit()
     ]
     assert set(strays) <= {"summary.csv", "all_objects.csv"}
+
+
+@pytest.mark.parametrize("share", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3"])
+def test_a_share_that_is_none_is_a_usage_error(folder, share, capsys):
+    assert segment(folder, f"--share={share}") == 2
+    assert "I from 1 to N" in capsys.readouterr().err

@@ -37,6 +37,7 @@ def segment(
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     save: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     resume: Annotated[bool, Parameter(negative="")] = False,
+    share: str | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     from_run: Path | None = None,
     settings: Settings = None,
@@ -63,6 +64,9 @@ def segment(
         More files to write, separated by commas: color, rois, geojson, coco, seg, flows, cellprob, zarr.
     resume
         Skip images whose results are there, made with the same parameters from the same pixels.
+    share
+        Only a part of the images, for jobs of a cluster: 3/10 is every tenth from the third. Parts write no summary; the
+        same command with --resume in place of --share does.
     overwrite
         Replace results also where they were changed by hand.
     from_run
@@ -84,7 +88,7 @@ def segment(
         raise UsageError("nothing to segment: give images or folders, such as `cellbrook segment cells.tif`")
 
     from cellbrook.api import Segmenter
-    from cellbrook.batch import jobs_for, run_batch
+    from cellbrook.batch import jobs_for, run_batch, share_of
     from cellbrook.export import DEFAULT_KINDS, check_kinds
     from cellbrook.io.files import check_collisions, find_images
 
@@ -94,6 +98,8 @@ def segment(
         _console.note(found.summary(), quiet=quiet)
     jobs = jobs_for(found.images, out, params.input_params.scene)
     check_collisions(found.images, out, kinds)
+    if share is not None:
+        jobs = share_of(jobs, share)
     keywords = params.to_keywords()
     fixed = {n: keywords.pop(n) for n in ("model", "device", "engine", "precision")}
     segmenter = Segmenter(**fixed, threads=keywords.pop("threads"))
@@ -119,7 +125,7 @@ def segment(
             report.add(outcome)
     finally:
         progress.clear()
-        report.finish(_common_folder(jobs, out), time.perf_counter() - began)
+        report.finish(None if share is not None else _common_folder(jobs, out), time.perf_counter() - began)
     return 1 if report.failed else 0
 
 
