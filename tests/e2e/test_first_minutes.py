@@ -63,6 +63,8 @@ def page(tab, shared_sample):
 
 def test_from_an_image_to_corrected_files(page):
     open_image(page, "fluorescence")
+    undo = page.get_by_role("button", name="Undo", exact=True)
+    assert undo.is_disabled()
     find_cells(page)
     found = count(page)
     # a click selects, Delete deletes, undo brings back
@@ -71,7 +73,8 @@ def test_from_an_image_to_corrected_files(page):
     wait(page, f"{SESSION}.selection.value.has({place['id']})")
     page.keyboard.press("Delete")
     wait(page, f"{SESSION}.objects.counts.value[0] === {found - 1}")
-    page.get_by_role("button", name="Undo").click()
+    assert undo.get_attribute("data-hint").startswith("Undo: deleting cells")
+    undo.click()
     wait(page, f"{SESSION}.objects.counts.value[0] === {found}")
     page.get_by_role("button", name="Redo").click()
     wait(page, f"{SESSION}.objects.counts.value[0] === {found - 1}")
@@ -150,6 +153,27 @@ def _rotated(path):
     import numpy as np
 
     return imagecodecs.png_encode(np.ascontiguousarray(np.rot90(imagecodecs.png_decode(path.read_bytes()))))
+
+
+def test_the_window_of_a_channel_is_dragged_on_its_histogram(page):
+    open_image(page, "fluorescence")
+    page.get_by_role("tab", name="View").click()
+    wait(page, "document.querySelector('.levels .bars')?.getAttribute('d').length > 100")
+    channel = f"{SESSION}.channels.value[0]"
+    before = page.evaluate(channel)
+    edge = page.locator(".levels .edge").nth(1).bounding_box()
+    page.mouse.move(edge["x"], edge["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(edge["x"] - 60, edge["y"] + 20, steps=3)
+    page.mouse.up()
+    after = page.evaluate(channel)
+    assert after["high"] < before["high"]
+    assert after["low"] == before["low"]
+    page.get_by_role("spinbutton", name="full brightness").fill("90")
+    page.keyboard.press("Enter")
+    wait(page, f"{channel}.high === 90")
+    page.get_by_role("button", name="Auto", exact=True).click()
+    wait(page, f"{channel}.high === {before['high']}")
 
 
 def test_keys_are_listed_and_explained(page):

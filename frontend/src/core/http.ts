@@ -7,3 +7,13 @@ export interface Http {
   upload(path: string, files: readonly File[]): Promise<void>;
   remove(path: string): Promise<void>;
 }
+
+/** What a failed request says, as the server words it. */
+export class RequestError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}

@@ -36,6 +36,9 @@ export interface Capacity {
 const IMAGE_BYTES = 2 ** 28; // for channel tiles, on the card and beside it
 const EXTRA_TILES = 64; // of candidates and each field: they have no coarser levels
 
+const MOST_BINS = 128; // of a histogram
+const SAMPLE_TILES = 4; // that it looks at
+
 export class Picture {
   readonly pyramid: Pyramid;
   readonly document: Document;
@@ -111,6 +114,41 @@ export class Picture {
       if (data !== undefined) return data[(row & 511) * TILE + (column & 511)] * this.info.value_scale + this.info.value_offset;
     }
     return Number.NaN;
+  }
+
+  /** How often values occur in a channel, in raw units; null until the picture is here. Bins hold whole steps of the data. */
+  histogram(channel: number, low: number, high: number): { counts: number[]; first: number; width: number } | null {
+    const { value_scale: scale, value_offset: offset } = this.info;
+    const found = this.sample(channel);
+    if (!found || !(high > low)) return null;
+    const first = Math.floor((low - offset) / scale);
+    const last = Math.ceil((high - offset) / scale);
+    const width = Math.max(1, Math.ceil((last - first + 1) / MOST_BINS));
+    const counts = new Array<number>(Math.ceil((last - first + 1) / width)).fill(0);
+    for (const { data, rows, columns } of found) {
+      for (let y = 0; y < rows; y++) {
+        for (let i = y * TILE; i < y * TILE + columns; i++) {
+          const value = data ? data[i] : 0;
+          if (value >= first && value <= last) counts[Math.floor((value - first) / width)]++;
+        }
+      }
+    }
+    return { counts, first: first * scale + offset, width: width * scale };
+  }
+
+  /** All tiles of the finest level that is here whole, and small enough to count quickly. */
+  private sample(channel: number): { data: Uint8Array | Uint16Array | null; rows: number; columns: number }[] | null {
+    const [height, width] = this.pyramid.shape;
+    for (let level = 0; level < this.pyramid.levels; level++) {
+      const tiles = this.pyramid.tilesIn([0, 0, height, width], level, channel);
+      if (tiles.length > SAMPLE_TILES || tiles.some((tile) => this.image.get(tile) === undefined)) continue;
+      return tiles.map((tile) => ({
+        data: this.image.get(tile) ?? null,
+        rows: Math.min(TILE, Math.ceil(height / 2 ** level) - tile.ty * TILE),
+        columns: Math.min(TILE, Math.ceil(width / 2 ** level) - tile.tx * TILE),
+      }));
+    }
+    return null;
   }
 
   /** The discarded candidate at a full-size pixel; 0 for none. */

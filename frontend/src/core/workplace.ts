@@ -2,7 +2,7 @@
 
 import { batch, effect } from "@preact/signals-core";
 import type { Document } from "./document";
-import type { Http } from "./http";
+import { RequestError, type Http } from "./http";
 import { IdPool } from "./ids";
 import { Outbox } from "./outbox";
 import { NO_SCREEN, Picture, type Screen } from "./picture";
@@ -39,6 +39,7 @@ const GHOSTS_MAY_TAKE_MS = 60_000;
 
 export class Workplace extends Signals {
   hand: Hand | null = null;
+  private readonly damaged = new Map<string, string>(); // images, and what is wrong with them
   private nextNotice = 1;
   private historyAsked = 0; // times since the answer on its way was asked for
   private ghostsUntil = 0; // a job has ended: candidates may still be on their way
@@ -184,11 +185,21 @@ export class Workplace extends Signals {
     });
     this.http.json<ImageInfo>(`api/images/${id}`).then(
       (info) => this.opened(info, plane, whole),
-      (error: Error) => this.notify("error", `The image cannot be opened: ${error.message}`),
+      (error: Error) => this.unreadable(id, error),
     );
   }
 
+  /** The file is damaged, which only opening it shows: said where the picture would be, and in the list. */
+  private unreadable(id: string, error: Error): void {
+    const damaged = error instanceof RequestError && error.status === 409;
+    if (!damaged) return this.notify("error", `The image cannot be opened: ${error.message}`);
+    this.damaged.set(id, `${error.message.trim()}. Copy the file again from where it came from, then open it here once more.`);
+    const image = this.images.peek().find((known) => known.id === id);
+    if (image) this.takeImage(image);
+  }
+
   private opened(info: ImageInfo, plane: number, whole: boolean): void {
+    this.damaged.delete(info.id);
     if (this.imageId.peek() !== info.id || this.plane.peek() !== plane) return; // another one was opened meanwhile
     batch(() => {
       this.takeImage(info);
@@ -227,13 +238,13 @@ export class Workplace extends Signals {
 
   private takeProject(project: Project): void {
     const known = new Map(this.images.peek().map((image) => [image.id, image]));
-    this.project.value = { ...project, images: project.images.map((image) => withChannels(image, known.get(image.id))) };
+    this.project.value = { ...project, images: project.images.map((image) => this.known(image, known.get(image.id))) };
   }
 
   private takeImage(image: ImageInfo): void {
     const project = this.project.peek();
     if (!project) return;
-    const images = project.images.map((known) => (known.id === image.id ? withChannels(image, known) : known));
+    const images = project.images.map((known) => (known.id === image.id ? this.known(image, known) : known));
     this.project.value = { ...project, images };
     if (image.id === this.imageId.peek() && Date.now() < this.ghostsUntil) {
       this.picture.peek()?.refreshExtras();
@@ -281,18 +292,19 @@ export class Workplace extends Signals {
     return { ...DEFAULT_THRESHOLDS, ...parsed<Thresholds>(this.store.get(`thresholds.${image}`)) };
   }
 
+  /** Lists of images come without channels, and without what only opening an image shows; what was known of them stays. */
+  private known(image: ImageInfo, before: ImageInfo | undefined): ImageInfo {
+    const problem = image.problem ?? this.damaged.get(image.id) ?? null;
+    if (image.channels.length > 0 || !before) return { ...image, problem };
+    const { channels, pixel_bits, value_scale, value_offset } = before;
+    return { ...image, problem, channels, pixel_bits, value_scale, value_offset };
+  }
+
   private remember<T>(key: string, value: { value: T; peek(): T }): void {
     const stored = parsed<T>(this.store.get(key));
     if (stored !== null) value.value = isRecord(stored) ? { ...value.peek(), ...stored } : stored;
     effect(() => this.store.set(key, JSON.stringify(value.value)));
   }
-}
-
-/** Lists of images come without channels; what was known of them stays. */
-function withChannels(image: ImageInfo, known: ImageInfo | undefined): ImageInfo {
-  if (image.channels.length > 0 || !known) return image;
-  const { channels, pixel_bits, value_scale, value_offset } = known;
-  return { ...image, channels, pixel_bits, value_scale, value_offset };
 }
 
 function parsed<T>(text: string | null): T | null {

@@ -1,15 +1,5 @@
-import type { Http } from "../core/http";
+import { RequestError, type Http } from "../core/http";
 import type { Store } from "../core/session";
-
-/** What a failed request says, as the server words it. */
-export class RequestError extends Error {
-  constructor(
-    readonly status: number,
-    message: string,
-  ) {
-    super(message);
-  }
-}
 
 export class FetchHttp implements Http {
   constructor(private readonly base: string) {}

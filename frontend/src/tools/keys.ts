@@ -45,7 +45,7 @@ export const KEYS: readonly KeyBinding[] = [
   tool("shrink", "H", "Shrink the cell that is clicked by a pixel"),
   tool("smooth", "T", "Smooth the outline of the cell that is clicked"),
   tool("delete_box", "Q", "Delete every cell that a box touches"),
-  tool("prompt", "I", "Propose an cell where is clicked, or in a box"),
+  tool("prompt", "I", "Propose a cell where you click, or in a box"),
   tool("measure", "U", "Measure a diameter with a circle"),
 
   { id: "undo", group: "Correct", keys: ["Mod+Z"], words: "Undo", run: (s) => s.undo() },

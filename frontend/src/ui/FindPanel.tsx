@@ -8,7 +8,7 @@ import { Histogram } from "./charts";
 import { Button, Check, Choice, Empty, Section, Select, Slider } from "./controls";
 import { currentJob, JobProgress } from "./JobProgress";
 import { channels, invert, model, recipe, target, type Target } from "./recipe";
-import { area, FATES, isLive, length, plural, TERMS } from "./words";
+import { area, channelName, FATES, isLive, length, plural, TERMS } from "./words";
 
 const TARGETS: { value: Target; label: string }[] = [
   { value: "auto", label: "Automatic" },
@@ -166,7 +166,7 @@ export function FindPanel({ session }: { session: Session }) {
             {session.channels.value.length > 1 && (
               <Select
                 label="Channels" hint="What the model looks at" value={channels.value} onChange={(value) => (channels.value = value)}
-                options={[{ value: "auto", label: "Automatic" }, ...session.channels.value.map((item, i) => ({ value: String(i), label: `${item.name} only` }))]}
+                options={[{ value: "auto", label: "Automatic" }, ...session.channels.value.map((item, i) => ({ value: String(i), label: `${channelName(item.name, 2)} only` }))]}
               />
             )}
             <Check label="Cells are darker than their surround" hint="Turns dark and bright round for the model" checked={invert.value} onChange={(on) => (invert.value = on)} />

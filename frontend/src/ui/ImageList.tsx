@@ -27,7 +27,7 @@ function Row({ session, image }: { session: Session; image: ImageInfo }) {
       >
         {image.problem
           ? <span class="thumb" aria-hidden="true" />
-          : <img class="thumb" src={session.thumbUrl(image.id)} alt="" loading="lazy" decoding="async" />}
+          : <img class="thumb" src={session.thumbUrl(image.id)} alt="" loading="lazy" decoding="async" onError={(event) => (event.currentTarget.style.visibility = "hidden")} />}
         <span class="name">{chosen && "✓ "}{image.name}</span>
         <span class="state">
           <i class={`dot ${image.problem ? "missing" : image.state}`} aria-hidden="true" />

@@ -60,7 +60,7 @@ export function Tooltip() {
       if (!element) return show(null);
       timer = window.setTimeout(() => show({ text: element.dataset.hint!, box: element.getBoundingClientRect() }), wait);
     };
-    const over = (event: PointerEvent) => event.pointerType !== "touch" && at(event.target, 500);
+    const over = (event: PointerEvent) => event.pointerType !== "touch" && event.buttons === 0 && at(event.target, 500);
     const focus = (event: FocusEvent) => event.target instanceof Element && event.target.matches(":focus-visible") && at(event.target, 250);
     const away = () => at(null, 0);
     const escape = (event: KeyboardEvent) => event.key === "Escape" && away();

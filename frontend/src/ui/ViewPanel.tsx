@@ -3,32 +3,24 @@
 import type { Session } from "../core/session";
 import type { ChannelSettings, LabelColor } from "../core/state";
 import { ClassList } from "./ClassList";
-import { Button, Check, Choice, Empty, RangeSlider, Section, Select, Slider } from "./controls";
-import { brief } from "./charts";
-import { TERMS } from "./words";
+import { Button, Check, Choice, Empty, Section, Select, Slider } from "./controls";
+import { Levels } from "./Levels";
+import { channelName, TERMS } from "./words";
 
 function Channel(props: { session: Session; index: number; channel: ChannelSettings }) {
   const { session, index, channel } = props;
   const set = (change: Partial<ChannelSettings>) => session.setChannel(index, change);
-  const span = channel.max - channel.min;
-  const step = span > 20 ? 1 : span / 500 || 1;
   return (
     <div class="channel">
       <div class="row">
         <input type="checkbox" checked={channel.visible} aria-label={`Show ${channel.name}`} onChange={(e) => set({ visible: e.currentTarget.checked })} />
         <input type="color" value={channel.color} aria-label={`Colour of ${channel.name}`} onInput={(e) => set({ color: e.currentTarget.value })} />
-        <span class="name" title={channel.name}>{channel.name}</span>
-        <span class="note">{brief(channel.low)} – {brief(channel.high)}</span>
-        <Button kind="quiet" hint="Set the range from the picture" onClick={() => session.autoContrast(index)}>Auto</Button>
+        <span class="name" title={channel.name}>{channelName(channel.name, session.channels.value.length)}</span>
+        <Button kind="quiet" hint="Choose black and full brightness from the picture" onClick={() => session.autoContrast(index)}>Auto</Button>
       </div>
       {channel.visible && (
         <>
-          <div data-hint={TERMS.range}>
-            <RangeSlider
-              label={channel.name} low={channel.low} high={channel.high} min={channel.min} max={channel.max} step={step}
-              onInput={(low, high) => set({ low, high })}
-            />
-          </div>
+          <Levels session={session} index={index} channel={channel} />
           <Slider
             label="Gamma" hint={TERMS.gamma} value={channel.gamma} min={0.2} max={3} step={0.05}
             onInput={(gamma) => set({ gamma })} show={(value) => value.toFixed(2)}
@@ -54,7 +46,7 @@ export function ViewPanel({ session }: { session: Session }) {
     return <Empty title="No image is open" icon="images">Choose one at the left, or drop image files onto the page.</Empty>;
   return (
     <>
-      <Section title="Channels" aside={<Button kind="quiet" keys="Shift+A" hint="Set all ranges from the picture" onClick={() => session.autoContrast()}>Auto all</Button>}>
+      <Section title="Channels" aside={<Button kind="quiet" keys="Shift+A" hint="Choose black and full brightness of every channel from the picture" onClick={() => session.autoContrast()}>Auto all</Button>}>
         {session.channels.value.map((channel, i) => <Channel key={i} session={session} index={i} channel={channel} />)}
       </Section>
       <Section title="Cells in the picture">

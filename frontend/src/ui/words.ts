@@ -14,7 +14,7 @@ export const TERMS = {
   border: "Cells that touch the edge of the picture are cut off; their sizes are not true.",
   ghosts: "Draw hidden cells faintly; a click brings one back.",
   gamma: "Below 1 makes faint structures brighter, above 1 makes them darker. The data stay as they are.",
-  range: "What is shown black, and what is shown at full brightness. The data stay as they are.",
+  levels: "How often each brightness occurs (rare ones enlarged). Drag an edge of the window, or the window: left of it is shown black, right of it at full brightness. The data stay as they are.",
   flows: "Colours tell the direction to the middle of the cell, as the model sees it.",
   probability: "Where the model sees cells, before they are told apart.",
   ap: "Share of cells found at the right place and shape, of all found, missed and invented: 1 is perfect.",
@@ -70,6 +70,9 @@ export const STEPS: Record<string, string> = {
   segment: "finding cells",
   rethreshold: "new limits for cells",
 };
+
+/** Channels without a name in the file have a number, which the commands know too. */
+export const channelName = (name: string, count: number): string => (!/^\d+$/.test(name) ? name : count === 1 ? "Brightness" : `Channel ${name}`);
 
 export const plural = (count: number, one: string, many = `${one}s`): string => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 
