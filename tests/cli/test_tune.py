@@ -104,3 +104,16 @@ def test_usage_errors_are_one_line(tmp_path, annotated, capsys):
         assert words in err
         assert len(err.splitlines()) == 1
     assert main(["tune", str(annotated), "--out", str(tmp_path / "o"), "--iou", "0.2"]) == 2
+
+
+def test_stacks_are_taken(tmp_path, capsys):
+    planes = [generate("fluo_nuclei", seed, 64, 16.0) for seed in (1, 2)]
+    (tmp_path / "in").mkdir()
+    image = np.stack([p.image[0].astype(np.uint16) for p in planes])
+    tifffile.imwrite(tmp_path / "in" / "s_img.tif", image, metadata={"axes": "ZYX"}, ome=True)
+    write_labels(tmp_path / "in" / "s_masks.tif", np.stack([p.labels for p in planes]), axes="ZYX")
+    arguments = ["--no-search-diameter", "--threads", "1", "--json"]
+    assert main(["tune", str(tmp_path / "in"), "--out", str(tmp_path / "t"), *arguments]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["n_true"] == sum(len(np.unique(p.labels)) - 1 for p in planes)
+    assert not document["cross_validated"]

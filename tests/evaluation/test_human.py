@@ -1,6 +1,8 @@
 """Blind crops, and the agreement of two people file by file."""
 
+import html
 import json
+import re
 
 import numpy as np
 import pytest
@@ -218,3 +220,32 @@ def test_a_key_that_is_none(people, tmp_path):
     (tmp_path / "key.json").write_text('{"crops": [1]}')
     with pytest.raises(UsageError, match="is no key"):
         agreement(*people[:2], key=tmp_path / "key.json")
+
+
+def test_the_page_has_the_answer_the_figures_and_every_image(people, tmp_path, capsys):
+    anna, juergen, model = people
+    write_labels(anna / "only <anna>_masks.tif", GRID)
+    page = tmp_path / "seite ü.html"
+    code, out, _ = run(capsys, anna, juergen, "--model", model, "--html", page)
+    assert (code, str(page) in out) == (1, True), "an image was labelled by one alone"
+    text = page.read_text(encoding="utf-8")
+    result = cellbrook.agreement(anna, juergen, model=model)
+    assert result.sentence in html.unescape(text)
+    assert "only &lt;anna&gt;" in text
+    assert not re.search(r"(src|href)\s*=|https?:", text.replace("http-equiv", "")), "it needs nothing else"
+    for row in result.rows():
+        assert f"<td>{row['n_model']}</td><td>{row['f1_people']:.3f}</td>" in text
+    assert text.count("<circle") == 3 * len(result.comparison.scores)
+    for tag in ("table", "svg", "tr", "td", "th", "p", "div", "main"):
+        assert len(re.findall(f"<{tag}[ >]", text)) == text.count(f"</{tag}>"), tag
+
+    assert run(capsys, anna, juergen, "--html", page, "--quiet")[0] == 1, "one of ours is replaced"
+    page.write_text("mine")
+    assert run(capsys, anna, juergen, "--html", page)[0] == 1
+    assert page.read_text() == "mine"
+
+
+def test_a_plan_has_no_page(images, tmp_path, capsys):
+    code, _, err = run(capsys, "--plan", images, "--out", tmp_path / "o", "--html", tmp_path / "p.html")
+    assert code == 2
+    assert "--html away" in err

@@ -98,6 +98,35 @@ def test_counts_are_those_of_real_runs(network, tuned):
         assert tuned.surface[index] == pytest.approx(f1_of(network, tuned.grid.at(index)), abs=1e-12)
 
 
+def test_a_stack_counts_as_its_planes_together(network):
+    """Its planes without labels are left out, and an image stays what folds and intervals draw."""
+
+    def stack(parts):
+        return np.stack(
+            [np.stack([part, part * 0]) for part in parts]
+        )  # (T, Z, Y, X), every second plane empty
+
+    def infer(image, diameter):
+        outputs = network.outputs[3 * image : 3 * image + 3]
+        return NetworkOutput(stack([o.flows for o in outputs]), stack([o.cellprob for o in outputs]))
+
+    pairs = [(f"stack {i}", i, stack([t for _, _, t in network.pairs[3 * i : 3 * i + 3]])) for i in range(4)]
+    found = tune(pairs, infer, grid=GRID, search_diameter=False)
+    flat = tune(network.pairs, network, grid=GRID, search_diameter=False)
+    assert found.n_true == flat.n_true
+    np.testing.assert_array_equal(found.surface, flat.surface)
+    assert found.median_diameter_px == pytest.approx(flat.median_diameter_px)
+    assert (len(found.names), found.validated) == (4, True)
+
+
+def test_a_stack_of_one_plane_is_a_plane(network):
+    (name, image, truth), output = network.pairs[0], network.outputs[0]
+    deep = NetworkOutput(output.flows[None], output.cellprob[None])
+    found = tune([(name, image, truth)], lambda *_: deep, grid=GRID, search_diameter=False)
+    flat = tune([(name, image, truth)], lambda *_: output, grid=GRID, search_diameter=False)
+    np.testing.assert_array_equal(found.surface, flat.surface)
+
+
 def test_bad_defaults_are_mended(network, tuned):
     oracle = tuned.surface.max()
     assert tuned.f1_start.value < 0.3

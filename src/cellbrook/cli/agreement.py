@@ -31,6 +31,8 @@ def agreement(
     margin: float = 0.02,
     thresholds: Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True, negative="")] = None,
     tolerance_px: float = 2.0,
+    html: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -72,6 +74,10 @@ def agreement(
         [default: 0.5 0.55 ... 0.95]
     tolerance_px
         Distance in pixels within which outlines agree, for the boundary F score.
+    html
+        Write a page with the answer, all figures and every image: one file that needs no network.
+    overwrite
+        Replace the file of --html even if it is no such page.
     threads
         Processor threads. [default: the cores this process may use]
 
@@ -81,8 +87,10 @@ def agreement(
         Exit code: 0, or 1 if an image was not labelled by all or could not be compared.
     """
     if plan is not None:
-        if a is not None or model is not None:
-            raise UsageError("--plan picks crops to label and compares nothing: leave A, B and --model away")
+        if a is not None or model is not None or html is not None:
+            raise UsageError(
+                "--plan picks crops to label and compares nothing: leave A, B, --model and --html away"
+            )
         if out is None:
             raise UsageError("--plan needs a folder for the crops: give --out")
         return _plan(plan, out, key, crops, size, seed, json=json, quiet=quiet)
@@ -93,6 +101,10 @@ def agreement(
     import cellbrook.evaluation as room
     from cellbrook.metrics.evaluation import THRESHOLDS
 
+    if html is not None:
+        from cellbrook.evaluation.page import check_page
+
+        check_page(html, overwrite=overwrite)
     progress = ConsoleProgress(quiet=quiet)
     try:
         result = room.agreement(
@@ -109,10 +121,14 @@ def agreement(
         )
     finally:
         progress.clear()
+    if html is not None:
+        result.save_page(html, overwrite=overwrite)
     if json:
-        print_json(result.to_dict())
+        print_json(result.to_dict() | {"html": None if html is None else str(html)})
     elif result.comparison is not None:
         print("\n".join(_report(result.comparison)))
+        if html is not None:
+            print(f"\n{html}: the same as a page, with every image")
     _say_what_is_left_out(result)
     if result.comparison is None and not result.failed:
         error(f"{a} and {b} have no image in common that all have labelled")

@@ -56,6 +56,7 @@ def build_app(chosen: str | None = None) -> App:
         # Markdown joins a docstring's lines into paragraphs, but its renderer takes a while to import.
         help_format="markdown" if chosen in COMMANDS else "plaintext",
         default_parameter=Parameter(negative_iterable=()),  # no --empty-save
+        suppress_keyboard_interrupt=False,  # `main` says in a line what became of the files
         config=from_settings,
         help_epilogue="Exit codes: 0 done, 1 something failed, 2 usage. CELLBROOK_DEBUG=1 adds tracebacks.",
     )

@@ -62,7 +62,8 @@ def tune(
     searched on what it gave. The gain is judged on images that had no part in the choice.
 
     Writes settings.toml, which `cellbrook segment --settings` takes, and surface.png, the picture of the search.
-    The flags below are where the search starts.
+    The flags below are where the search starts. Planes of a stack are segmented each by itself; those without labels
+    are left out.
 
     Parameters
     ----------
@@ -108,9 +109,10 @@ def tune(
         )
     finally:
         progress.clear()
-    with atomic(files[0]) as temporary:
+    picture = draw_surface(result)  # before anything is written: then an interrupt leaves nothing
+    write_png(files[1], picture)
+    with atomic(files[0]) as temporary:  # last, since it is what is waited for
         temporary.write_text(result.settings_text(), encoding="utf-8")
-    write_png(files[1], draw_surface(result))
     if json:
         print_json(result.to_dict() | {"files": {"settings": str(files[0]), "surface": str(files[1])}})
     else:

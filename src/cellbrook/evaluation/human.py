@@ -12,7 +12,7 @@ from cellbrook.evaluation.blind import SIDES, key_beside, read_key
 from cellbrook.evaluation.files import read_plain_labels
 from cellbrook.io.files import natural_key
 from cellbrook.io.pairs import image_id, is_image, label_files
-from cellbrook.metrics.evaluation import THRESHOLDS, ImageCounts, count_image
+from cellbrook.metrics.evaluation import THRESHOLDS, ImageCounts, count_image, pooled_metrics
 from cellbrook.metrics.human import MARGIN, HumanComparison, compare_with_human
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ class Agreement:
         What could not be compared, by name, each with the reason.
     key : Path or None
         The key of a blind plan that was used.
+    counts : tuple of tuple of ImageCounts
+        Of each image: A with B, and with a model A and B with it.
+    sources : tuple of str
+        Paths of A, B and, if there is one, the model.
     """
 
     comparison: HumanComparison | None
@@ -49,6 +53,8 @@ class Agreement:
     without_model: tuple[str, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
     key: Path | None = None
+    counts: tuple[tuple[ImageCounts, ...], ...] = ()
+    sources: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -61,11 +67,30 @@ class Agreement:
         left_out = self.only_a or self.only_b or self.without_model or self.failed
         return self.comparison is not None and not left_out
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one flat dictionary an image: numbers of objects, and F1 of each pair at the first threshold."""
+        rows = []
+        for name, counts in zip(self.names, self.counts, strict=True):
+            row: dict[str, Any] = {"name": name, "n_a": counts[0].n_true, "n_b": counts[0].n_pred}
+            if len(counts) > 1:
+                row["n_model"] = counts[1].n_pred
+            for pair, count in zip(("f1_people", "f1_model_a", "f1_model_b"), counts, strict=False):
+                row[pair] = float(pooled_metrics([count])["f1"][0, 0])
+            rows.append(row)
+        return rows
+
+    def save_page(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write one self-contained HTML page; see `cellbrook.evaluation.human_page.write_human_page`."""
+        from cellbrook.evaluation.human_page import write_human_page
+
+        return write_human_page(self, path, overwrite=overwrite)
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain dictionaries, lists and numbers, ready for JSON."""
         figures = self.comparison.to_dict() if self.comparison else {"n_images": 0, "sentence": self.sentence}
         return figures | {
             "images": list(self.names),
+            "per_image": self.rows(),
             "only_a": list(self.only_a),
             "only_b": list(self.only_b),
             "without_model": list(self.without_model),
@@ -195,6 +220,8 @@ def agreement(
         without_model=() if of_model is None else tuple(name for name in both if name not in of_model),
         failed=failed,
         key=key_path,
+        counts=tuple(tuple(counts) for _, counts in counted),
+        sources=tuple(str(side) for side in (*sides, *([model_path] if model_path else []))),
     )
 
 

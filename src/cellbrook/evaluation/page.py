@@ -85,10 +85,7 @@ def write_page(
     path = Path(path)
     check_page(path, overwrite=overwrite)
     text = page(evaluation, evaluation.gallery() if crops is None else crops)
-    with atomic(path) as temporary:
-        # a file's name may hold bytes that are no text
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
-    return path
+    return write_document(text, path, overwrite=overwrite)
 
 
 def check_page(path: Path, *, overwrite: bool = False) -> None:
@@ -104,8 +101,6 @@ def check_page(path: Path, *, overwrite: bool = False) -> None:
 
 def page(evaluation: Evaluation, crops: Iterable[Crop]) -> str:
     """Return the page as text; see `write_page`."""
-    home = resources.files("cellbrook.evaluation")
-    style, script = (home.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     body = [_head(evaluation)]
     if evaluation.images:
         body += [_figures(evaluation), _thresholds(evaluation), _kinds(evaluation), _gallery(list(crops))]
@@ -113,6 +108,25 @@ def page(evaluation: Evaluation, crops: Iterable[Crop]) -> str:
             body.append(_classes(evaluation))
         body.append(_images(evaluation))
     body += [_left_out(evaluation), _method(evaluation)]
+    skip = ("#worst", "Skip to the pictures of errors")
+    return document(f"Evaluation of {len(evaluation.images)} images", body, skip=skip)
+
+
+def document(title: str, body: Iterable[str], *, skip: tuple[str, str] | None = None) -> str:
+    """Return a whole page that is forbidden to load anything.
+
+    Parameters
+    ----------
+    title : str
+        Plain text.
+    body : iterable of str
+        HTML.
+    skip : tuple of (str, str) or None
+        Where a link for users of a keyboard leads, and its words.
+    """
+    home = resources.files("cellbrook.evaluation")
+    style, script = (home.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    link = f'<a class="skip" href="{skip[0]}">{_text(skip[1])}</a>' if skip else ""
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -120,12 +134,12 @@ def page(evaluation: Evaluation, crops: Iterable[Crop]) -> str:
 <meta name="generator" content="{GENERATOR}">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Evaluation of {len(evaluation.images)} images</title>
+<title>{_text(title)}</title>
 <style>
 {style}</style>
 </head>
 <body>
-<a class="skip" href="#worst">Skip to the pictures of errors</a>
+{link}
 <main>
 {"".join(body)}
 </main>
@@ -134,6 +148,15 @@ def page(evaluation: Evaluation, crops: Iterable[Crop]) -> str:
 </body>
 </html>
 """
+
+
+def write_document(text: str, path: Path, *, overwrite: bool = False) -> Path:
+    """Write a page whole or not at all; see `check_page`."""
+    check_page(path, overwrite=overwrite)
+    with atomic(path) as temporary:
+        # a file's name may hold bytes that are no text
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+    return path
 
 
 def _head(evaluation: Evaluation) -> str:

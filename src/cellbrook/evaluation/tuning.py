@@ -180,7 +180,8 @@ def tune(
     Parameters
     ----------
     pairs : sequence of (str, path or ndarray, path or ndarray)
-        Name, image, and true labels of shape (Y, X).
+        Name, image, and true labels of shape (Y, X); or of a stack, (..., Y, X), whose planes are segmented each by
+        itself and counted together as one image. Planes without any label are left out: nothing says that they are empty.
     infer : callable
         Runs the network on an image at a diameter; called once an image and diameter. What it returns is kept on disk
         until the search is over.
@@ -267,10 +268,6 @@ def _read_truths(
     for name, image, labels in pairs:
         try:
             truth = read_plain_labels(labels)
-            if truth.ndim != 2:
-                raise ImageError(
-                    f"tuning takes single planes, got labels of shape {truth.shape}: save planes apart"
-                )
             truths.append((name, image, truth))
         except (CellbrookError, OSError) as error:
             failed[name] = " ".join(str(error).split())
@@ -278,17 +275,31 @@ def _read_truths(
 
 
 def _median_diameter(truths: list[tuple[str, Any, NDArray[Any]]]) -> float | None:
-    areas = [np.unique(truth[truth > 0], return_counts=True)[1] for _, _, truth in truths]
+    planes = [plane for _, _, truth in truths for plane in _planes(truth)]
+    areas = [np.unique(plane[plane > 0], return_counts=True)[1] for plane in planes]
     together = np.concatenate(areas) if areas else np.zeros(0)
     return float(2 * np.sqrt(np.median(together) / np.pi)) if together.size else None
 
 
+def _planes(pixels: NDArray[Any], trailing: int = 2) -> NDArray[Any]:
+    """Return an array with all its leading axes in one: an image of a stack is its planes."""
+    return pixels.reshape(-1, *pixels.shape[pixels.ndim - trailing :])
+
+
+def _labelled(truth: NDArray[Any]) -> list[int]:
+    """Return which planes say something: all of a single one, those with labels of a stack."""
+    planes = _planes(truth)
+    return [at for at, plane in enumerate(planes) if len(planes) == 1 or plane.any()]
+
+
 def _keep(path: Path, output: NetworkOutput, truth: NDArray[Any]) -> None:
-    if output.cellprob.shape != truth.shape:
+    found, true = ([n for n in s[:-2] if n > 1] + [*s[-2:]] for s in (output.cellprob.shape, truth.shape))
+    if found != true:
         raise ImageError(
             f"the image is {output.cellprob.shape}, its labels are {truth.shape}: they must be of one size"
         )
-    np.savez(path, flows=output.flows, cellprob=output.cellprob)
+    planes = _labelled(truth)
+    np.savez(path, flows=_planes(output.flows, 3)[planes], cellprob=_planes(output.cellprob)[planes])
 
 
 def _count(
@@ -302,23 +313,24 @@ def _count(
 ) -> _Counts:
     tp, n_pred = np.zeros((2, *grid.shape), np.int32)
     limits, sizes = np.array(grid.flow_thresholds), np.array(grid.min_sizes)
-    n_true = 0
+    planes = _planes(truth)[_labelled(truth)]
     for d, path in enumerate(outputs):
         with np.load(path) as stored:
             flows, cellprob = stored["flows"], stored["cellprob"]
         for c, level in enumerate(grid.cellprob_thresholds):
-            progress.check_cancelled()
             every = dataclasses.replace(masks, cellprob_threshold=level, flow_threshold=OFF, min_size=0)
-            labels, objects = labels_from_flows(flows, cellprob, every, threads=threads)
-            table = overlaps(truth, labels, threads=threads)
-            n_true = table.n_true
-            matched = np.zeros(len(objects))
-            matched[table.pred_index[match_rows(table, iou, table.iou)]] = 1
-            small_error = ~(objects["flow_error"] > limits[:, None])  # NaN passes, as it does in a run
-            large = (objects["area_px"] >= sizes[:, None]).astype(np.float32)
-            n_pred[d, c] = small_error.astype(np.float32) @ large.T
-            tp[d, c] = (small_error * matched).astype(np.float32) @ large.T
+            for at, plane in enumerate(planes):
+                progress.check_cancelled()
+                labels, objects = labels_from_flows(flows[at], cellprob[at], every, threads=threads)
+                table = overlaps(plane, labels, threads=threads)
+                matched = np.zeros(len(objects))
+                matched[table.pred_index[match_rows(table, iou, table.iou)]] = 1
+                small_error = ~(objects["flow_error"] > limits[:, None])  # NaN passes, as it does in a run
+                large = (objects["area_px"] >= sizes[:, None]).astype(np.float32)
+                n_pred[d, c] += (small_error.astype(np.float32) @ large.T).astype(np.int32)
+                tp[d, c] += ((small_error * matched).astype(np.float32) @ large.T).astype(np.int32)
             progress.advance()
+    n_true = sum(len(np.unique(plane[plane > 0])) for plane in planes)
     return _Counts(n_true, tp, n_pred)
 
 
