@@ -330,3 +330,19 @@ def test_exported_labels_come_back_as_one_edit(page):
         page.send(type="undo", image=page.image)
         page.until("patch")
         page.rev += 1
+
+
+def test_a_damaged_image_is_its_own_problem(serve, project, images):
+    whole = (images / "first.png").read_bytes()
+    (images / "broken.png").write_bytes(whole[: len(whole) // 2])
+    project.add([images / "broken.png"])
+    server = serve()
+    page = server.page().connect()
+    broken = project.find("broken").id
+    seen = page.json(f"/api/images/{broken}")
+    assert "damaged" in seen["problem"]
+    assert seen["state"] == "missing"
+    listed = {i["name"]: i["problem"] for i in server.page().connect().welcome["project"]["images"]}
+    assert listed["first"] is None
+    assert "damaged" in listed["broken"]
+    assert page.json(f"/api/images/{project.find('first').id}")["problem"] is None

@@ -193,7 +193,7 @@ export class Workplace extends Signals {
   private unreadable(id: string, error: Error): void {
     const damaged = error instanceof RequestError && error.status === 409;
     if (!damaged) return this.notify("error", `The image cannot be opened: ${error.message}`);
-    this.damaged.set(id, `${error.message.trim()}. Copy the file again from where it came from, then open it here once more.`);
+    this.damaged.set(id, error.message.trim());
     const image = this.images.peek().find((known) => known.id === id);
     if (image) this.takeImage(image);
   }

@@ -1,7 +1,7 @@
 // The page's few controls. Native elements underneath, so that keyboard, pen and screen reader work without further code.
 
 import type { ComponentChildren } from "preact";
-import { useId } from "preact/hooks";
+import { useId, useState } from "preact/hooks";
 import { Icon, type IconName } from "./icons";
 
 type Children = { children?: ComponentChildren };
@@ -177,9 +177,10 @@ export function Check(props: { label: string; checked: boolean; onChange: (on: b
 }
 
 export function Section(props: { title: string; aside?: ComponentChildren; hint?: string; folded?: boolean } & Children) {
-  if (props.folded !== undefined)
+  const [first] = useState(props.folded); // later the user folds and unfolds
+  if (first !== undefined)
     return (
-      <details class="section" open={!props.folded}>
+      <details class="section" open={!first}>
         <summary data-hint={props.hint}><h2>{props.title}</h2>{props.aside}</summary>
         <div class="section-body">{props.children}</div>
       </details>

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from cellbrook.errors import ModelError
+from cellbrook.errors import ImageError, ModelError
 from cellbrook.project.labelstore import levels_of
 from cellbrook.project.models import own_models
 from cellbrook.server.messages import ClassInfo, ImageInfo, ModelInfo, ProjectInfo, Round
@@ -42,7 +42,11 @@ def image_info(project: Project, record: ImageRecord, pixels: ImagePixels | None
         problem=problem,
     )
     if pixels is not None and problem is None:
-        info.channels = pixels.channels()
+        try:
+            info.channels = pixels.channels()
+        except ImageError as error:  # this image is damaged, which is nobody else's problem
+            info.state, info.problem = "missing", f"{error}; copy it again from where it came from"
+            return info
         coding = pixels.coding
         info.pixel_bits = 8 if coding.bits == 8 else 16
         info.value_scale, info.value_offset = coding.scale, coding.offset
