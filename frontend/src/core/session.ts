@@ -339,6 +339,7 @@ export class Session extends Workplace {
     if (parts.length === 0) return;
     document.batch(parts);
     this.setPlane(plane);
+    this.notify("info", parts.length === 1 ? "The cell was copied to this plane" : `${parts.length} cells were copied to this plane`, "where other cells lie, those stay");
   }
 
   private async tried(promise: Promise<void>): Promise<void> {

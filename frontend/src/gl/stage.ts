@@ -145,7 +145,7 @@ export class Stage implements Screen {
       showLabels: style.visible && picture !== null,
       ghosts: overlays.ghosts,
       colorMode: COLOR_MODES[style.color],
-      fill: style.fill ? style.opacity : 0,
+      fill: style.fill && !overlays.cellprob && !overlays.flows ? style.opacity : 0, // colours of the overlay alone
       outline: style.outline ? style.outlineOpacity : 0,
       outlineWidth: style.outlineWidth * ratio,
       classColors: this.colors,

@@ -31,7 +31,7 @@ function Row({ session, image }: { session: Session; image: ImageInfo }) {
         <span class="name">{chosen && "✓ "}{image.name}</span>
         <span class="state">
           <i class={`dot ${image.problem ? "missing" : image.state}`} aria-hidden="true" />
-          {image.problem ? "cannot be read" : busy ? "finding cells…" : image.objects > 0 ? `${plural(image.objects, "cell")} · ${STATES[image.state]}` : STATES[image.state]}
+          {image.problem ? "cannot be read" : busy ? "finding cells…" : stateOf(image)}
         </span>
       </button>
       <span class="away">
@@ -39,6 +39,12 @@ function Row({ session, image }: { session: Session; image: ImageInfo }) {
       </span>
     </li>
   );
+}
+
+/** Short enough for the list: that cells were found is told by their number. */
+function stateOf({ objects, state }: ImageInfo): string {
+  if (objects === 0) return STATES[state];
+  return state === "predicted" ? plural(objects, "cell") : `${plural(objects, "cell")} · ${STATES[state]}`;
 }
 
 export function ImageList({ session }: { session: Session }) {

@@ -42,7 +42,8 @@ export function ViewPanel({ session }: { session: Session }) {
   const style = session.style.value;
   const overlays = session.overlays.value;
   const prefs = session.prefs.value;
-  if (!session.image.value)
+  const image = session.image.value;
+  if (!image)
     return <Empty title="No image is open" icon="images">Choose one at the left, or drop image files onto the page.</Empty>;
   return (
     <>
@@ -55,7 +56,7 @@ export function ViewPanel({ session }: { session: Session }) {
           <Button pressed={style.fill} keys="X" hint="Fill the cells with colour" onClick={() => session.setStyle({ fill: !style.fill })}>Fill</Button>
           <Button pressed={style.outline} keys="Z" hint="Draw their outlines" onClick={() => session.setStyle({ outline: !style.outline })}>Outline</Button>
         </div>
-        <Slider label="Fill" value={style.opacity} min={0} max={1} step={0.05} onInput={(opacity) => session.setStyle({ opacity })} show={(v) => `${Math.round(100 * v)} %`} disabled={!style.fill} />
+        <Slider label="Fill" value={style.opacity} min={0} max={1} step={0.05} onInput={(opacity) => session.setStyle({ opacity })} show={(v) => `${Math.round(100 * v)} %`} disabled={!style.fill || overlays.cellprob || overlays.flows} />
         <Slider label="Outline width" value={style.outlineWidth} min={1} max={4} step={1} onInput={(outlineWidth) => session.setStyle({ outlineWidth })} show={(v) => `${v} px`} disabled={!style.outline} />
         <Select label="Colour" hint="All colours can be told apart by colour-blind eyes" value={style.color} options={COLORS} onChange={(color) => session.setStyle({ color: color as LabelColor })} />
       </Section>
@@ -63,8 +64,9 @@ export function ViewPanel({ session }: { session: Session }) {
         <ClassList session={session} />
       </Section>
       <Section title="What the model saw" folded={!(overlays.cellprob || overlays.flows)}>
-        <Check label="Where it sees cells" hint={TERMS.probability} checked={overlays.cellprob} onChange={(cellprob) => session.setOverlays({ cellprob })} />
-        <Check label="Directions" hint={TERMS.flows} checked={overlays.flows} onChange={(flows) => session.setOverlays({ flows })} />
+        <Check label="Where it sees cells" hint={TERMS.probability} checked={overlays.cellprob} onChange={(cellprob) => session.setOverlays({ cellprob, flows: false })} />
+        <Check label="Directions" hint={TERMS.flows} checked={overlays.flows} onChange={(flows) => session.setOverlays({ flows, cellprob: false })} />
+        <p class="note">{image.state === "new" ? "There is something to see once cells were found." : "Meanwhile cells are outlined, not filled."}</p>
       </Section>
       <Section title="Habits" folded>
         <Check label="Scale bar" checked={overlays.scaleBar} onChange={(scaleBar) => session.setOverlays({ scaleBar })} />
