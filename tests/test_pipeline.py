@@ -109,6 +109,42 @@ def test_a_comfortable_diameter_costs_one_pass():
     assert report.planes[0]["scales"] == [1.0]
 
 
+class Estimates(BlobEngine):
+    """Says of each look what it is told to, in pixels of the look."""
+
+    def __init__(self, *diameters):
+        super().__init__(_sized(BLOB_SPEC))
+        self._told = iter(diameters)
+
+    def run(self, x_BCYX):
+        out = super().run(x_BCYX)
+        out["log_diameter"][:] = np.log(next(self._told))
+        return out
+
+
+def _scales(*diameters):
+    _, report = run(
+        blobs((400, 400), radius=60, count=2), Estimates(*diameters), spec=_sized(BLOB_SPEC), tile_size=512
+    )
+    return report.planes[0]["scales"]
+
+
+def test_looks_go_on_until_the_size_is_comfortable():
+    assert _scales(80, 80, 20) == [1.0, 2**-2, 2**-4]
+
+
+def test_looks_end_after_the_third():
+    assert len(_scales(60, 60, 60, 60)) == 3
+
+
+def test_looks_do_not_go_to_and_fro():
+    assert _scales(160, 2.5, 160) == [1.0, 1 / 8]
+
+
+def test_a_slightly_different_estimate_gives_the_same_scale():
+    assert _scales(60.0, 20) == _scales(60.6, 20) == _scales(59.4, 20)
+
+
 def _sized(spec):
     import dataclasses
 

@@ -27,6 +27,7 @@ from cellbrook.dynamics import calibrated, labels_from_flows
 from cellbrook.errors import EngineMemoryError, ImageError, UsageError
 from cellbrook.io.channels import resolve_channels
 from cellbrook.measure import measure
+from cellbrook.measure.classify import ObjectClassifier
 from cellbrook.networks.base import TARGET_VALUES
 from cellbrook.normalize import normalize, percentile_ranges
 from cellbrook.resize import resize, scaled_shape
@@ -53,6 +54,10 @@ LOWEST_SCALE = 1 / 16
 
 MAX_PASSES = 3
 """How often a network that estimates the size of objects may look at an image, each time at a better scale."""
+
+SCALES_PER_OCTAVE = 4
+"""How finely a network's own estimate of the size chooses the scale. The estimate differs in its last digits between tilings
+and frames of a film; the scale must not, for objects at a threshold flip with it."""
 
 WORKING_BYTES = 46
 """Bytes a pixel that network outputs, blending and dynamics take at their peak, measured at 4096 x 4096."""
@@ -249,6 +254,7 @@ def run(
         planes = list(read_planes(source, plan))
     ranges = _shared_ranges([pixels for _, pixels in planes], plan, threads)
     size_model = _size_model(model)
+    classifier = ObjectClassifier.load(model.paths["classes"]) if "classes" in model.paths else None
     labels: list[NDArray[np.uint32]] = []
     tables: list[ObjectTable] = []
     outputs: list[NetworkOutput] = []
@@ -281,6 +287,9 @@ def run(
                 objects=table,
                 threads=threads,
             )
+        if classifier is not None:
+            with report.timed("classes"):
+                table = _classified(table, plane_labels, pixels, classifier, report, threads)
         report.planes.append({**index, **facts, "objects": len(table), "discarded": table.discard_counts()})
         if index:
             table = _placed(table, index, count)
@@ -301,6 +310,24 @@ def run(
         pixel_size_um=_sizes(plan),
         name=name,
     )
+
+
+def _classified(
+    table: ObjectTable,
+    labels: NDArray[np.uint32],
+    pixels: NDArray[Any],
+    classifier: ObjectClassifier,
+    report: Report,
+    threads: int,
+) -> ObjectTable:
+    """Return the table with ``class`` and ``class_prob``; as it was, with a note, where the model cannot tell."""
+    try:
+        label, name, probability = classifier.classify(labels, pixels, threads=threads)
+    except UsageError as error:
+        report.notes.append(f"no classes: {error}")
+        return table
+    rows = np.searchsorted(label, table["label"])
+    return table.with_columns(**{"class": name[rows], "class_prob": probability[rows]})
 
 
 def _check_memory(source: Source, plan: SegmentPlan, keep_output: bool) -> None:
@@ -399,8 +426,11 @@ def infer(
         and len(passes) < MAX_PASSES
     ):
         assert spec.object_diameter_px is not None
-        better = _limited(spec.object_diameter_px / diameter)
-        if better == scale:
+        better = spec.object_diameter_px / diameter
+        if size_model is None:
+            better = 2.0 ** (round(np.log2(better) * SCALES_PER_OCTAVE) / SCALES_PER_OCTAVE)
+        better = _limited(better)
+        if better in passes:
             break
         scale = better
         maps, more = _at_scale(x, scale, plan, spec, engine, threads, report, progress)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Tile", "TilePlan", "plan_tiles", "run_tiled"]
 
 FloatArray = NDArray[np.float32]
+
+LONGEST_RISE = 64
+"""Pixels over which one tile gives way to the next, at most: a wide overlap is there for context."""
 Outputs = dict[str, FloatArray]
 PadMode = Literal["reflect", "constant"]
 
@@ -202,8 +205,8 @@ def run_tiled(
     Notes
     -----
     Weights are the product of a line of weights along each axis. Where tiles overlap, a tile's weight is 0
-    over the outer quarter, where the network lacks context, and rises smoothly over the middle half; it stays
-    full at the edges of the image. The weights of all tiles add up to 1 at every pixel.
+    over the outer part, where the network lacks context, and rises smoothly over the middle half, at most
+    64 pixels; it stays full at the edges of the image. The weights of all tiles add up to 1 at every pixel.
 
     The output named ``flow`` is a vector (dy, dx), whose components turn with the image; all others are plain
     maps.
@@ -310,7 +313,7 @@ def _weight_lines(starts: tuple[int, ...], tile: int, factor: int = 1) -> list[F
     for i, (left, right) in enumerate(pairwise(starts)):
         shared = left + tile - right
         if shared > 0:
-            rise = _rise(shared)
+            rise = _rise(shared, LONGEST_RISE // factor)
             lines[i + 1, :shared] *= rise
             lines[i, tile - shared :] *= rise[::-1]
     total = np.zeros(starts[-1] + tile)  # more than two tiles overlap where the overlap is over half a tile
@@ -319,9 +322,9 @@ def _weight_lines(starts: tuple[int, ...], tile: int, factor: int = 1) -> list[F
     return [(line / total[s : s + tile]).astype(np.float32) for s, line in zip(starts, lines, strict=True)]
 
 
-def _rise(n: int) -> NDArray[np.float64]:
-    """Return n weights from 0 to 1, flat over the outer quarters; they and their mirror image give 1."""
-    t = np.clip(2 * (np.arange(n) + 0.5) / n - 0.5, 0, 1)
+def _rise(n: int, longest: int) -> NDArray[np.float64]:
+    """Return n weights from 0 to 1 that rise over the middle half, `longest` at most; they and their mirror image give 1."""
+    t: NDArray[np.float64] = np.clip((np.arange(n) + 0.5 - n / 2) / min(n / 2, longest) + 0.5, 0, 1)
     return t * t * (3 - 2 * t)
 
 

@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from cellbrook.errors import UsageError
 from cellbrook.metrics import (
+    adjusted_rand_index,
     aggregated_jaccard_index,
     boundary,
     boundary_f,
@@ -146,3 +147,12 @@ def test_errors_are_one_line_and_name_what_came(call, words):
         call()
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_the_rand_index_knows_partitions_not_numbers():
+    a = np.array([0, 0, 1, 1, 2, 2])
+    assert adjusted_rand_index(a, a * 7 + 5) == pytest.approx(1)
+    assert adjusted_rand_index(a, [0, 0, 1, 2, 2, 1]) < 0.5
+    assert adjusted_rand_index(np.zeros(4, int), np.zeros(4, int)) == 1
+    # by hand: 1 pair together in both, 3 and 2 in each, 10 in all
+    assert adjusted_rand_index([1, 1, 1, 2, 3], [1, 1, 2, 2, 3]) == pytest.approx((1 - 0.6) / (2.5 - 0.6))

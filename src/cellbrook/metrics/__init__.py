@@ -2,6 +2,7 @@
 
 from cellbrook.metrics.agreement import (
     PanopticQuality,
+    adjusted_rand_index,
     aggregated_jaccard_index,
     panoptic_quality,
     seg_score,
@@ -33,6 +34,7 @@ __all__ = [
     "ObjectError",
     "Overlaps",
     "PanopticQuality",
+    "adjusted_rand_index",
     "aggregated_jaccard_index",
     "average_precision",
     "boundary_f",

@@ -159,3 +159,37 @@ def jaccard_parts(table: Overlaps, definition: Jaccard) -> tuple[int, int]:
     unused[table.pred_index[rows]] = False
     union = table.union[rows].sum() + table.true_areas[untouched].sum() + table.pred_areas[unused].sum()
     return int(table.count[rows].sum()), int(union)
+
+
+def adjusted_rand_index(a: ArrayLike, b: ArrayLike) -> float:
+    """Return how alike two partitions of the pixels are, whatever the numbers of the labels; background is a part too.
+
+    Parameters
+    ----------
+    a, b : ndarray of equal shape, any integer dtype
+
+    Returns
+    -------
+    float
+        1 for equal partitions, about 0 for unrelated ones.
+
+    Raises
+    ------
+    UsageError
+        If the shapes differ.
+
+    References
+    ----------
+    Hubert and Arabie, Comparing partitions, Journal of Classification 2, 1985.
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    if a.shape != b.shape:
+        raise UsageError(f"expected two label images of equal shape, got {a.shape} and {b.shape}")
+    of_a, of_b = (np.unique(x, return_inverse=True)[1].ravel() for x in (a, b))
+    together = np.unique(of_a * (int(of_b.max(initial=0)) + 1) + of_b, return_counts=True)[1]
+    both, pairs_a, pairs_b = (
+        float((n * (n - 1.0) / 2).sum()) for n in (together, np.bincount(of_a), np.bincount(of_b))
+    )
+    expected = pairs_a * pairs_b / max(a.size * (a.size - 1.0) / 2, 1.0)
+    largest = (pairs_a + pairs_b) / 2
+    return 1.0 if largest == expected else (both - expected) / (largest - expected)

@@ -21,8 +21,8 @@ from typing import Any
 from cellbrook.errors import ModelError, OutputError
 from cellbrook.networks.base import NetworkSpec
 
-FILE_KINDS = ("onnx", "onnx_int8", "safetensors", "checkpoint", "size")
-"""What files are for: two graphs for engines, two kinds of weights for torch, and cp3's size model."""
+FILE_KINDS = ("onnx", "onnx_int8", "safetensors", "checkpoint", "size", "classes")
+"""What files are for: two graphs for engines, two kinds of weights for torch, cp3's size model, and what tells classes."""
 
 WEIGHT_KINDS = ("safetensors", "checkpoint", "onnx", "onnx_int8")
 """Kinds that hold the weights, the one that names the model first."""
@@ -37,9 +37,9 @@ FAMILY_SPECS: Mapping[str, NetworkSpec] = {
         channels=3,
         min_channels=1,
         stride=32,
-        tile_size=2048,
+        tile_size=3072,
         fixed_tile=False,
-        tile_overlap=256,  # less shows seams on large, sparse cells (tests/test_seams.py)
+        tile_overlap=512,  # with a margin of 224 px nothing from beyond a tile's edge is felt (tests/test_seams.py)
         object_diameter_px=30.0,
         diameter_range_px=(22.0, 40.0),
         outputs=("flow", "cellprob", "log_diameter"),
