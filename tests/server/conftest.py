@@ -89,9 +89,11 @@ class Page:
     ) -> Page:
         port = port or self.port
         self.stack = contextlib.ExitStack()
+        plain = socket.create_connection(("127.0.0.1", port))
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as browsers do
         opening = connect(
             f"ws://{host or f'127.0.0.1:{port}'}{path}",
-            sock=socket.create_connection(("127.0.0.1", port)),
+            sock=plain,
             additional_headers={**self.headers, **headers},
             max_size=2**27,
             compression=None,

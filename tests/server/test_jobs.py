@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from pathlib import Path
 
@@ -142,6 +143,72 @@ def test_a_queued_job_and_a_running_one_can_be_cancelled():
         assert after.info.state == "done"
         with pytest.raises(UsageError, match="ended already"):
             await board.jobs.cancel("nonsense")
+
+    run(test)
+
+
+def test_a_job_that_is_cancelled_as_it_begins_does_not_run():
+    async def test(board):
+        begun = asyncio.Event()
+        save = board.jobs._save
+
+        async def slowly(job):
+            begun.set()
+            await asyncio.sleep(0.05)
+            await save(job)
+
+        board.jobs._save = slowly
+        job = await board.submit()
+        await begun.wait()
+        await board.jobs.cancel(job.info.id)
+        after = await board.submit()
+        await board.ended(job, after)
+        assert job.info.state == "cancelled"
+        assert board.order == [after.info.id]
+
+    run(test)
+
+
+def test_cancelling_twice_does_not_cut_off_what_tidies_up():
+    async def test(board):
+        steps = []
+
+        async def careful(job):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.1)
+                steps.append("tidied up")
+
+        board.jobs._runners["segment"] = careful
+        job = await board.submit()
+        await asyncio.sleep(0.1)
+        for _ in range(3):
+            await board.jobs.cancel(job.info.id)
+            await asyncio.sleep(0.01)
+        await board.ended(job)
+        assert steps == ["tidied up"]
+
+    run(test)
+
+
+def test_a_batch_that_is_cancelled_at_its_last_moment_does_not_go_on():
+    async def test(board):
+        turns = []
+
+        async def stubborn(job):
+            turns.append(1)
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60)
+            raise j.Again
+
+        board.jobs._runners["batch"] = stubborn
+        job = await board.submit("batch")
+        await asyncio.sleep(0.1)
+        await board.jobs.cancel(job.info.id)
+        await board.ended(job)
+        assert job.info.state == "cancelled"
+        assert turns == [1]
 
     run(test)
 

@@ -60,10 +60,22 @@ class Job:
     told: float = 0.0
     tell: Callable[[Job], None] = lambda job: None
     ask_to_stop: Callable[[], None] | None = None
+    stopping: bool = False
+
+    @property
+    def over(self) -> bool:
+        """True if nothing more happens to it."""
+        return self.info.state in FINAL
 
     def on_stop(self, ask: Callable[[], None]) -> None:
         """Let the first cancelling only ask: a training keeps its best so far. The second ends it."""
         self.ask_to_stop = ask
+
+    def stop(self) -> None:
+        """Cancel what runs, once: a second time would cut off the taking back of what it did."""
+        if self.running is not None and not self.stopping:
+            self.stopping = True
+            self.running.cancel()
 
     def progress(self, message: str, done: int, total: int) -> None:
         """Show how far it is."""
@@ -145,7 +157,7 @@ class Jobs:
         return [
             j
             for j in self.jobs.values()
-            if j.info.state not in FINAL and all(getattr(j.info, n) == v for n, v in fields.items())
+            if not j.over and all(getattr(j.info, n) == v for n, v in fields.items())
         ]
 
     async def cancel(self, number: str) -> None:
@@ -159,7 +171,7 @@ class Jobs:
         job = self.jobs.get(number)
         if job is None:
             raise UsageError("this job has ended already, or was started before the server was")
-        if job.info.state in FINAL:
+        if job.over:
             return
         if job.running is not None and job.ask_to_stop is not None:
             job.info.message = "stopping, the best so far is kept; cancel again to end it at once"
@@ -167,7 +179,7 @@ class Jobs:
             job.ask_to_stop = None
             self._tell(job.info)
         elif job.running is not None:
-            job.running.cancel()
+            job.stop()
         else:
             await self._finish(job, "cancelled")
 
@@ -190,18 +202,23 @@ class Jobs:
         queue = self._queues[lane]
         while True:
             urgency, order, job = await queue.get()
-            if job.info.state in FINAL:
+            if job.over:
                 continue
             if job.info.state == "queued":
                 job.began = time.monotonic()
                 job.info.state, job.info.message = "running", "starting"
                 await self._save(job)
+                if job.over:  # cancelled meanwhile
+                    continue
                 self._tell(job.info)
             job.running = asyncio.create_task(self._runners[job.info.kind](job))  # type: ignore[arg-type]
             try:
                 await self._await(job)
             except Again:
-                queue.put_nowait((urgency, order, job))
+                if job.stopping:  # what it was at could not be stopped any more
+                    await self._finish(job, "cancelled")
+                else:
+                    queue.put_nowait((urgency, order, job))
             finally:
                 job.running = None
 
@@ -210,7 +227,7 @@ class Jobs:
         try:
             await asyncio.wait([job.running])  # unlike awaiting the job itself, tells whose cancelling it is
         except asyncio.CancelledError:  # the server ends: the runner has to end first
-            job.running.cancel()
+            job.stop()
             await asyncio.wait([job.running])
             raise
         try:
@@ -255,7 +272,7 @@ class Jobs:
         await self._save(job)
         self._tell(info)
         if len(self.jobs) > 200:  # the project keeps them all
-            old = next((n for n, j in self.jobs.items() if j.info.state in FINAL), None)
+            old = next((n for n, j in self.jobs.items() if j.over), None)
             if old is not None:
                 del self.jobs[old]
 

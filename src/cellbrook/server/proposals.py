@@ -11,8 +11,6 @@ from cellbrook.dynamics import labels_from_flows
 from cellbrook.errors import CellbrookError, EditError, UsageError
 from cellbrook.project.ops import Paint
 from cellbrook.project.predict import read_cache
-from cellbrook.server import messages
-from cellbrook.server.edits import rows_of
 from cellbrook.server.ghosts import runs_of
 
 if TYPE_CHECKING:
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellbrook.project.project import Project
+    from cellbrook.server import messages
     from cellbrook.server.hub import Client
     from cellbrook.server.jobs import Jobs
     from cellbrook.server.runners import Runners
@@ -55,20 +54,16 @@ class Proposals:
             mask = await workspace.read(self._find, edit, flows, wanted, window)
             label = edit.label or (await workspace.lease(edit.image, 1))[0]
             runs = runs_of(mask) + np.array([window[0], window[1], window[1]])
-            applied = await workspace.apply(
+            await workspace.apply(
                 edit.image,
                 Paint(label, runs, edit.plane, "keep"),
                 user=client.user,
                 client=client,
                 op_id=edit.op_id,
+                then=lambda applied: workspace.acknowledge(edit, client, applied),
             )
         except (CellbrookError, ValueError) as error:
             await workspace.reject(edit, client, error)
-            return
-        workspace.used(client, edit)
-        client.send(
-            messages.Ack(op_id=edit.op_id, image=edit.image, rev=applied.rev, objects=rows_of(applied))
-        )
 
     async def _output(
         self, edit: messages.Edit, window: Box

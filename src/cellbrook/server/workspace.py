@@ -73,6 +73,7 @@ class Workspace:
         self._leases: dict[tuple[str, str], tuple[int, int]] = {}
         self._settling: dict[str, asyncio.TimerHandle] = {}
         self._order = asyncio.Lock()
+        self._logging: set[asyncio.Task[Applied | None]] = set()
 
     # Threads
 
@@ -90,6 +91,8 @@ class Workspace:
         """Finish what is being written, and close the project."""
         for timer in self._settling.values():
             timer.cancel()
+        if self._logging:
+            await asyncio.wait(self._logging)
         await asyncio.to_thread(self._writer.shutdown)
         await asyncio.to_thread(self._readers.shutdown)
         await asyncio.to_thread(self.project.close)
@@ -171,14 +174,16 @@ class Workspace:
         """Carry out a page's edit; it gets an ack or a reject, the others a patch."""
         try:
             op = await self.write(self._op_of, edit)  # an edit does not queue behind tiles
-            applied = await self.apply(
+            await self.apply(
                 edit.image, op, user=client.user, client=client, base_rev=edit.base_rev, op_id=edit.op_id,
-                mirror=edit.kind in ("split", "accept"),
+                mirror=edit.kind in ("split", "accept"), then=lambda applied: self.acknowledge(edit, client, applied),
             )  # fmt: skip
         except (CellbrookError, ValueError) as error:
             await self.reject(edit, client, error)
-            return
-        self.used(client, edit)
+
+    def acknowledge(self, edit: messages.Edit, client: Client, applied: Applied) -> None:
+        """Tell a page that its edit is in the log."""
+        self._use(client, edit)
         client.send(
             messages.Ack(op_id=edit.op_id, image=edit.image, rev=applied.rev, objects=edits.rows_of(applied))
         )
@@ -194,6 +199,7 @@ class Workspace:
         op_id: str | None = None,
         run: dict[str, Any] | None = None,
         mirror: bool = True,
+        then: Callable[[Applied], None] | None = None,
     ) -> Applied:
         """Do an operation and tell pages of it.
 
@@ -209,6 +215,8 @@ class Workspace:
             As `OpLog.apply`.
         mirror : bool
             The page that asked cannot know the pixels, and gets the patch too.
+        then : callable or None
+            Called with what was done, before anybody hears of a later revision.
         """
         name = client.name if client is not None else None
         applied = await self._logged(
@@ -216,6 +224,7 @@ class Workspace:
             lambda log: log.apply(op, base_rev, user=user, client=name, op_id=op_id, run=run),
             but=None if mirror else client,
             by=user,
+            then=then,
         )
         assert applied is not None
         return applied
@@ -254,8 +263,12 @@ class Workspace:
         by: str,
         but: Client | None = None,
         first: Callable[[OpLog], Applied | None] | None = None,
+        then: Callable[[Applied], None] | None = None,
     ) -> Applied | None:
-        """Run a change of the log (after another one, if given) and tell pages of it, in the order of revisions."""
+        """Run a change of the log (after another one, if given) and tell pages of it, in the order of revisions.
+
+        `then` is called before anybody hears of a later revision.
+        """
         self.check_writable()
 
         def run() -> tuple[Applied | None, list[messages.Patch]]:
@@ -270,13 +283,22 @@ class Workspace:
                     patches += edits.patches_of(applied, log.patches(rev, applied.rev), image, by)
             return applied, patches
 
-        async with self._order:
-            applied, patches = await self.write(run)
-            for patch in patches:
-                self.hub.broadcast(patch, but=but)
-        if patches:
-            self._settle(image)
-        return applied
+        async def whole() -> Applied | None:
+            async with self._order:
+                applied, patches = await self.write(run)
+                for patch in patches:
+                    self.hub.broadcast(patch, but=but, to=lambda c: c.image == image)
+                if then is not None and applied is not None:
+                    then(applied)
+            if patches:
+                self._settle(image)
+            return applied
+
+        # what is in the log is told, also when the page that asked is gone meanwhile
+        task = asyncio.ensure_future(whole())
+        self._logging.add(task)
+        task.add_done_callback(self._logging.discard)
+        return await asyncio.shield(task)
 
     async def lease(self, image: str, count: int) -> tuple[int, int]:
         """Return the first and last of fresh ids."""
@@ -284,7 +306,15 @@ class Workspace:
         ids = await self.write(self.project.labels(image).lease, max(1, min(count, 2**16)))
         return ids.start, ids.stop - 1
 
-    async def leased(self, image: str, client: Client) -> tuple[int, int]:
+    async def open(self, image: str, plane: int, client: Client) -> None:
+        """Let a page hear of an image's changes, from a revision that it is told."""
+        first, last = await self._leased(image, client)
+        async with self._order:  # nothing is told between that revision and the patches after it
+            rev = await self.read(lambda: self.project.labels(image).rev)
+            client.image, client.plane = image, plane
+            client.send(messages.Opened(image=image, plane=plane, rev=rev, first_id=first, last_id=last))
+
+    async def _leased(self, image: str, client: Client) -> tuple[int, int]:
         """Return the ids that a page may draw with in an image: what it had before, while enough is left."""
         key = (client.name, image)
         first, last = self._leases.get(key, (1, 0))
@@ -357,7 +387,7 @@ class Workspace:
         store = self.project.labels(edit.image)
         return edits.op_of(edit, (store.planes, *store.shape), self.ghosts(edit.image))
 
-    def used(self, client: Client, edit: messages.Edit) -> None:
+    def _use(self, client: Client, edit: messages.Edit) -> None:
         """Note the ids that a page has drawn with, so that it gets the rest when it opens the image again."""
         key = (client.name, edit.image)
         first, last = self._leases.get(key, (1, 0))

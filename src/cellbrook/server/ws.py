@@ -155,10 +155,7 @@ class Connection:
         info = await workspace.read(workspace.info, message.image)
         if not 0 <= message.plane < info.z * info.t:
             raise UsageError(f"{info.name} has the planes 0 to {info.z * info.t - 1}, got {message.plane}")
-        client.image, client.plane = message.image, message.plane
-        first, last = await workspace.leased(message.image, client)
-        rev = await workspace.read(lambda: workspace.project.labels(message.image).rev)
-        client.send(m.Opened(image=message.image, plane=message.plane, rev=rev, first_id=first, last_id=last))
+        await workspace.open(message.image, message.plane, client)
         if info.problem is None:
             full = await workspace.read(workspace.info, message.image, full=True)
             client.send(m.ImageMessage(image=full))
