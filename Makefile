@@ -33,6 +33,7 @@ serve: .venv/installed
 
 test: .venv-dev/installed page
 	$(DEV)/python frontend/build.py --run test
+	$(DEV)/python frontend/build.py --run test:browser
 	$(DEV)/python -m pytest $(ARGS)
 
 page: .venv-dev/installed

@@ -113,6 +113,7 @@ export class Workplace extends Signals {
       case "ack": {
         const pending = this.outbox.settle(message.op_id);
         if (this.isOpen(message)) this.document?.acked(message, pending);
+        if (pending?.edit.kind === "prompt" && this.isOpen(pending.edit)) this.selection.value = new Set(message.objects.flatMap(({ id, gone }) => (gone ? [] : [id])));
         return this.askHistory(message.image);
       }
       case "reject": {

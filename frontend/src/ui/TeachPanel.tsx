@@ -23,7 +23,10 @@ function Training({ session, job }: { session: Session; job: Job }) {
   const { loss, held, ap } = curves(job);
   return (
     <>
-      <JobProgress session={session} job={job} name="Training" stop="Stop and keep the best" />
+      <JobProgress
+        session={session} job={{ ...job, message: job.total > 0 ? `step ${job.done} of ${job.total}` : "getting ready, which may take a minute or two" }}
+        name="Training" stop={loss.length > 0 ? "Stop and keep the best" : "Cancel"}
+      />
       {ap.length > 0 && <Lines label="Score on held-back pictures" range={[0, 1]} lines={[{ name: "score on held-back pictures", kind: "a", points: ap }]} unit={(v) => v.toFixed(2)} />}
       {loss.length > 0 && (
         <Lines
