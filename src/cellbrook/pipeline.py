@@ -59,7 +59,7 @@ SCALES_PER_OCTAVE = 4
 """How finely a network's own estimate of the size chooses the scale. The estimate differs in its last digits between tilings
 and frames of a film; the scale must not, for objects at a threshold flip with it."""
 
-WORKING_BYTES = 46
+WORKING_BYTES = 56
 """Bytes a pixel that network outputs, blending and dynamics take at their peak, measured at 4096 x 4096."""
 
 
