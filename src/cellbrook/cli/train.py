@@ -41,6 +41,8 @@ def train(
     x_labels.tif. Part of them is held out; the new model is compared with the one it started from on those, and on general
     images that ship with the program. It is used by `cellbrook segment --model OUT`.
 
+    Where x_objects.csv lies beside the labels, with columns label and class, it also learns to tell classes.
+
     An interrupted training goes on when the same command is given again. Ctrl-C ends it and keeps the best so far.
 
     Parameters

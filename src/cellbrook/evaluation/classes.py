@@ -1,14 +1,10 @@
-"""Classes of objects: read from the object table beside a label file, and scored over images."""
+"""Classes of objects, scored over images."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellbrook.errors import CellbrookError
-from cellbrook.export.table import read_csv
-from cellbrook.io.pairs import MARKS, image_id
 from cellbrook.metrics.classes import add_up, class_scores
 from cellbrook.metrics.intervals import Interval, bootstrap_draws, intervals
 
@@ -70,27 +66,3 @@ def score_classes(images: Sequence[ClassCounts], *, resamples: int, seed: int) -
         metric: intervals(v, None if samples is None else samples[metric]) for metric, v in whole.items()
     }
     return ClassScores(names, stacked.sum(0), scores, len(images))
-
-
-def classes_of(labels: Any) -> dict[int, str] | None:
-    """Return the class of each label from the ``*_objects.csv`` beside a label file; None without one.
-
-    Of ``x_img_labels.tif`` that is ``x_img_objects.csv``, or ``x_objects.csv``.
-    """
-    if not isinstance(labels, Path):
-        return None
-    stem = labels.stem.removesuffix(".ome")
-    bare = next((stem.removesuffix(mark) for mark in MARKS if stem.endswith(mark)), stem)
-    for name in dict.fromkeys((stem, bare, image_id(labels.name))):
-        path = labels.parent / f"{name}_objects.csv"
-        if not path.exists():
-            continue
-        try:
-            columns = read_csv(path)
-        except CellbrookError:
-            continue
-        if "label" in columns and "class" in columns:
-            classes = {int(i): str(c) for i, c in zip(columns["label"], columns["class"], strict=True)}
-            if all(name not in ("", "nan") for name in classes.values()):
-                return classes
-    return None

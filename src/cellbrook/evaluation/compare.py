@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.errors import Cancelled, CellbrookError, UsageError
-from cellbrook.evaluation.classes import ClassScores, classes_of, score_classes
+from cellbrook.evaluation.classes import ClassScores, score_classes
 from cellbrook.evaluation.files import Pair, pairs_of_arrays, pairs_of_files, read_plain_labels
+from cellbrook.export.classes import read_classes
 from cellbrook.metrics.errors import KINDS, ImageErrors, find_errors
 from cellbrook.metrics.evaluation import (
     THRESHOLDS,
@@ -233,7 +234,7 @@ def _count(pair: Pair, thresholds: tuple[float, ...], tolerance_px: float, threa
         true, pred, name=pair.name, thresholds=thresholds, tolerance_px=tolerance_px, threads=threads
     )
     errors = find_errors(true, pred, thresholds[0], threads=threads)
-    true_classes, pred_classes = classes_of(pair.truth), classes_of(pair.pred)
+    true_classes, pred_classes = (read_classes(side, complete=True) for side in (pair.truth, pair.pred))
     classes = None
     if true_classes is not None and pred_classes is not None:
         classes = count_classes(

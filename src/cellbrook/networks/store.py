@@ -53,9 +53,10 @@ class ResolvedModel:
     card : ModelCard
         What it is; its `files` carry the hashes.
     paths : mapping of str to Path
-        The files that are here, by kind: "onnx", "onnx_int8", "safetensors", "checkpoint", "size".
+        The files that are here, by kind: "onnx", "onnx_int8", "safetensors", "checkpoint", "size", "classes".
     sha256 : str
-        Hash of the weights that name it (safetensors, else checkpoint, else graph), for provenance.
+        Hash of the weights that name it (safetensors, else checkpoint, else graph), for provenance; of a model that tells
+        classes, hash of that and of what tells them.
     hashes : mapping of str to str
         SHA-256 of every file of `paths`.
     """
@@ -305,7 +306,10 @@ def _resolved(card: ModelCard, folder: Path, state: str) -> ResolvedModel:
         raise ModelError(
             f"model {card.name!r}: its card in {folder} lists no weights: {mend_command(state, card.name)}"
         )
-    return ResolvedModel(card.name, card, paths, weights[0], hashes)
+    identity = weights[0]
+    if "classes" in hashes:  # the same weights with other classes give other results
+        identity = hashlib.sha256(f"{identity} {hashes['classes']}".encode()).hexdigest()
+    return ResolvedModel(card.name, card, paths, identity, hashes)
 
 
 def _resolve_file(path: Path) -> ResolvedModel:

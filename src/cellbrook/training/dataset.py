@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import CellbrookError, UsageError
+from cellbrook.export.classes import read_classes
 from cellbrook.io import OUTPUT_ENDINGS, open_image, read_labels, sha256_of
 from cellbrook.io.pairs import find_labelled
 from cellbrook.normalize import normalize
@@ -18,7 +20,7 @@ from cellbrook.provenance import hash_of_array
 from cellbrook.training.checks import Issue, check_pair, check_set
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,6 +43,8 @@ class Example:
         The channels are red, green and blue of one picture.
     sha256 : str
         Hash of the pixels.
+    classes : dict of int to str
+        The class of each label that a person gave one.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Example:
     labels: NDArray[np.uint32]
     is_rgb: bool
     sha256: str
+    classes: dict[int, str] = field(default_factory=dict)
 
     @property
     def n_objects(self) -> int:
@@ -64,8 +69,14 @@ class Example:
         """Return a rectangle of it, as an example of its own."""
         pixels = np.ascontiguousarray(self.pixels[:, rows, columns])
         labels = np.ascontiguousarray(self.labels[rows, columns])
+        present = set(np.unique(labels).tolist())
         return replace(
-            self, name=f"{self.name}{suffix}", pixels=pixels, labels=labels, sha256=hash_of_array(pixels)
+            self,
+            name=f"{self.name}{suffix}",
+            pixels=pixels,
+            labels=labels,
+            sha256=hash_of_array(pixels),
+            classes={label: name for label, name in self.classes.items() if label in present},
         )
 
     def normalised(self) -> NDArray[np.float32]:
@@ -105,7 +116,14 @@ class Dataset:
         digest = hashlib.sha256()
         for example in self.examples:
             digest.update(f"{example.name} {example.sha256} {hash_of_array(example.labels)}\n".encode())
+            if example.classes:
+                digest.update(f"{sorted(example.classes.items())}\n".encode())
         return digest.hexdigest()
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Numbers of objects by class, of those that have one."""
+        return dict(sorted(Counter(name for e in self.examples for name in e.classes.values()).items()))
 
     @property
     def fatal(self) -> tuple[Issue, ...]:
@@ -118,6 +136,10 @@ class Dataset:
         diameters = [d for e in self.examples if (d := typical_diameter(e.labels))]
         size = f", typical diameter {np.median(diameters):.0f} px" if diameters else ""
         lines = [f"{count} labelled image{'s' * (count != 1)}, {self.n_objects} objects{size}"]
+        if counts := self.classes:
+            without = self.n_objects - sum(counts.values())
+            named = ", ".join(f"{n} {name}" for name, n in counts.items())
+            lines.append(f"classes: {named}{f', {without} without' if without else ''}")
         for issue in sorted(self.issues, key=lambda i: not i.fatal):
             lines.append(f"{'error' if issue.fatal else 'warning'}: {issue.name}: {issue.text}")
         return lines
@@ -154,7 +176,8 @@ def load_folder(folder: str | Path, *, channels: str | None = None) -> Dataset:
     ----------
     folder : path
         Holds images with their labels beside them: ``x_img.*`` and ``x_masks.*``, ``x.*`` and ``x_seg.npy``, or ``x.*``
-        and ``x_labels.tif``; subfolders too.
+        and ``x_labels.tif``; subfolders too. Where ``x_objects.csv`` has columns "label" and "class", objects have
+        classes.
     channels : str or None
         Channels to use, as in `cellbrook.core.params.InputParams`.
 
@@ -173,7 +196,7 @@ def load_folder(folder: str | Path, *, channels: str | None = None) -> Dataset:
     issues: list[Issue] = []
     for name, image_path, labels_path in found.pairs:
         try:
-            planes = read_pair(name, image_path, labels_path, channels)
+            planes = _with_classes(read_pair(name, image_path, labels_path, channels), labels_path)
         except CellbrookError as error:
             kind = "size" if isinstance(error, _SizesDiffer) else "unreadable"
             issues.append(Issue(name, kind, fatal=True, text=str(error)))
@@ -199,7 +222,10 @@ def load_folder(folder: str | Path, *, channels: str | None = None) -> Dataset:
 
 
 def from_arrays(
-    images: Sequence[NDArray[Any]], labels: Sequence[NDArray[Any]], names: Sequence[str] | None = None
+    images: Sequence[NDArray[Any]],
+    labels: Sequence[NDArray[Any]],
+    names: Sequence[str] | None = None,
+    classes: Sequence[Mapping[int, str]] | None = None,
 ) -> Dataset:
     """Make a data set of arrays in memory.
 
@@ -209,26 +235,30 @@ def from_arrays(
     labels : sequence of ndarray of shape (Y, X), any integer dtype
     names : sequence of str, optional
         A name each. None: numbers from 0.
+    classes : sequence of mapping of int to str, optional
+        For each image the class of each label that has one.
 
     Raises
     ------
     UsageError
-        If the numbers of images, labels and names differ.
+        If the numbers of images, labels, names and classes differ.
     """
     from cellbrook.io import as_labels
 
     names = [str(i) for i in range(len(images))] if names is None else names
-    if not len(images) == len(labels) == len(names):
+    classes = [{} for _ in images] if classes is None else classes
+    if not len(images) == len(labels) == len(names) == len(classes):
         raise UsageError(
-            f"expected as many images as labels and names, got {len(images)}, {len(labels)}, {len(names)}"
+            "expected as many images as labels, names and classes, got "
+            f"{len(images)}, {len(labels)}, {len(names)}, {len(classes)}"
         )
     examples, issues = [], []
-    for name, image, label in zip(names, images, labels, strict=True):
+    for name, image, label, own in zip(names, images, labels, classes, strict=True):
         pixels = image[None] if image.ndim == 2 else image
         if pixels.shape[1:] != label.shape:
             issues.append(_mismatch(name, pixels.shape[1:], label.shape))
             continue
-        example = Example(name, pixels, as_labels(label, name), False, hash_of_array(pixels))
+        example = Example(name, pixels, as_labels(label, name), False, hash_of_array(pixels), dict(own))
         issues += check_pair(name, example.normalised(), example.labels)
         examples.append(example)
     return checked("arrays", examples, issues)
@@ -238,6 +268,18 @@ def checked(where: str, examples: Sequence[Example], issues: Sequence[Issue]) ->
     """Return the data set with what can only be seen of all images together; exact copies are left out."""
     found, keep = check_set([(e.name, e.sha256, hash_of_array(e.labels)) for e in examples])
     return Dataset(where, tuple(examples[i] for i in keep), (*issues, *found))
+
+
+def _with_classes(planes: list[Example], labels_path: Path) -> list[Example]:
+    """Return the planes with the classes of the object table beside their label file, each with those of its objects."""
+    classes = read_classes(labels_path, given=True)
+    if not classes:
+        return planes
+    own = [set(np.unique(plane.labels).tolist()) for plane in planes]
+    return [
+        replace(plane, classes={label: name for label, name in classes.items() if label in labels})
+        for plane, labels in zip(planes, own, strict=True)
+    ]
 
 
 def _is_prediction(labels_path: Path) -> bool:

@@ -16,12 +16,13 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.errors import Cancelled, UsageError
 from cellbrook.networks.store import resolve_model
 from cellbrook.training import generalist
+from cellbrook.training.classes import learn_classes
 from cellbrook.training.dataset import Dataset, load_folder
 from cellbrook.training.guard import Guarded, guard, words_of_forgetting
 from cellbrook.training.learn import Learned, Start, learn, start_from, told_sizes
@@ -37,10 +38,12 @@ from cellbrook.training.scores import Judge, Score
 from cellbrook.training.split import Split, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
     from torch import nn
 
+    from cellbrook.training.classes import ClassReport
     from cellbrook.training.dataset import Example
 
 log = logging.getLogger(__name__)
@@ -155,8 +158,23 @@ def finetune(
         if second.within and tests.start is not None and second.validation.ap > tests.start.ap:
             note = "The first attempt forgot too much, so only the last layers were trained, with more general images."
             outcome = dataclasses.replace(second, words=(note, *second.words))
-    report = _report(dataset, parts, origin, tests, outcome, folder)
-    write_model(outcome.network, base.card, report, dataset, folder)
+    better, words = words_of_result(tests.start, outcome.validation, origin.name)
+    network = outcome.network if better or tests.start is None else base.network
+    classifier, classes = learn_classes(
+        parts.train,
+        parts.validation,
+        lambda example: tests.segment(network, example),
+        threads=outcome.learned.settings.threads,
+    )
+    if classes is None:
+        classifier = origin.classifier
+    else:
+        words = [*words, classes.words]
+    if classifier is not None and classes is not None and network is not outcome.network:
+        words.append(f"The new model has the network of {origin.name} as it was, and tells classes besides.")
+        better, outcome = True, tests.unchanged(outcome)
+    report = _report(dataset, parts, origin, tests, outcome, folder, better, words, classes)
+    write_model(outcome.network, base.card, report, dataset, folder, classifier)
     shutil.rmtree(folder / STATE, ignore_errors=True)
     return report
 
@@ -209,6 +227,17 @@ class _Tests:
             learned, kept.network, kept.share, kept.validation, kept.frozen, kept.within, tuple(words)
         )
 
+    def unchanged(self, outcome: _Outcome) -> _Outcome:
+        """Return the outcome with the network of the start instead of the new one."""
+        assert self.start is not None
+        return dataclasses.replace(
+            outcome, network=self._base, share=0.0, validation=self.start, frozen=self.general
+        )
+
+    def segment(self, network: nn.Module, example: Example) -> NDArray[Any]:
+        """Return the labels that a network finds."""
+        return self._judge.segment(network, example)
+
     def _score_frozen(self, network: nn.Module) -> Score:
         return self._general_judge.score(network, *self._frozen)
 
@@ -230,10 +259,17 @@ def _best_general(
 
 
 def _report(
-    dataset: Dataset, parts: Split, origin: Start, tests: _Tests, outcome: _Outcome, folder: Path
+    dataset: Dataset,
+    parts: Split,
+    origin: Start,
+    tests: _Tests,
+    outcome: _Outcome,
+    folder: Path,
+    active: bool,
+    words: Sequence[str],
+    classes: ClassReport | None,
 ) -> TrainReport:
     state, settings = outcome.learned.state, outcome.learned.settings
-    active, words = words_of_result(tests.start, outcome.validation, origin.name)
     return TrainReport(
         path=folder if active else folder / INACTIVE,
         active=active,
@@ -253,6 +289,7 @@ def _report(
         objects=dataset.n_objects,
         split=parts.how,
         words=(*words, *outcome.words),
+        classes=classes,
     )
 
 

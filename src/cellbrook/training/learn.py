@@ -16,6 +16,7 @@ calm_openmp()  # before torch is imported: its threads would spin where other wo
 
 import torch  # noqa: E402
 
+from cellbrook.measure.classify import ObjectClassifier  # noqa: E402
 from cellbrook.networks.store import resolve_model  # noqa: E402
 from cellbrook.training import generalist  # noqa: E402
 from cellbrook.training.adapt import choose_layers, merge_lora  # noqa: E402
@@ -61,12 +62,15 @@ class Start:
         In evaluation mode; never changed.
     sha256 : str
         Hash of its weights.
+    classifier : ObjectClassifier or None
+        What tells classes, if it does.
     """
 
     name: str
     card: ModelCard
     network: nn.Module
     sha256: str
+    classifier: ObjectClassifier | None = None
 
     @property
     def scratch(self) -> bool:
@@ -109,7 +113,8 @@ def start_from(start: str, seed: int) -> Start:
         torch.manual_seed(seed)
         return Start(SCRATCH, resolve_model("compact").card, CompactNet().eval(), SCRATCH)
     model = resolve_model(start)
-    return Start(model.name, model.card, load(model), model.sha256)
+    classifier = ObjectClassifier.load(model.paths["classes"]) if "classes" in model.paths else None
+    return Start(model.name, model.card, load(model), model.sha256, classifier)
 
 
 def told_sizes(origin: Start, train: Sequence[Example]) -> Start:

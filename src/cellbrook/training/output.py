@@ -23,6 +23,7 @@ from cellbrook.training.curves import draw_curves
 if TYPE_CHECKING:
     from torch import nn
 
+    from cellbrook.measure.classify import ObjectClassifier
     from cellbrook.training.dataset import Dataset
     from cellbrook.training.report import TrainReport
 
@@ -30,6 +31,7 @@ SCHEMA = 1
 REPORT_NAME = "report.json"
 CURVES_NAME = "curves.png"
 STEM = "weights"
+CLASSES_NAME = "classes.json"
 INACTIVE = "not-active"
 """Folder, inside the output folder, of a model that is no better than the one it started from."""
 
@@ -40,9 +42,14 @@ def finished(folder: Path) -> bool:
 
 
 def write_model(
-    network: nn.Module, base: ModelCard, report: TrainReport, dataset: Dataset, folder: Path
+    network: nn.Module,
+    base: ModelCard,
+    report: TrainReport,
+    dataset: Dataset,
+    folder: Path,
+    classifier: ObjectClassifier | None = None,
 ) -> None:
-    """Write weights, graph, card, curves and report; the report comes last and says that all is there.
+    """Write weights, graph, what tells classes, card, curves and report; the report comes last: then all is there.
 
     Raises
     ------
@@ -55,6 +62,9 @@ def write_model(
     report.path.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=report.path, prefix=".export-") as temporary:
         paths = _export(network, base.family, Path(temporary))
+        if classifier is not None:
+            paths["classes"] = Path(temporary, CLASSES_NAME)
+            classifier.save(paths["classes"])
         files = {kind: ModelFileRef(**file_entry(path)) for kind, path in paths.items()}
         for path in paths.values():
             path.replace(report.path / path.name)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cellbrook.training.classes import ClassReport
     from cellbrook.training.scores import Score
     from cellbrook.training.settings import Settings
 
@@ -73,6 +74,8 @@ class TrainReport:
         How images were held out.
     words : tuple of str
         What to know, in sentences.
+    classes : ClassReport or None
+        How well classes are told; None where no object had one.
     """
 
     path: Path
@@ -93,6 +96,7 @@ class TrainReport:
     objects: int
     split: str
     words: tuple[str, ...]
+    classes: ClassReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
