@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import shutil
+import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +20,7 @@ from cellbrook.project import ClassInfo, Delete, Lock, Paint, Project, Replace, 
 from cellbrook.project.merge import merge_projects, rows_at
 from cellbrook.project.models import activate_model, model_reference
 from cellbrook.project.predict import land, predict, read_cache, rethreshold
+from cellbrook.project.settings import read_settings
 from cellbrook.project.status import conflicts, settle_conflict, status
 from cellbrook.project.suggest import suggest
 
@@ -397,3 +400,35 @@ def test_merging_other_images(
         merge_projects(ours, ours)
     with pytest.raises(ImageError):
         theirs.open_image(theirs.find("third").id)
+
+
+def test_classes_come_and_go_with_geojson(drawn: Project, image: str, place: Path) -> None:
+    path = drawn.export(place / "out", kinds=["geojson"])["cells"]["geojson"]
+    document = json.loads(path.read_text(encoding="utf-8"))
+    properties = [f["properties"] for f in document["features"]]
+    assert [p.get("classification") for p in properties] == [None, {"name": "dead"}, None]
+
+    properties[0]["classification"] = {"names": ["Immune", "T µ"]}
+    properties[2]["classification"] = {"name": "Stroma", "color": [1, 2, 3]}
+    path.write_text(json.dumps(document), encoding="utf-8")
+    (done,) = drawn.import_labels([path], image=image)
+    assert done.error is None
+    assert [(c.id, c.name) for c in drawn.settings.classes] == [
+        (1, "dead"),
+        (2, "Immune: T µ"),
+        (3, "Stroma"),
+    ]
+    assert {r.id: r.class_id for r in drawn.labels(image).objects()} == {1: 2, 2: 1, 3: 3}
+    assert read_settings(drawn.folder).classes == drawn.settings.classes
+
+
+def test_a_file_without_objects_does_not_delete_all(drawn: Project, image: str, place: Path) -> None:
+    before = drawn.labels(image).read_all()
+    with zipfile.ZipFile(place / "cells_rois.zip", "w"):
+        pass
+    (place / "cells.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    np.save(place / "cells_labels.npy", np.zeros_like(before))
+    for name in ("cells_rois.zip", "cells.geojson", "cells_labels.npy"):
+        (refused,) = drawn.import_labels([place / name])
+        assert "holds no objects" in refused.error
+    np.testing.assert_array_equal(drawn.labels(image).read_all(), before)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellbrook.core.objects import ObjectTable
-from cellbrook.errors import EditConflict, EditError
+from cellbrook.errors import EditConflict, EditError, UsageError
 from cellbrook.project import (
     Batch,
     Delete,
@@ -339,3 +339,20 @@ def test_ids_run_out(log: OpLog, project: Project, picture: Callable[..., Path])
         log.store.lease(2**24)
     with pytest.raises(EditError):
         log.store.lease(0)
+
+
+def test_a_missing_plane_is_refused(log: OpLog) -> None:
+    before, rev = log.store.read(), log.rev
+    mask = np.ones((2, 2), bool)
+    for op in (
+        Paint(1, square(40, 40), plane=1),
+        Paint(0, square(10, 10), plane=-1),
+        Split(1, ((5, 15), (25, 15)), plane=1),
+        SetPixels(mask, mask.astype(np.uint32), plane=1),
+        Replace(mask.astype(np.uint32), planes=(1,)),
+        Batch((Delete((1,)), Paint(1, square(40, 40), plane=7))),
+    ):
+        with pytest.raises((UsageError, EditError), match="plane"):
+            log.apply(op)
+    assert log.rev == rev
+    np.testing.assert_array_equal(log.store.read(), before)

@@ -77,8 +77,8 @@ def write_geojson(
         }
         row = rows.get(shape.label)
         if row is not None:
-            if classes is not None:
-                properties["classification"] = {"name": str(classes[row])}
+            if classes is not None and (said := str(classes[row])):
+                properties["classification"] = {"name": said}
             properties["measurements"] = {
                 title: value for title, values in columns.items() if (value := values[row]) is not None
             }
@@ -119,23 +119,51 @@ def read_geojson(path: str | Path, shape: tuple[int, ...], *, axes: str | None =
     ImageError
         If the file is no GeoJSON, or lies in planes outside the stack.
     """
+    return polygons_to_labels([shape for shape, _ in _read(path, shape, axes)], shape)
+
+
+def read_geojson_classes(
+    path: str | Path, shape: tuple[int, ...], *, axes: str | None = None
+) -> dict[int, str]:
+    """Read the classifications of a GeoJSON file, by the labels that `read_geojson` gives.
+
+    Parameters
+    ----------
+    path, shape, axes
+        As there.
+
+    Returns
+    -------
+    dict of int to str
+        Features without a class are left out.
+
+    Raises
+    ------
+    ImageError
+        As there.
+    """
+    return {shape.label: name for shape, name in _read(path, shape, axes) if name}
+
+
+def _read(path: str | Path, shape: tuple[int, ...], axes: str | None) -> list[tuple[Shape, str]]:
+    """Return the shapes of a file, numbered, each with its class."""
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         features = list(_features(document))
         leading = (axes or {2: "YX", 3: "ZYX", 4: "TZYX"}[len(shape)])[:-2]
-        found = [(_label(f), _place(g, leading), _polygons(g)) for f, g in features]
+        found = [(_label(f), _place(g, leading), _polygons(g), _class(f)) for f, g in features]
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ImageError(f"cannot read polygons from {path}: {type(error).__name__}: {error}") from error
     found = [entry for entry in found if entry[2]]
-    for _, place, _ in found:
+    for _, place, _, _ in found:
         if any(not 0 <= i < n for i, n in zip(place, shape[:-2], strict=True)):
             raise ImageError(f"{path}: a feature lies in plane {place}, outside a stack of {shape[:-2]}")
-    keys = [(label, place) for label, place, _ in found]
+    keys = [(label, place) for label, place, _, _ in found]
     named = all(label > 0 for label, _ in keys) and len(set(keys)) == len(keys)
-    shapes = [
-        Shape(label if named else k + 1, polygons, place) for k, (label, place, polygons) in enumerate(found)
+    return [
+        (Shape(label if named else k + 1, polygons, place), name)
+        for k, (label, place, polygons, name) in enumerate(found)
     ]
-    return polygons_to_labels(shapes, shape)
 
 
 def _measurements(objects: ObjectTable | None) -> dict[str, list[float | int | None]]:
@@ -187,6 +215,12 @@ def _features(document: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 def _label(feature: dict[str, Any]) -> int:
     value = (feature.get("properties") or {}).get("label", 0)
     return value if isinstance(value, int) and 0 < value < 2**32 else 0
+
+
+def _class(feature: dict[str, Any]) -> str:
+    """Return the classification as QuPath writes it: a name, since 0.5 also a list of its parts."""
+    said = (feature.get("properties") or {}).get("classification") or {}
+    return str(said.get("name") or ": ".join(map(str, said.get("names") or ()))).strip()
 
 
 def _place(geometry: dict[str, Any], leading: str) -> tuple[int, ...]:

@@ -100,6 +100,7 @@ class Draft:
         return self.store.chunk(key) if changed is None else changed
 
     def _writable(self, key: Chunk) -> NDArray[np.uint32]:
+        self.store.check_plane(key[0])
         if key not in self.chunks:
             self.chunks[key] = self.store.chunk(key).copy()
         return self.chunks[key]

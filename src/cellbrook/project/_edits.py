@@ -60,6 +60,7 @@ def boxes_of(op: Op, store: LabelStore) -> list[Box]:
 
 @carry_out.register(Paint)
 def _paint(op: Paint, draft: Draft) -> None:
+    draft.store.check_plane(op.plane)
     runs = _checked_runs(op.runs, draft.store)
     if op.label:
         draft.store.check_ids([op.label])

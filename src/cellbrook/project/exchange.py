@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.core.objects import ObjectTable
 from cellbrook.core.result import SegmentationData
 from cellbrook.errors import CellbrookError, ImageError, UsageError
+from cellbrook.export.classes import read_classes
 from cellbrook.io.atomic import atomic
 from cellbrook.io.files import OUTPUT_ENDINGS, stem_of
 from cellbrook.io.labels import read_labels
@@ -23,6 +25,7 @@ from cellbrook.measure import measure
 from cellbrook.project._pixels import stack_of
 from cellbrook.project.ops import Replace
 from cellbrook.project.project import choose
+from cellbrook.project.settings import with_classes
 from cellbrook.results import write_results
 
 if TYPE_CHECKING:
@@ -88,7 +91,8 @@ def import_labels(
         Open for writing.
     paths : sequence of path
         Label images, ImageJ ROIs (``.zip``, ``.roi``), GeoJSON, Cellpose ``_seg.npy``, OME-Zarr labels; or folders of them.
-        Nothing in a file is run.
+        Nothing in a file is run. Classes in GeoJSON, or in an ``_objects.csv`` beside labels, become those of the project.
+        A file without objects is refused.
     image : str or None
         The image that one file belongs to. None: by the file's name, as ``x_labels.tif`` belongs to ``x``.
     user : str
@@ -125,11 +129,7 @@ def import_labels(
             if len(rivals := owners.get(record.id, [])) > 1:
                 named = " and ".join(p.name for p in rivals)
                 raise UsageError(f"{record.name}: {named} are both labels of it: give the one that counts")
-            labels = read_corrections(path, record)
-            stack = labels.reshape(-1, record.height, record.width)
-            op = Replace(
-                stack, planes=tuple(range(len(stack))), protect=False, origin="manual", kind="import"
-            )
+            op = correcting(project, read_corrections(path, record))
             applied = project.log(record.id).apply(op, user=user)
             if done:
                 project.set_state(record.id, "done")
@@ -140,36 +140,78 @@ def import_labels(
     return results
 
 
-def read_corrections(path: Path, record: ImageRecord) -> NDArray[np.uint32]:
-    """Read a file of labels of any kind that `import_labels` takes, with the axes of the image's labels.
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """What a file says of an image.
+
+    Parameters
+    ----------
+    labels : ndarray of uint32
+        With the axes of the image's labels; at least one object.
+    classes : dict of int to str
+        Names of classes, by label.
+    """
+
+    labels: NDArray[np.uint32]
+    classes: dict[int, str]
+
+
+def correcting(project: Project, corrections: Corrections) -> Replace:
+    """Return the edit that takes corrections over, after giving the project the classes that it lacks."""
+    objects = None
+    if corrections.classes:
+        classes = with_classes(project.settings.classes, corrections.classes.values())
+        if classes != project.settings.classes:
+            project.save_settings(classes=classes)
+        ids = {c.name: c.id for c in classes}
+        objects = ObjectTable({
+            "label": np.array(list(corrections.classes), np.uint32),
+            "class": np.array([ids[name] for name in corrections.classes.values()], np.int64),
+        })  # fmt: skip
+    stack = corrections.labels.reshape(-1, *corrections.labels.shape[-2:])
+    return Replace(stack, objects, tuple(range(len(stack))), protect=False, origin="manual", kind="import")
+
+
+def read_corrections(path: Path, record: ImageRecord) -> Corrections:
+    """Read a file of labels of any kind that `import_labels` takes.
 
     Raises
     ------
     ImageError
-        If it cannot be read, or does not fit the image.
+        If it cannot be read, does not fit the image, or holds no object: that would delete all there are.
     """
+    corrections = _read(path, record)
+    if not corrections.labels.any():
+        raise ImageError(
+            f"{path}: holds no objects, and would delete all of {record.name}: delete them in the workspace if that is meant"
+        )
+    return corrections
+
+
+def _read(path: Path, record: ImageRecord) -> Corrections:
     shape = (*record.leading, record.height, record.width)
     suffix = path.suffix.lower()
     if suffix in (".zip", ".roi"):
         from cellbrook.export.roi_zip import read_roi_zip
 
         try:
-            return read_roi_zip(path, shape)
+            return Corrections(read_roi_zip(path, shape), {})
         except (zipfile.BadZipFile, OSError, ValueError) as error:
             if isinstance(error, CellbrookError):
                 raise
             raise ImageError(f"{path}: not a set of ImageJ ROIs: {error}") from error
     if suffix in (".geojson", ".json"):
-        from cellbrook.export.geojson import read_geojson
+        from cellbrook.export.geojson import read_geojson, read_geojson_classes
 
-        return read_geojson(path, shape, axes=record.label_axes)
+        axes = record.label_axes
+        return Corrections(read_geojson(path, shape, axes=axes), read_geojson_classes(path, shape, axes=axes))
     labels, axes = read_labels(path)
     if labels.size == math.prod(shape) and labels.shape[-2:] == shape[-2:]:
         if _is_picture(labels):
             raise ImageError(
                 f"{path}: looks like a picture, not like labels: most neighbouring pixels differ"
             )
-        return labels.reshape(shape)
+        return Corrections(labels.reshape(shape), read_classes(path, given=True) or {})
     shown = "x".join(map(str, labels.shape))
     raise ImageError(
         f"{path}: labels of {shown} ({axes}) do not fit {record.name}, whose labels are {'x'.join(map(str, shape))}"

@@ -131,7 +131,7 @@ class LabelStore:
     ) -> NDArray[np.uint32]:
         """Return the labels in a box that lies in the image, put together of what `chunk` gives."""
         y0, x0, y1, x1 = box
-        self._check_plane(plane)
+        self.check_plane(plane)
         out = np.zeros((max(y1 - y0, 0), max(x1 - x0, 0)), np.uint32)
         for cy, cx in chunks_of(box):
             top, left = cy * CHUNK, cx * CHUNK
@@ -175,7 +175,7 @@ class LabelStore:
         """Return the label of a pixel, 0 outside the image."""
         if not (0 <= y < self.shape[0] and 0 <= x < self.shape[1]):
             return 0
-        self._check_plane(plane)
+        self.check_plane(plane)
         with self._db.lock:
             return int(self.chunk((plane, y // CHUNK, x // CHUNK))[y % CHUNK, x % CHUNK])
 
@@ -199,7 +199,7 @@ class LabelStore:
         UsageError
             If there is no such chunk.
         """
-        self._check_plane(plane)
+        self.check_plane(plane)
         rows, cols = self.grid(level) if 0 <= level < self.levels else (0, 0)
         if not (0 <= cy < rows and 0 <= cx < cols):
             raise UsageError(f"there is no chunk {cy}, {cx} at level {level} of {self.image}")
@@ -414,7 +414,8 @@ class LabelStore:
                 f"{path}: cannot be written: {error.strerror or error}; the edit itself is safe in the project's log"
             ) from error
 
-    def _check_plane(self, plane: int) -> None:
+    def check_plane(self, plane: int) -> None:
+        """Raise `UsageError` if there is no such plane."""
         if not 0 <= plane < self.planes:
             raise UsageError(f"{self.image} has the planes 0 to {self.planes - 1}, got {plane}")
 

@@ -8,10 +8,11 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cellbrook.errors import ProjectError
+from cellbrook.errors import ProjectError, UsageError
 from cellbrook.io.atomic import atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 SCHEMA = 1
@@ -66,6 +67,36 @@ class ProjectSettings:
     z: str | None = None
     model: str = "compact"
     classes: tuple[ClassInfo, ...] = field(default=())
+
+
+COLORS = (
+    "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999", "#8c6bb1",
+)  # fmt: skip
+"""Of classes that nobody gave a colour; colour-blind eyes tell them apart."""
+
+
+def with_classes(known: Sequence[ClassInfo], names: Iterable[str]) -> tuple[ClassInfo, ...]:
+    """Return classes with those added whose names are new.
+
+    Raises
+    ------
+    UsageError
+        If there would be more than 255.
+
+    Examples
+    --------
+    >>> [(c.id, c.name) for c in with_classes((ClassInfo(2, "Tumor"),), ["Stroma", "Tumor", "Immune"])]
+    [(2, 'Tumor'), (1, 'Stroma'), (3, 'Immune')]
+    """
+    classes = list(known)
+    for name in dict.fromkeys(names):
+        if name in {c.name for c in classes}:
+            continue
+        number = next((i for i in range(1, 256) if i not in {c.id for c in classes}), None)
+        if number is None:
+            raise UsageError(f"a project has at most 255 classes: there is no room for {name!r}")
+        classes.append(ClassInfo(number, name, COLORS[(number - 1) % len(COLORS)]))
+    return tuple(classes)
 
 
 def write_settings(folder: Path, settings: ProjectSettings) -> None:

@@ -19,8 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.export import KINDS, save
-from cellbrook.project.exchange import read_corrections
-from cellbrook.project.ops import Replace
+from cellbrook.project.exchange import correcting, read_corrections
 from cellbrook.server.routes import answered, json_answer, plain_error
 from cellbrook.server.tables import result_of
 
@@ -91,15 +90,14 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
             if len(files) != 1:
                 raise UsageError(f"one file at a time goes onto an image, got {len(files)}")
             try:
-                labels = await workspace.read(read_corrections, files[0], record)
+                corrections = await workspace.read(read_corrections, files[0], record)
             except CellbrookError as error:
                 log.warning("refused an import: %s", error)
                 raise UsageError(_no_folder(str(error), files[0])) from error
-        if not labels.any():  # what holds nothing would delete everything
-            raise UsageError("this file holds no objects, so nothing was changed")
-        stack = labels.reshape(-1, record.height, record.width)
-        op = Replace(stack, planes=tuple(range(len(stack))), protect=False, origin="manual", kind="import")
+        op = await workspace.write(correcting, project, corrections)
         applied = await workspace.apply(image, op, user=request.scope["state"]["user"])
+        if corrections.classes:
+            await workspace.tell_project()
         return json_answer({"rev": applied.rev, "objects": len({r.id for r in applied.objects})})
 
     async def give_one(request: Request) -> Response:

@@ -37,7 +37,7 @@ MOST_RUNS = 20_000
 _ATOMS = ("paint", "merge", "delete", "relabel", "set_class", "lock", "split")
 
 
-def op_of(edit: Edit | EditPart, shape: tuple[int, int, int], ghosts: Ghosts) -> Op:
+def op_of(edit: Edit | EditPart, shape: tuple[int, int], ghosts: Ghosts) -> Op:
     """Return the operation that an edit asks for ("prompt" is not one: its pixels have to be found first).
 
     Parameters
@@ -45,7 +45,7 @@ def op_of(edit: Edit | EditPart, shape: tuple[int, int, int], ghosts: Ghosts) ->
     edit : Edit or EditPart
         As a page sent it.
     shape : tuple of int
-        Planes, rows and columns of the image.
+        Rows and columns of the image.
     ghosts : Ghosts
         Discarded candidates, for "accept".
 
@@ -55,8 +55,6 @@ def op_of(edit: Edit | EditPart, shape: tuple[int, int, int], ghosts: Ghosts) ->
         If fields are missing or do not fit the image.
     """
     kind = edit.kind
-    if not 0 <= edit.plane < shape[0]:
-        raise UsageError(f"the image has the planes 0 to {shape[0] - 1}, got {edit.plane}")
     if kind == "batch" and isinstance(edit, Edit):
         if not edit.parts:
             raise UsageError("an edit of several parts needs parts")
@@ -71,9 +69,7 @@ def op_of(edit: Edit | EditPart, shape: tuple[int, int, int], ghosts: Ghosts) ->
     if kind == "paint":
         if edit.runs is None or edit.label is None or edit.label < 0:
             raise UsageError("a stroke needs runs and a label of 0 or more")
-        return Paint(
-            edit.label, decode_runs(edit.runs, shape[1:]), edit.plane, edit.mode, tuple(edit.ids or ())
-        )
+        return Paint(edit.label, decode_runs(edit.runs, shape), edit.plane, edit.mode, tuple(edit.ids or ()))
     ids = _ids(edit)
     match kind:
         case "merge":

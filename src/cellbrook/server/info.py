@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from cellbrook.server.pixels import ImagePixels
 
 
+LIMITS = ("flow_threshold", "cellprob_threshold", "niter", "min_size", "max_size_fraction", "exclude_border")
+"""Parameters of an image's last run that a page's sliders show."""
+
+
 def image_info(project: Project, record: ImageRecord, pixels: ImagePixels | None) -> ImageInfo:
     """Return what is known of an image; of its channels only if it is open."""
     sizes = dict(zip(record.axes, record.shape, strict=True))
@@ -39,6 +43,7 @@ def image_info(project: Project, record: ImageRecord, pixels: ImagePixels | None
         rev=record.rev,
         objects=int(count),
         score=None if score is None else float(score),
+        limits=None if record.run is None else {k: record.run["parameters"].get(k) for k in LIMITS},
         problem=problem,
     )
     if pixels is not None and problem is None:

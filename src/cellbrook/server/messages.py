@@ -56,6 +56,7 @@ class ImageInfo(Struct, kw_only=True):
     rev: int = 0
     objects: int = 0
     score: float | None = None
+    limits: dict[str, Any] | None = None
     problem: str | None = None
 
 

@@ -384,8 +384,7 @@ class Workspace:
         task.add_done_callback(lambda t: t.cancelled() or t.exception())
 
     def _op_of(self, edit: messages.Edit) -> Op:
-        store = self.project.labels(edit.image)
-        return edits.op_of(edit, (store.planes, *store.shape), self.ghosts(edit.image))
+        return edits.op_of(edit, self.project.labels(edit.image).shape, self.ghosts(edit.image))
 
     def _use(self, client: Client, edit: messages.Edit) -> None:
         """Note the ids that a page has drawn with, so that it gets the rest when it opens the image again."""
