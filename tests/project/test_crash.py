@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -97,3 +99,67 @@ def test_an_edit_that_cannot_be_stored_changes_nothing(project: Project, image: 
         project.database._connection.execute("PRAGMA query_only = OFF")
     assert log.rev == 1
     assert log.store.read(0, 7, 5, 8, 9).sum() == 0
+
+
+def test_killed_during_operations(place: Path, picture: Callable[..., Path]) -> None:
+    """Adding, importing, predicting, merging: what was told as done is there, and the next one goes on."""
+    (place / "files").mkdir()
+    folder = place / "a.project"
+    with Project.create(folder, images=[picture(shape=(96, 128))]) as project:
+        first = project.images()[0].id
+    shutil.copytree(folder, place / "other.project")
+    rng = random.Random(1)
+    known: dict[str, int] = {first: 0}
+    done = 0
+    for attempt in range(KILLS):
+        told = operate_and_kill(place, attempt, rng.randint(0, 4), rng.uniform(0.0, 0.4))
+        done += len(told) - 1
+        for facts in told:
+            known.update(facts["revs"])
+        with Project.open(folder) as project:
+            revs = {r.id: project.log(r.id).rev for r in project.images()}
+            assert {i: rev for i, rev in known.items() if revs.get(i, -1) < rev} == {}
+            for record in project.images():
+                assert project.problem(record.id) is None
+                store = project.labels(record.id)
+                pixels = store.read_all()
+                np.testing.assert_array_equal(pixels, replayed(project, record.id))
+                ids, areas = np.unique(pixels[pixels > 0], return_counts=True)
+                assert [(r.id, r.area) for r in store.objects()] == list(
+                    zip(ids.tolist(), areas.tolist(), strict=True)
+                )
+            known = revs
+    assert done >= KILLS
+
+
+def operate_and_kill(place: Path, seed: int, operations: int, seconds: float) -> list[dict[str, Any]]:
+    """Let a process do some operations and kill it a moment later; return what it told as done."""
+    child = Path(__file__).with_name("crash_operations.py")
+    process = subprocess.Popen(
+        [sys.executable, str(child), str(place), str(seed)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        lines = [process.stdout.readline() for _ in range(operations + 1)]
+        time.sleep(seconds)
+        assert process.poll() is None, process.stderr.read()
+    finally:
+        process.kill()
+        rest = process.stdout.read()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+    whole = "".join(lines) + rest
+    return [json.loads(line) for line in whole.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def replayed(project: Project, image: str) -> np.ndarray:
+    pixels = np.zeros_like(project.labels(image).read())
+    for patch in project.log(image).patches(0):
+        y, x = np.divmod(patch.pixels, 512)
+        pixels[y, x] = patch.new  # of images of one chunk
+    return pixels

@@ -322,3 +322,22 @@ def test_many_threads(project: Project, image: str) -> None:
 def test_errors_are_ours() -> None:
     assert issubclass(ProjectError, CellbrookError)
     assert issubclass(ProjectError, OSError)
+
+
+def test_what_killed_runs_left_is_swept(project: Project, image: str) -> None:
+    folder = project.folder
+    old, aside, partner, fresh, mine = (
+        folder / "cache" / name
+        for name in (".a.partial-1", ".b.partial-2.old", ".b.partial-2", ".c.partial-3", ".hidden")
+    )
+    for place in (old, aside, partner, fresh, mine):
+        place.mkdir(parents=True)
+        (place / "flows.npy").write_bytes(b"half")
+    for place in (old, aside, partner, mine):
+        os.utime(place, (1, 1))
+    project.close()
+    Project.open(folder, read_only=True).close()
+    assert old.exists()
+    Project.open(folder).close()
+    assert not old.exists()
+    assert all(p.exists() for p in (aside, partner, fresh, mine))  # perhaps needed, or not ours

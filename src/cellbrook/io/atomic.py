@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MARK = ".partial-"
+_STALE_S = 3600
 
 
 @contextmanager
@@ -106,6 +108,19 @@ def staged(folder: Path, stem: str) -> Iterator[Path]:
 def is_temporary(path: Path) -> bool:
     """Return True for the name of an unfinished file, such as one that a killed run left behind."""
     return path.name.startswith(".") and _MARK in path.name
+
+
+def sweep(folder: Path) -> None:
+    """Remove unfinished files in a folder that nobody has written to for an hour: those of runs that were killed.
+
+    What was moved aside while a folder was replaced stays, and so does what was to take its place.
+    """
+    with suppress(OSError):
+        found = [p for p in folder.iterdir() if is_temporary(p)]
+        aside = {p.name.removesuffix(".old") for p in found if p.name.endswith(".old")}
+        for path in found:
+            if path.name.removesuffix(".old") not in aside and time.time() - path.stat().st_mtime > _STALE_S:
+                _remove(path)
 
 
 def put(temporary: Path, path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellbrook.errors import ProjectError, UsageError
+from cellbrook.io.atomic import sweep
 from cellbrook.io.files import find_images
 from cellbrook.project._database import Database
 from cellbrook.project._lock import FileLock
@@ -153,6 +154,8 @@ class Project:
             project = cls(path, Database(path / _INDEX, read_only=read_only), lock)
             if not read_only:
                 project._interrupt_jobs()
+                for place in (path, *(path / p for p in ("images", "labels", "cache", "models"))):
+                    sweep(place)
         except BaseException:
             if lock is not None:
                 lock.release()
