@@ -118,6 +118,24 @@ def test_sliders_hide_at_once_and_the_table_follows(page):
     wait(page, f"{SESSION}.selection.value.size === 1")
 
 
+def test_another_browser_sees_the_same_limits(page, tab, shared_sample):
+    open_image(page, "fluorescence")
+    find_cells(page)
+    page.get_by_role("tab", name="Find").click()
+    done = f"{SESSION}.jobs.value.filter((job) => job.kind === 'rethreshold' && job.state === 'done').length"
+    before = page.evaluate(done)
+    page.get_by_role("checkbox", name="Hide cells at the edge").check()
+    wait(page, f"{done} > {before}", attempts=1200)
+    kept = count(page)
+    page.wait_for_timeout(1500)  # what was made is told a while after
+    with tab(shared_sample) as other:
+        open_image(other, "fluorescence")
+        wait(other, f"{SESSION}.objects.counts.value[0] === {kept}")
+        assert other.evaluate(f"{SESSION}.objects.thresholds.value.exclude_border") is True
+    page.get_by_role("checkbox", name="Hide cells at the edge").uncheck()
+    wait(page, f"{done} > {before + 1}", attempts=1200)
+
+
 def test_classes_have_names_colours_and_keys(page):
     open_image(page, "stained_tissue")
     find_cells(page)

@@ -72,6 +72,8 @@ def test_thresholds_again_use_the_cached_flows(page, expected):
     job = page.job("rethreshold", page.image, min_size=100_000, window=[0, 0, 0, 120, 150])
     assert job["state"] == "done"
     assert not page.labels().any()
+    limits = page.json(f"/api/images/{page.image}")["limits"]
+    assert (limits["min_size"], limits["flow_threshold"], limits["exclude_border"]) == (100_000, 0.4, False)
     page.send(type="undo", image=page.image)
     page.until("patch")
     assert page.labels().any()

@@ -9,7 +9,7 @@ import {
   type ChannelSettings, type DynamicsSettings, type LabelStyle, type Overlays, type Prefs, type Thresholds, type ToolName,
 } from "./state";
 import { doubtful, fitted, shownCell, zoomed } from "./viewing";
-import type { Box, ClassInfo, EditPart, ImageState, JobKind, Mode, Point } from "./wire";
+import type { Box, ClassInfo, EditPart, ImageState, JobKind, Limits, Mode, Point } from "./wire";
 import { Workplace } from "./workplace";
 
 export class Session extends Workplace {
@@ -238,15 +238,19 @@ export class Session extends Workplace {
     const image = this.image.value;
     if (!image) return;
     this.dynamics.value = { ...this.dynamics.value, ...dynamics };
+    this.submit("rethreshold", image.id, { ...this.limits(), window: this.windowParam() });
+  }
+  /** What the sliders say, as a run's parameters. */
+  limits(): Limits {
     const { flow_error, min_size, max_size, exclude_border } = this.objects.thresholds.value;
-    this.submit("rethreshold", image.id, {
+    const [height, width] = this.image.value?.shape ?? [1, 1];
+    return {
       ...this.dynamics.value,
-      flow_threshold: flow_error,
+      flow_threshold: flow_error ?? 0,
       min_size: min_size ?? 0,
-      max_size_fraction: max_size === null ? null : max_size / (image.shape[0] * image.shape[1]),
+      max_size_fraction: max_size === null ? null : max_size / (height * width),
       exclude_border,
-      window: this.windowParam(),
-    });
+    };
   }
   /** Delete what the thresholds hide for good, as one edit: the score has no part in making labels. */
   deleteHidden(): void {

@@ -36,7 +36,18 @@ export interface ImageInfo {
   rev: number;
   objects: number;
   score: number | null; // mean object score
+  limits: Limits | null; // what its labels were made with; null before the first run
   problem: string | null; // what is wrong with the file, and what to do
+}
+
+/** Parameters of the last run that decide which cells are kept. */
+export interface Limits {
+  flow_threshold: number | null; // null or 0: all shapes
+  cellprob_threshold: number;
+  niter: number | null;
+  min_size: number;
+  max_size_fraction: number | null; // of the image's area
+  exclude_border: boolean;
 }
 
 export interface ClassInfo {

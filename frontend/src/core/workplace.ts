@@ -7,9 +7,9 @@ import { IdPool } from "./ids";
 import { Outbox } from "./outbox";
 import { NO_SCREEN, Picture, type Screen } from "./picture";
 import { Signals } from "./signals";
-import { DEFAULT_THRESHOLDS, type Notice, type Thresholds, type View } from "./state";
+import { type Notice, type Thresholds, type View } from "./state";
 import { channelsOf, fitted, shownBox } from "./viewing";
-import { PROTOCOL, type Box, type FromServer, type History, type ImageInfo, type Job, type Project, type ToServer } from "./wire";
+import { PROTOCOL, type Box, type FromServer, type History, type ImageInfo, type Job, type Limits, type Project, type ToServer } from "./wire";
 
 /** Messages to the server; the other direction is `Session.receive`. */
 export interface Transport {
@@ -180,8 +180,7 @@ export class Workplace extends Signals {
       if (whole) this.history.value = { undo: null, redo: null };
       this.objects.clear();
       if (whole) {
-        this.objects.thresholds.value = this.thresholdsOf(id);
-        this.objects.moved.value = false;
+        this.takeLimits(this.images.peek().find((image) => image.id === id));
       }
     });
     this.http.json<ImageInfo>(`api/images/${id}`).then(
@@ -245,6 +244,10 @@ export class Workplace extends Signals {
   private takeImage(image: ImageInfo): void {
     const project = this.project.peek();
     if (!project) return;
+    // Made anew, perhaps by somebody else: the sliders follow, unless they are on the move.
+    const before = project.images.find(({ id }) => id === image.id)?.limits ?? null;
+    const anew = image.id === this.imageId.peek() && JSON.stringify(image.limits) !== JSON.stringify(before);
+    if (anew && !this.objects.moved.peek()) this.takeLimits(image);
     const images = project.images.map((known) => (known.id === image.id ? this.known(image, known) : known));
     this.project.value = { ...project, images };
     if (image.id === this.imageId.peek() && Date.now() < this.ghostsUntil) {
@@ -277,7 +280,7 @@ export class Workplace extends Signals {
 
   /** A job has made the labels: they follow its thresholds now. */
   private labelsMade(image: string): void {
-    this.store.set(`thresholds.${image}`, JSON.stringify(this.objects.thresholds.peek()));
+    this.store.set(`score.${image}`, JSON.stringify(this.objects.thresholds.peek().score));
     this.objects.moved.value = false;
     this.measurements.value = null;
     this.ghostsUntil = Date.now() + GHOSTS_MAY_TAKE_MS;
@@ -289,8 +292,13 @@ export class Workplace extends Signals {
     return message.image === this.imageId.value && (message.plane ?? this.plane.value) === this.plane.value;
   }
 
-  private thresholdsOf(image: string): Thresholds {
-    return { ...DEFAULT_THRESHOLDS, ...parsed<Thresholds>(this.store.get(`thresholds.${image}`)) };
+  /** Sliders stand where the labels are; the score is no part of these, and stays in this browser. */
+  private takeLimits(image: ImageInfo | undefined): void {
+    const score = image ? parsed<number>(this.store.get(`score.${image.id}`)) : null;
+    const limits = image?.limits; // without: what was chosen for the image before holds for this one too
+    this.objects.thresholds.value = { ...this.objects.thresholds.peek(), ...(limits && thresholdsOf(limits, image.shape)), score };
+    this.objects.moved.value = false;
+    if (limits) this.dynamics.value = { cellprob_threshold: limits.cellprob_threshold, niter: limits.niter };
   }
 
   /** Lists of images come without channels, and without what only opening an image shows; what was known of them stays. */
@@ -306,6 +314,16 @@ export class Workplace extends Signals {
     if (stored !== null) value.value = isRecord(stored) ? { ...value.peek(), ...stored } : stored;
     effect(() => this.store.set(key, JSON.stringify(value.value)));
   }
+}
+
+function thresholdsOf(limits: Limits, [height, width]: readonly [number, number]): Omit<Thresholds, "score"> {
+  const { flow_threshold, min_size, max_size_fraction, exclude_border } = limits;
+  return {
+    flow_error: flow_threshold || null,
+    min_size: min_size || null,
+    max_size: max_size_fraction === null ? null : Math.round(max_size_fraction * height * width),
+    exclude_border,
+  };
 }
 
 function parsed<T>(text: string | null): T | null {

@@ -12,7 +12,6 @@ export const channels = signal("auto"); // "auto", or a list such as "0,2"
 
 export function recipe(session: Session): ReadonlySignal<Record<string, unknown>> {
   return computed(() => {
-    const dynamics = session.dynamics.value;
     const diameter = session.diameter.value;
     return {
       model: model.value ?? session.project.value?.model ?? "compact",
@@ -20,8 +19,7 @@ export function recipe(session: Session): ReadonlySignal<Record<string, unknown>
       target: target.value,
       ...(channels.value === "auto" ? {} : { channels: channels.value }),
       ...(invert.value ? { invert: true } : {}),
-      cellprob_threshold: dynamics.cellprob_threshold,
-      ...(dynamics.niter === null ? {} : { niter: dynamics.niter }),
+      ...Object.fromEntries(Object.entries(session.limits()).filter(([, value]) => value !== null)),
     };
   });
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cellbrook.errors import ImageError, ModelError
 from cellbrook.project.labelstore import levels_of
 from cellbrook.project.models import own_models
+from cellbrook.project.predict import MIN_SCORE
 from cellbrook.server.messages import ClassInfo, ImageInfo, ModelInfo, ProjectInfo, Round
 
 if TYPE_CHECKING:
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     from cellbrook.server.pixels import ImagePixels
 
 
-LIMITS = ("flow_threshold", "cellprob_threshold", "niter", "min_size", "max_size_fraction", "exclude_border")
+LIMITS = (
+    "flow_threshold",
+    "cellprob_threshold",
+    "niter",
+    "min_size",
+    "max_size_fraction",
+    "exclude_border",
+    MIN_SCORE,
+)
 """Parameters of an image's last run that a page's sliders show."""
 
 
