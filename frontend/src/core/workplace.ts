@@ -263,6 +263,9 @@ export class Workplace extends Signals {
     if (known && known.state !== "failed" && job.state === "failed") {
       this.notify("error", job.error ?? "The job failed", job.hint ?? "");
     }
+    if (known?.state === "running" && job.state === "cancelled" && job.kind === "train") {
+      this.notify("info", "Training was stopped before there was anything better to keep", "the model is as it was");
+    }
     if (!known || known.state === "done" || job.state !== "done") return;
     if (job.kind === "suggest") this.follow(job);
     if ((job.kind === "segment" || job.kind === "rethreshold") && job.image !== null) {

@@ -74,6 +74,12 @@ export function Histogram(props: {
 
 export type Line = { name: string; kind: "a" | "b"; points: (number | null)[] };
 
+/** A single point is drawn too: as a line to itself, whose round ends are a dot. */
+function pathOf(points: readonly (number | null)[], steps: number, low: number, high: number): string {
+  const places = points.flatMap((p, i) => (p === null ? [] : [`${(200 * i) / (steps - 1)},${59 - (58 * (p - low)) / (high - low || 1)}`]));
+  return (places.length === 1 ? [...places, ...places] : places).join(" ");
+}
+
 /** Lines over steps, each between its own smallest and largest value or within `range`. */
 export function Lines(props: { lines: Line[]; label: string; range?: [number, number]; unit?: (value: number) => string }) {
   const { lines, unit = brief } = props;
@@ -87,9 +93,7 @@ export function Lines(props: { lines: Line[]; label: string; range?: [number, nu
         {lines.map((line) => (
           <polyline
             key={line.name} class={`curve ${line.kind}`} vector-effect="non-scaling-stroke"
-            points={line.points
-              .map((p, i) => (p === null ? "" : `${(200 * i) / (steps - 1)},${59 - (58 * (p - low)) / (high - low || 1)}`))
-              .join(" ")}
+            points={pathOf(line.points, steps, low, high)}
           />
         ))}
       </svg>
