@@ -83,6 +83,35 @@ def test_thresholds_again_use_the_cached_flows(page, expected):
     assert np.abs(flows).max() > 0.5
 
 
+def test_a_least_score_is_one_of_the_thresholds(page, project, expected):
+    page.job("segment", page.image)
+    before = {r.id: r.score for r in project.labels(page.image).objects()}
+    page.job("rethreshold", page.image)
+    again = {r.id: r.score for r in project.labels(page.image).objects()}
+    assert again == pytest.approx(before, abs=0.02)  # on the same scale, of flows in half precision
+    limit = float(np.median(list(again.values())))
+    job = page.job("rethreshold", page.image, min_score=limit)
+    left = {r.id: r.score for r in project.labels(page.image).objects()}
+    assert job["result"]["objects"] == len(left)
+    assert left == {i: s for i, s in again.items() if s >= limit}
+    assert 0 < len(left) < len(again)
+    assert page.json(f"/api/images/{page.image}")["limits"]["min_score"] == limit
+    page.until("image", timeout=20)
+    while len(ghosts := [g for g in project_ghosts(page) if g["reason"] == "score"]) < len(again) - len(left):
+        page.until("image", timeout=20)
+    assert all(g["score"] < limit for g in ghosts)
+    assert "min_score is a number" in page.job("rethreshold", page.image, min_score=7)["error"]
+    page.job("rethreshold", page.image)
+    assert len(project.labels(page.image).objects()) == len(again)
+    assert page.json(f"/api/images/{page.image}")["limits"]["min_score"] is None
+
+
+def project_ghosts(page):
+    columns = page.json(f"/api/images/{page.image}/objects?plane=0")
+    rows = [dict(zip(columns, v, strict=True)) for v in zip(*columns.values(), strict=True)]
+    return [r for r in rows if r["discarded"]]
+
+
 def test_discarded_cells_are_ghosts_that_come_back(page):
     page.job("segment", page.image, min_size=450)
     page.until("image", timeout=30)

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 OPEN_STATES = ("new", "predicted")
 """What is predicted if no image is named: a person has not begun on it."""
 
+MIN_SCORE = "min_score"
+"""Beside the parameters of a run: objects below this score were left out when thresholds were applied anew."""
+
 _MASK_NAMES = tuple(f.name for f in dataclasses.fields(MaskParams))
 
 
@@ -251,7 +254,7 @@ def rethreshold(
         count += len(table)
     run = dict(record.run or {})
     objects = concatenate(tables)
-    if weights := _calibration(project, run):
+    if weights := calibration(cache_folder(project, run)):
         objects = calibrated(objects, weights)
     run["parameters"] = {**run.get("parameters", {}), **dataclasses.asdict(params)}
     return land(project, record, np.stack(planes), objects, run=run, kind="rethreshold")
@@ -259,7 +262,7 @@ def rethreshold(
 
 def cache_folder(project: Project, run: dict[str, Any]) -> Path:
     """Return where the network's output of a run is kept: one folder for all thresholds."""
-    parameters = {k: v for k, v in run.get("parameters", {}).items() if k not in _MASK_NAMES}
+    parameters = {k: v for k, v in run.get("parameters", {}).items() if k not in (*_MASK_NAMES, MIN_SCORE)}
     key = hashlib.sha256(json.dumps({**run, "parameters": parameters}, sort_keys=True).encode()).hexdigest()
     return project.folder / "cache" / key[:24]
 
@@ -290,10 +293,10 @@ def write_cache(
         (folder / "about.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
-def _calibration(project: Project, run: dict[str, Any]) -> tuple[float, ...]:
-    """Return what the model of a run says of the score of its objects."""
+def calibration(cache: Path) -> tuple[float, ...]:
+    """Return what the model whose output lies in a folder says of the score of its objects."""
     try:
-        facts = json.loads((cache_folder(project, run) / "about.json").read_text(encoding="utf-8"))
+        facts = json.loads((cache / "about.json").read_text(encoding="utf-8"))
         return tuple(float(v) for v in facts["score"])
     except (OSError, ValueError, KeyError, TypeError):
         return ()

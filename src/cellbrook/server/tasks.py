@@ -18,6 +18,7 @@ import numpy as np
 from cellbrook.core.objects import ObjectTable, concatenate
 from cellbrook.core.params import MaskParams, SegmentParams
 from cellbrook.errors import UsageError
+from cellbrook.project.predict import calibration
 from cellbrook.provenance import recipe_of
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def segment(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     call.check_cancelled()
     recipe = _recipe(result.provenance)
     if result.output is not None:
-        _write_output(out / "cache", args["image"], recipe, result)
+        score = _score_of(keywords["model"])
+        _write_output(out / "cache", args["image"], recipe, result, score)
     return _answer(out, result.labels, result.objects, recipe) | {
         "diameter_px": result.provenance["result"]["diameter_px"],
         "notes": result.provenance["result"]["notes"],
@@ -96,25 +98,24 @@ def rethreshold(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     call : Call
         May cancel between window and whole.
     args : dict
-        ``cache, out, keywords``; ``window`` or None.
+        ``cache, out, keywords, min_score``; ``window`` or None.
     """
-    out, params = Path(args["out"]), _mask_params(args["keywords"])
+    out, find = Path(args["out"]), _finder(args)
     flows, cellprob = read_output(Path(args["cache"]))
     if args.get("window") is not None:
         plane, *box = args["window"]
         y0, x0, y1, x1 = _grown(box, cellprob.shape[-2:])
-        labels, objects = _labels(
-            flows[plane, :, y0:y1, x0:x1], cellprob[plane, y0:y1, x0:x1], params, args["keywords"]
-        )
+        labels, objects = find(flows[plane, :, y0:y1, x0:x1], cellprob[plane, y0:y1, x0:x1])
         call.partial(_answer(out / "window", labels, objects, None) | {"window": [plane, y0, x0]})
     call.start("finding cells", len(cellprob))
     parts, tables, count = [], [], 0
     for flow, logits in zip(flows, cellprob, strict=True):
         call.check_cancelled()
-        labels, objects = _labels(flow, logits, params, args["keywords"])
+        labels, objects = find(flow, logits)
+        highest = int(labels.max(initial=0))
         labels[labels > 0] += np.uint32(count)
         tables.append(objects.with_columns(label=objects["label"] + np.uint32(count)))
-        count += len(objects)
+        count += highest
         parts.append(labels)
         call.advance()
     return _answer(out, np.stack(parts), concatenate(tables), None)
@@ -130,25 +131,31 @@ def candidates(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     call : Call
         May cancel.
     args : dict
-        ``cache, out, keywords``.
+        ``cache, out, keywords, min_score``.
     """
     out, params = Path(args["out"]), _mask_params(args["keywords"])
     flows, cellprob = read_output(Path(args["cache"]))
     every = dataclasses.replace(
         params, flow_threshold=None, min_size=SPECK, max_size_fraction=None, exclude_border=False
     )
+    find, find_every = _finder(args), _finder({**args, "min_score": None}, every)
     rows: list[dict[str, Any]] = []
     ghosts = np.lib.format.open_memmap(out / "ghosts.npy", "w+", np.uint32, cellprob.shape)
     for plane, (flow, logits) in enumerate(zip(flows, cellprob, strict=True)):
         call.check_cancelled()
-        kept, _ = _labels(flow, logits, params, args["keywords"])
-        labels, table = _labels(flow, logits, every, args["keywords"])
+        kept, _ = find(flow, logits)
+        labels, table = find_every(flow, logits)
         covered = np.bincount(labels[kept > 0], minlength=len(table) + 1)[1:]
         number = np.zeros(len(table) + 1, np.uint32)
         for i in np.flatnonzero(covered * 2 < table["area_px"]):
             row = {n: table[c][i].item() for n, c in _ROW.items()}
             rows.append(
-                row | {"id": len(rows) + 1, "plane": plane, "reason": _reason(table, i, params, labels.size)}
+                row
+                | {
+                    "id": len(rows) + 1,
+                    "plane": plane,
+                    "reason": _reason(table, i, params, labels.size, args.get("min_score")),
+                }
             )
             number[i + 1] = len(rows)
         ghosts[plane] = np.where(kept > 0, 0, number[labels])
@@ -162,7 +169,7 @@ _ROW = {
 }  # fmt: skip
 
 
-def _reason(table: ObjectTable, row: Any, params: MaskParams, pixels: int) -> str:
+def _reason(table: ObjectTable, row: Any, params: MaskParams, pixels: int, min_score: float | None) -> str:
     area, border = table["area_px"][row], table["touches_border"][row]
     if area < params.min_size:
         return "too_small"
@@ -170,6 +177,9 @@ def _reason(table: ObjectTable, row: Any, params: MaskParams, pixels: int) -> st
         return "too_large"
     if params.exclude_border and border:
         return "touches_border"
+    limit, error = params.flow_threshold, table["flow_error"][row]
+    if min_score is not None and table["score"][row] < min_score and not (limit and error > limit):
+        return "score"
     return "flow_error"
 
 
@@ -398,17 +408,32 @@ def _grown(box: Any, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     return y0, x0, y1, x1
 
 
-def _labels(
-    flows: NDArray[Any], cellprob: NDArray[Any], params: MaskParams, keywords: dict[str, Any]
-) -> tuple[NDArray[np.uint32], ObjectTable]:
-    from cellbrook.dynamics import labels_from_flows
+def _finder(
+    args: dict[str, Any], params: MaskParams | None = None
+) -> Callable[[NDArray[Any], NDArray[Any]], tuple[NDArray[np.uint32], ObjectTable]]:
+    """Return what makes a plane's labels of flows and cellprob, with the run's calibration of scores."""
+    from cellbrook.dynamics import calibrated, labels_from_flows
 
-    return labels_from_flows(
-        np.ascontiguousarray(flows, np.float32),
-        np.ascontiguousarray(cellprob, np.float32),
-        params,
-        threads=keywords.get("threads"),
-    )
+    keywords, min_score = args["keywords"], args.get("min_score")
+    params = params or _mask_params(keywords)
+    weights = calibration(Path(args["cache"]))
+
+    def find(flows: NDArray[Any], cellprob: NDArray[Any]) -> tuple[NDArray[np.uint32], ObjectTable]:
+        labels, table = labels_from_flows(
+            np.ascontiguousarray(flows, np.float32),
+            np.ascontiguousarray(cellprob, np.float32),
+            params,
+            threads=keywords.get("threads"),
+        )
+        if weights:
+            table = calibrated(table, weights)
+        if min_score is not None:
+            good = np.asarray(table["score"] >= min_score)
+            labels[np.isin(labels, table["label"][~good])] = 0
+            table = table.select(good)
+        return labels, table
+
+    return find
 
 
 def _mask_params(keywords: dict[str, Any]) -> MaskParams:
@@ -426,6 +451,14 @@ def _segmenter(wishes: tuple[tuple[str, Any], ...]) -> Segmenter:
     return Segmenter(**dict(wishes))
 
 
+@lru_cache(maxsize=2)
+def _score_of(model: str) -> tuple[float, ...]:
+    """Return a model's calibration of scores, as `cellbrook.project.predict` keeps it."""
+    from cellbrook.networks.store import resolve_model
+
+    return tuple(resolve_model(model).card.spec.score or ())
+
+
 def _recipe(run: dict[str, Any]) -> dict[str, Any]:
     """Return what decides a result, as `cellbrook.project.predict` writes it down."""
     recipe = recipe_of({**run, "parameters": {**run["parameters"], "model": run["model"]["name"]}})
@@ -433,7 +466,9 @@ def _recipe(run: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _write_output(folder: Path, image: str, recipe: dict[str, Any], result: Segmentation) -> None:
+def _write_output(
+    folder: Path, image: str, recipe: dict[str, Any], result: Segmentation, score: tuple[float, ...]
+) -> None:
     """Write the network's output as `cellbrook.project.predict` reads it, and with it all of the run."""
     assert result.output is not None
     shape = result.labels.shape[-2:]
@@ -441,7 +476,8 @@ def _write_output(folder: Path, image: str, recipe: dict[str, Any], result: Segm
     np.save(folder / "flows.npy", result.output.flows.reshape(-1, 2, *shape).astype(np.float16))
     logits = np.clip(result.output.cellprob.reshape(-1, *shape), -6e4, 6e4)
     np.save(folder / "cellprob.npy", logits.astype(np.float16))
-    facts = {"image": image, "run": recipe, "diameter_px": result.output.diameter_px}
+    facts = {"image": image, "run": recipe, "diameter_px": result.output.diameter_px,
+        "score": list(score)}  # fmt: skip
     (folder / "about.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     text = json.dumps(result.provenance, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
     (folder / "run.json").write_text(text, encoding="utf-8")
