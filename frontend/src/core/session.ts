@@ -242,7 +242,7 @@ export class Session extends Workplace {
   }
   /** What the sliders say, as a run's parameters. */
   limits(): Limits {
-    const { flow_error, min_size, max_size, exclude_border } = this.objects.thresholds.value;
+    const { flow_error, score, min_size, max_size, exclude_border } = this.objects.thresholds.value;
     const [height, width] = this.image.value?.shape ?? [1, 1];
     return {
       ...this.dynamics.value,
@@ -250,12 +250,8 @@ export class Session extends Workplace {
       min_size: min_size ?? 0,
       max_size_fraction: max_size === null ? null : max_size / (height * width),
       exclude_border,
+      min_score: score,
     };
-  }
-  /** Delete what the thresholds hide for good, as one edit: the score has no part in making labels. */
-  deleteHidden(): void {
-    const hidden = this.objects.rows().filter((cell) => !cell.discarded && this.objects.fate(cell.id) !== Fate.kept);
-    this.delete(hidden.map(({ id }) => id));
   }
 
   // ---- jobs

@@ -48,6 +48,7 @@ export interface Limits {
   min_size: number;
   max_size_fraction: number | null; // of the image's area
   exclude_border: boolean;
+  min_score: number | null; // null: all
 }
 
 export interface ClassInfo {

@@ -269,7 +269,7 @@ export class Workplace extends Signals {
     if (!known || known.state === "done" || job.state !== "done") return;
     if (job.kind === "suggest") this.follow(job);
     if ((job.kind === "segment" || job.kind === "rethreshold") && job.image !== null) {
-      if (job.image === this.imageId.peek()) this.labelsMade(job.image);
+      if (job.image === this.imageId.peek()) this.labelsMade();
     }
   }
 
@@ -282,8 +282,7 @@ export class Workplace extends Signals {
   }
 
   /** A job has made the labels: they follow its thresholds now. */
-  private labelsMade(image: string): void {
-    this.store.set(`score.${image}`, JSON.stringify(this.objects.thresholds.peek().score));
+  private labelsMade(): void {
     this.objects.moved.value = false;
     this.measurements.value = null;
     this.ghostsUntil = Date.now() + GHOSTS_MAY_TAKE_MS;
@@ -295,11 +294,10 @@ export class Workplace extends Signals {
     return message.image === this.imageId.value && (message.plane ?? this.plane.value) === this.plane.value;
   }
 
-  /** Sliders stand where the labels are; the score is no part of these, and stays in this browser. */
+  /** Sliders stand where the labels are. */
   private takeLimits(image: ImageInfo | undefined): void {
-    const score = image ? parsed<number>(this.store.get(`score.${image.id}`)) : null;
     const limits = image?.limits; // without: what was chosen for the image before holds for this one too
-    this.objects.thresholds.value = { ...this.objects.thresholds.peek(), ...(limits && thresholdsOf(limits, image.shape)), score };
+    this.objects.thresholds.value = { ...this.objects.thresholds.peek(), ...(limits && thresholdsOf(limits, image.shape)) };
     this.objects.moved.value = false;
     if (limits) this.dynamics.value = { cellprob_threshold: limits.cellprob_threshold, niter: limits.niter };
   }
@@ -319,10 +317,11 @@ export class Workplace extends Signals {
   }
 }
 
-function thresholdsOf(limits: Limits, [height, width]: readonly [number, number]): Omit<Thresholds, "score"> {
-  const { flow_threshold, min_size, max_size_fraction, exclude_border } = limits;
+function thresholdsOf(limits: Limits, [height, width]: readonly [number, number]): Thresholds {
+  const { flow_threshold, min_score, min_size, max_size_fraction, exclude_border } = limits;
   return {
     flow_error: flow_threshold || null,
+    score: min_score || null,
     min_size: min_size || null,
     max_size: max_size_fraction === null ? null : Math.round(max_size_fraction * height * width),
     exclude_border,

@@ -1,7 +1,7 @@
 // Let the model find the cells, then decide which of them to keep. The sliders act on the object table, at once.
 
 import { useComputed } from "@preact/signals";
-import { useEffect, useMemo } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import type { Session } from "../core/session";
 import { Fate, type Thresholds } from "../core/state";
 import { Histogram } from "./charts";
@@ -61,11 +61,6 @@ function bake(session: Session, dynamics?: { cellprob_threshold: number }): void
   baking = setTimeout(() => session.imageId.value === image && session.rethreshold(dynamics), 350);
 }
 
-function deleteByScore(session: Session): void {
-  session.select(session.objects.rows().filter((cell) => session.objects.fate(cell.id) === Fate.score).map((cell) => cell.id));
-  session.deleteSelected();
-}
-
 function Tune({ session }: { session: Session }) {
   const rows = session.objects.rows();
   const limits = session.objects.thresholds.value;
@@ -77,11 +72,6 @@ function Tune({ session }: { session: Session }) {
     const areas = auto.map((cell) => cell.area);
     return { errors, areas, largest: Math.max(100, ...areas), worst: Math.min(3, Math.max(1, ...errors)) };
   }, [auto]);
-  // The score is no threshold of the labels themselves: after these were made anew it still hides.
-  const again = limits.score !== null && !session.objects.moved.value;
-  useEffect(() => {
-    if (again) session.setThresholds({});
-  }, [again]);
   const set = (change: Partial<Thresholds>) => session.setThresholds(change);
   const failed = currentJob(session, ["rethreshold"], session.imageId.value);
   const hidden = counts.reduce((sum, count, fate) => (fate === Fate.kept ? sum : sum + count), 0);
@@ -109,14 +99,9 @@ function Tune({ session }: { session: Session }) {
       )}
       <Slider
         label="Score" hint={TERMS.score} min={0} max={1} step={0.01} value={limits.score ?? 0}
-        onInput={(value) => set({ score: value <= 0 ? null : value })}
+        onInput={(value) => set({ score: value <= 0 ? null : value })} onChange={() => bake(session)}
         show={(value) => (limits.score === null ? "keep all" : `at least ${value.toFixed(2)}`)}
       />
-      {counts[Fate.score] > 0 && (
-        <Button hint="Until then they are hidden here, but still in the files. Undo brings them back." onClick={() => deleteByScore(session)}>
-          Delete the {counts[Fate.score]} with a lower score
-        </Button>
-      )}
       <Slider
         label="Smallest" hint={TERMS.size} min={0} max={100} step={0.5} value={toPosition(limits.min_size ?? 0)}
         onInput={(value) => set({ min_size: toArea(value) || null })} onChange={() => bake(session)}

@@ -12,6 +12,7 @@ export const channels = signal("auto"); // "auto", or a list such as "0,2"
 
 export function recipe(session: Session): ReadonlySignal<Record<string, unknown>> {
   return computed(() => {
+    const { min_score: _, ...limits } = session.limits(); // known only when limits are applied anew
     const diameter = session.diameter.value;
     return {
       model: model.value ?? session.project.value?.model ?? "compact",
@@ -19,7 +20,7 @@ export function recipe(session: Session): ReadonlySignal<Record<string, unknown>
       target: target.value,
       ...(channels.value === "auto" ? {} : { channels: channels.value }),
       ...(invert.value ? { invert: true } : {}),
-      ...Object.fromEntries(Object.entries(session.limits()).filter(([, value]) => value !== null)),
+      ...Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== null)),
     };
   });
 }
