@@ -32,11 +32,11 @@ function useColumns(session: Session): Column[] {
   const table = session.measurements.value;
   return useMemo(() => {
     const columns: Column[] = [
-      { id: "id", name: "No.", width: 52, number: (cell) => cell.id },
-      { id: "area", name: um === null ? "Area px²" : "Area µm²", hint: TERMS.size, width: 84, number: (cell) => cell.area * (um ?? 1) ** 2 },
+      { id: "id", name: "No.", width: 50, number: (cell) => cell.id },
+      { id: "area", name: um === null ? "Area px²" : "Area µm²", hint: TERMS.size, width: 80, number: (cell) => cell.area * (um ?? 1) ** 2 },
       { id: "score", name: "Score", hint: TERMS.score, width: 54, number: (cell) => cell.score },
       { id: "flow_error", name: "Shape", hint: TERMS.flow_error, width: 54, number: (cell) => cell.flow_error },
-      { id: "origin", name: "By", hint: "Found by the model, corrected, or drawn by hand", width: 74, number: (cell) => ["auto", "edited", "manual"].indexOf(cell.origin), text: (cell) => ORIGINS[cell.origin] },
+      { id: "origin", name: "By", hint: "Found by the model, corrected, or drawn by hand", width: 70, number: (cell) => ["auto", "edited", "manual"].indexOf(cell.origin), text: (cell) => ORIGINS[cell.origin] },
     ];
     if (classes.length)
       columns.push({ id: "class", name: "Class", width: 70, number: (cell) => cell.class, text: (cell) => classes.find((item) => item.id === cell.class)?.name ?? "" });

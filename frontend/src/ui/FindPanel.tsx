@@ -90,8 +90,8 @@ function Tune({ session }: { session: Session }) {
       {errors.length > 0 && (
         <div>
           <Slider
-            label="Doubtful shape (flow error)" hint={TERMS.flow_error} min={0.05} max={worst} step={0.01} value={limits.flow_error ?? worst}
-            onInput={(value) => set({ flow_error: value >= worst ? null : value })} onChange={() => bake(session)}
+            label="Doubtful shape (flow error)" hint={TERMS.flow_error} min={0} max={worst} step={0.01} value={limits.flow_error ?? worst}
+            onInput={(value) => set({ flow_error: value >= worst ? null : Math.max(0.01, value) })} onChange={() => bake(session)}
             show={(value) => (limits.flow_error === null ? "keep all" : `up to ${value.toFixed(2)}`)}
           />
           <Histogram values={errors} low={0} high={worst} label="Flow error" marks={limits.flow_error === null ? [] : [limits.flow_error]} />
