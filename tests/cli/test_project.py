@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -140,3 +142,37 @@ def test_help_says_what_each_command_does(capsys: pytest.CaptureFixture[str]) ->
     assert code == 0
     for name in ("create", "add", "status", "predict", "suggest", "train", "export", "import", "merge"):
         assert f" {name} " in out
+
+
+def test_ctrl_c_keeps_what_a_round_has_learnt(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cellbrook.errors import Cancelled
+    from cellbrook.project import teach
+
+    class Report:
+        def lines(self) -> list[str]:
+            return ["stopped, the best so far is kept"]
+
+        def to_dict(self) -> dict[str, object]:
+            return {"steps": 3}
+
+    def train_round(project, *, progress, **keywords):
+        progress.check_cancelled()
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Cancelled):
+            progress.check_cancelled()
+        return teach.Round(1, "taught", False, Report())
+
+    monkeypatch.setattr(teach, "train_round", train_round)
+    run(capsys, "create", tmp_path / "p", images)
+    before = signal.getsignal(signal.SIGINT)
+    code, out, err = run(capsys, "train", tmp_path / "p")
+    assert code == 0
+    assert "once more interrupts" in err
+    assert out.splitlines() == [
+        "stopped, the best so far is kept", "round 1: taught is kept but not used; compact still predicts",
+    ]  # fmt: skip
+    assert signal.getsignal(signal.SIGINT) is before
+    _, out, _ = run(capsys, "train", tmp_path / "p", "--json")
+    assert json.loads(out) == {"round": 1, "model": "taught", "activated": False, "steps": 3}

@@ -77,12 +77,12 @@ def test_a_folder_without_labels_is_a_usage_error(tmp_path, capsys):
 
 
 def test_one_interrupt_ends_softly_and_the_next_interrupts():
-    from cellbrook.cli.train import _ending_softly, _TrainProgress
+    from cellbrook.cli._stopping import StoppableProgress, ending_softly
     from cellbrook.errors import Cancelled
 
-    progress = _TrainProgress(quiet=True)
+    progress = StoppableProgress(quiet=True)
     before = signal.getsignal(signal.SIGINT)
-    with _ending_softly(progress):
+    with ending_softly(progress):
         progress.check_cancelled()
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(Cancelled):

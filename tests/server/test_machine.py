@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from cellbrook.core.objects import ObjectTable
 from cellbrook.io.writers import write_image
@@ -173,7 +173,6 @@ class Workplace(RuleBasedStateMachine):
         mirror.edit("batch", parts=parts)
         self.after(hurry)
 
-    @precondition(lambda self: any(m.present() for m in self.mirrors))
     @rule(
         who=WHO, kind=st.sampled_from(["merge", "delete", "relabel", "set_class", "lock", "split", "accept"]),
         first=st.integers(0, 99), second=st.integers(0, 99), value=st.integers(0, 2), hurry=HURRY,

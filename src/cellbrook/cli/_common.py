@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
 from cellbrook.core.params import InputParams, MaskParams, ModelParams, NormalizeParams, TileParams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Flat = Parameter(name="*")
 """Put on a parameter dataclass of `cellbrook.core.params`: each of its fields becomes a flag of its own."""
@@ -32,6 +35,25 @@ def print_json(document: Any) -> None:
     """
     json.dump(_plain(document), sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
     sys.stdout.write("\n")
+
+
+def answer(lines: Iterable[str], document: Any, *, json: bool) -> None:
+    """Print what a command found: lines for people, or one JSON document.
+
+    Parameters
+    ----------
+    lines : iterable of str
+        Made only if they are printed.
+    document : Any
+        As for `print_json`.
+    json : bool
+        The document is wanted.
+    """
+    if json:
+        print_json(document)
+    else:
+        for line in lines:
+            print(line)
 
 
 def _plain(value: Any) -> Any:

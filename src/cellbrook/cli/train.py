@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
 from cellbrook.cli import _console
 from cellbrook.cli._common import Json, Quiet, print_json
-from cellbrook.errors import Cancelled, CellbrookError, UsageError
+from cellbrook.cli._stopping import StoppableProgress, ending_softly
+from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.training.params import TrainParams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from cellbrook.training.dataset import Dataset
 
 TrainFlags = Annotated[TrainParams, Parameter(name="*", group=Group("Training", sort_key=1))]
@@ -81,7 +78,7 @@ def train(
             f'training needs PyTorch and onnx ({error}): pip install "cellbrook[train]"'
         ) from error
 
-    progress = _TrainProgress(quiet=quiet)
+    progress = StoppableProgress(quiet=quiet)
     starts = [
         from_ if name.strip() == "base" else name.strip()
         for name in (compare or "").split(",")
@@ -103,7 +100,7 @@ def train(
             print("\n".join(compared.lines()))
             print(f"{out / 'compare.png'}: AP against the number of objects")
         return 0
-    with _ending_softly(progress):
+    with ending_softly(progress):
         report = finetune(
             dataset, out, start=from_, params=params, progress=progress, say=say, overwrite=overwrite
         )
@@ -131,38 +128,3 @@ def _check(dataset: Dataset, *, json: bool) -> int:
         _console.error(str(problem))
         return 1
     return 0
-
-
-class _TrainProgress(_console.ConsoleProgress):
-    """Progress that Ctrl-C cancels between two steps."""
-
-    cancelled = False
-
-    def check_cancelled(self) -> None:
-        """Raise `Cancelled` after Ctrl-C."""
-        if self.cancelled:
-            raise Cancelled("stopped")
-
-
-@contextmanager
-def _ending_softly(progress: _TrainProgress) -> Iterator[None]:
-    """Let the first Ctrl-C end the training with the best weights so far; the second one interrupts at once."""
-
-    def stop(number: int, frame: Any) -> None:
-        del number, frame
-        progress.cancelled = True
-        signal.signal(signal.SIGINT, before)
-        progress.clear()
-        _console.note(
-            "stopping after this step; once more interrupts at once (the training can be gone on with)"
-        )
-
-    try:
-        before = signal.signal(signal.SIGINT, stop)
-    except ValueError:  # not in the main thread, where signals are another's business
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
