@@ -220,7 +220,7 @@ describe("thresholds", () => {
     const objects = new ObjectTable(signal<[number, number]>([100, 100]));
     objects.apply([
       cell({ id: 1 }), cell({ id: 2, flow_error: 0.7 }), cell({ id: 3, flow_error: 0.7, origin: "manual" }), cell({ id: 4, area: 3 }),
-      cell({ id: 5, flow_error: 0.9, discarded: true, reason: "flow_error" }), cell({ id: 6, x1: 100, class: 2 }),
+      cell({ id: 5, flow_error: 0.9, x0: 3, discarded: true, reason: "flow_error" }), cell({ id: 6, x1: 100, class: 2 }),
     ]);
     return objects;
   };
@@ -239,6 +239,15 @@ describe("thresholds", () => {
     expect(objects.counts.value[Fate.kept]).toBe(4);
     objects.hiddenClasses.value = new Set([2]);
     expect(objects.fate(6)).toBe(Fate.filtered);
+  });
+
+  it("count a candidate once that undo has made an object again", () => {
+    const objects = table();
+    const before = objects.counts.value;
+    objects.apply([cell({ id: 7, flow_error: 0.9, x0: 3 })]);
+    expect(objects.fate(5)).toBe(Fate.filtered);
+    expect(objects.counts.value[Fate.kept]).toBe(before[Fate.kept] + 1);
+    expect(objects.counts.value[Fate.flow_error]).toBe(0);
   });
 });
 

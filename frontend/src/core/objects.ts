@@ -31,6 +31,11 @@ const REASONS: Record<string, Fate> = {
   flow_error: Fate.flow_error, score: Fate.score, too_small: Fate.small, too_large: Fate.large, touches_border: Fate.border,
 };
 
+/** Tells a plane's objects from each other, whatever their ids. */
+function placeOf({ y0, x0, y1, x1, area }: Cell): string {
+  return `${y0} ${x0} ${y1} ${x1} ${area}`;
+}
+
 /** What became of an object by the thresholds that the labels were made with. */
 function fateThen(cell: Cell): Fate {
   return cell.discarded ? (REASONS[cell.reason] ?? Fate.flow_error) : Fate.kept;
@@ -64,6 +69,7 @@ export class ObjectTable {
 
   private cells = new Map<number, Cell>();
   private sorted: readonly Cell[] | null = null;
+  private doubles: ReadonlySet<number> | null = null;
   private readonly countsSignal = signal<readonly number[]>([0, 0, 0, 0, 0, 0, 0]);
 
   constructor(private readonly shape: ReadonlySignal<readonly [number, number]>) {
@@ -119,7 +125,23 @@ export class ObjectTable {
 
   private changed(): void {
     this.sorted = null;
+    this.doubles = null;
     this.version.value++;
+  }
+
+  /** Candidates that are objects again, as undo makes them: they count once. */
+  private again(): ReadonlySet<number> {
+    if (this.doubles) return this.doubles;
+    const candidates = new Map<string, number>();
+    for (const cell of this.cells.values()) if (cell.discarded) candidates.set(placeOf(cell), cell.id);
+    const found = new Set<number>();
+    if (candidates.size > 0) {
+      for (const cell of this.cells.values()) {
+        const id = cell.discarded ? undefined : candidates.get(placeOf(cell));
+        if (id !== undefined) found.add(id);
+      }
+    }
+    return (this.doubles = found);
   }
 
   private decide(): void {
@@ -132,6 +154,10 @@ export class ObjectTable {
     if (last >= this.fates.length) this.fates = new Uint8Array(2 ** Math.ceil(Math.log2(last + 1)));
     this.fates.fill(Fate.kept);
     for (const cell of rows) {
+      if (this.again().has(cell.id)) {
+        this.fates[cell.id] = Fate.filtered;
+        continue;
+      }
       const fate = hidden.has(cell.class) ? Fate.filtered : limits ? fateOf(cell, limits, shape) : fateThen(cell);
       this.fates[cell.id] = fate;
       counts[fate]++;
