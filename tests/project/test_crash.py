@@ -17,7 +17,7 @@ import pytest
 
 from cellbrook.errors import ProjectError
 from cellbrook.project import Paint, Project
-from cellbrook.project.labelstore import decode_chunk
+from cellbrook.project._chunks import decode_chunk
 
 from .crash_child import edit
 

@@ -303,7 +303,7 @@ class Edits(RuleBasedStateMachine):
             for cy, cx in np.ndindex(*self.log.store.grid(level)):
                 data = self.log.store.chunk_bytes(0, cy, cx, level)
                 part = expected[cy * 512 : cy * 512 + 512, cx * 512 : cx * 512 + 512]
-                from cellbrook.project.labelstore import decode_chunk
+                from cellbrook.project._chunks import decode_chunk
 
                 got = decode_chunk(data) if data else np.zeros((512, 512), np.uint32)
                 np.testing.assert_array_equal(got[: part.shape[0], : part.shape[1]], part)

@@ -17,7 +17,7 @@ import cellbrook
 from cellbrook.errors import CellbrookError, ImageError, ProjectError, UsageError
 from cellbrook.io import write_png
 from cellbrook.project import ClassInfo, Paint, Project
-from cellbrook.project.labelstore import chunk_rev
+from cellbrook.project._chunks import chunk_rev
 
 from .conftest import square
 

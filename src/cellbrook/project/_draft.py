@@ -10,8 +10,8 @@ import numpy as np
 from cellbrook._kernels import _native
 from cellbrook.core.threads import resolve_threads
 from cellbrook.errors import EditError
+from cellbrook.project._chunks import chunks_of
 from cellbrook.project._patch import CHUNK, Chunk, Patch
-from cellbrook.project.labelstore import chunks_of
 from cellbrook.project.objects import ObjectRow
 
 if TYPE_CHECKING:

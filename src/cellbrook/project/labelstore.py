@@ -9,7 +9,6 @@ up to which revision it was made of the level below it all.
 
 from __future__ import annotations
 
-import gzip
 import logging
 import math
 import os
@@ -21,11 +20,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cellbrook.errors import EditError, ProjectError, UsageError
+from cellbrook.project._chunks import cdiv, chunk_rev, chunks_of, decode_chunk, encode_chunk
 from cellbrook.project._patch import CHUNK, Chunk, Patch
 from cellbrook.project.objects import COLUMNS, ObjectRow, as_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -41,7 +41,6 @@ LARGEST_ID = 2**24 - 1
 LEASE = 1024
 _CACHED = 96  # chunks, 1 MiB each
 _DIRTY = 64  # written out together beyond this
-_RAW = CHUNK * CHUNK * 4
 _DEEPEST = 9  # at level 9 a chunk of level 0 is one pixel
 
 
@@ -93,8 +92,8 @@ class LabelStore:
 
     def grid(self, level: int = 0) -> tuple[int, int]:
         """Return the rows and columns of chunks at a level."""
-        rows, cols = (_cdiv(n, 2**level) for n in self.shape)
-        return _cdiv(rows, CHUNK), _cdiv(cols, CHUNK)
+        rows, cols = (cdiv(n, 2**level) for n in self.shape)
+        return cdiv(rows, CHUNK), cdiv(cols, CHUNK)
 
     # Reading
 
@@ -437,34 +436,3 @@ def levels_of(shape: tuple[int, int]) -> int:
     """
     largest = max(shape)
     return min(_DEEPEST, max(0, math.ceil(math.log2(largest / CHUNK)))) + 1 if largest > CHUNK else 1
-
-
-def chunks_of(box: tuple[int, int, int, int]) -> Iterator[tuple[int, int]]:
-    """Yield row and column of the chunks that a half-open box meets."""
-    y0, x0, y1, x1 = box
-    if y1 > y0 and x1 > x0:
-        for cy in range(y0 // CHUNK, _cdiv(y1, CHUNK)):
-            for cx in range(x0 // CHUNK, _cdiv(x1, CHUNK)):
-                yield cy, cx
-
-
-def encode_chunk(pixels: NDArray[np.uint32], rev: int) -> bytes:
-    """Return a chunk as Zarr's gzip codec stores it, the revision in the field for the time."""
-    return gzip.compress(np.ascontiguousarray(pixels, "<u4").tobytes(), 1, mtime=max(rev, 1))
-
-
-def decode_chunk(data: bytes) -> NDArray[np.uint32]:
-    """Return the pixels of a stored chunk; raises OSError, EOFError, ValueError or zlib.error if it is damaged."""
-    raw = gzip.decompress(data)
-    if len(raw) != _RAW:
-        raise ValueError(f"a chunk has {_RAW} bytes, got {len(raw)}")
-    return np.frombuffer(raw, "<u4").astype(np.uint32).reshape(CHUNK, CHUNK)
-
-
-def chunk_rev(data: bytes) -> int:
-    """Return the revision in a chunk's header."""
-    return int.from_bytes(data[4:8], "little")
-
-
-def _cdiv(a: int, b: int) -> int:
-    return -(-a // b)
