@@ -263,7 +263,7 @@ def import_(
     if not labels:
         raise UsageError("no labels are given: name files or a folder")
     from cellbrook.project import Project
-    from cellbrook.project.exchange import import_labels
+    from cellbrook.project.corrections import import_labels
 
     with Project.open(folder) as project:
         results = import_labels(project, labels, image=image, done=done)

@@ -1,41 +1,31 @@
-"""Labels in and out of a project: corrections made with any tool, and files for any tool."""
+"""Labels out of a project: files for any tool, and for training elsewhere."""
 
 from __future__ import annotations
 
-import math
 import shutil
-import zipfile
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.core.objects import ObjectTable
 from cellbrook.core.result import SegmentationData
-from cellbrook.errors import CellbrookError, ImageError, UsageError
-from cellbrook.export.classes import read_classes
+from cellbrook.errors import UsageError
 from cellbrook.io.atomic import atomic
-from cellbrook.io.files import OUTPUT_ENDINGS, stem_of
-from cellbrook.io.labels import read_labels
+from cellbrook.io.files import OUTPUT_ENDINGS
 from cellbrook.io.pairs import image_id
 from cellbrook.io.writers import write_labels
 from cellbrook.measure import measure
 from cellbrook.project._pixels import stack_of
-from cellbrook.project.ops import Replace
 from cellbrook.project.project import choose
-from cellbrook.project.settings import with_classes
 from cellbrook.results import write_results
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from cellbrook.project.images import ImageRecord
-    from cellbrook.project.oplog import Applied
     from cellbrook.project.project import Project
 
 TRAINING = "training"
@@ -45,214 +35,6 @@ KINDS = (TRAINING, *(k for k in OUTPUT_ENDINGS if k not in ("flows", "cellprob")
 
 TAUGHT = ("corrected", "done")
 """Images that a person has worked on."""
-
-_LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".npy", ".zip", ".roi", ".geojson", ".json")
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What became of one file of corrections.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    image, name : str or None
-        The image that it belongs to.
-    applied : Applied or None
-        What it changed.
-    error : str or None
-        Why it was left out, in one line.
-    """
-
-    path: Path
-    image: str | None
-    name: str | None
-    applied: Applied | None
-    error: str | None
-
-
-def import_labels(
-    project: Project,
-    paths: Sequence[str | os.PathLike[str]],
-    *,
-    image: str | None = None,
-    user: str = "me",
-    done: bool = False,
-) -> list[Imported]:
-    """Take over labels that were corrected elsewhere.
-
-    Each file replaces all labels of its image, as one edit that can be undone: what is in it counts as made by hand, and no
-    model run changes it; what is not in it was deleted, except locked objects, which stay.
-
-    Parameters
-    ----------
-    project : Project
-        Open for writing.
-    paths : sequence of path
-        Label images, ImageJ ROIs (``.zip``, ``.roi``), GeoJSON, Cellpose ``_seg.npy``, OME-Zarr labels; or folders of them.
-        Nothing in a file is run. Classes in GeoJSON, or in an ``_objects.csv`` beside labels, become those of the project.
-        A file without objects is refused.
-    image : str or None
-        The image that one file belongs to. None: by the file's name, as ``x_labels.tif`` belongs to ``x``.
-    user : str
-        Whose undo takes it back.
-    done : bool
-        The images are finished then.
-
-    Returns
-    -------
-    list of Imported
-        A file that cannot be read, or fits no image, changes nothing and does not stop the others.
-
-    Raises
-    ------
-    UsageError
-        If nothing is found, or `image` is given with several files.
-    """
-    files = list(_files(paths))
-    if not files:
-        raise UsageError(
-            f"no labels in {', '.join(map(str, paths))}: expected label images, ROI zip, GeoJSON or _seg.npy"
-        )
-    if image is not None and len(files) > 1:
-        raise UsageError(f"one image takes one file of labels, got {len(files)}")
-    results = []
-    owners: dict[str, list[Path]] = {}
-    for path in files:
-        with suppress(UsageError):
-            owners.setdefault(_owner(project, path).id, []).append(path)
-    for path in files:
-        record: ImageRecord | None = None
-        try:
-            record = project.find(image) if image is not None else _owner(project, path)
-            if len(rivals := owners.get(record.id, [])) > 1:
-                named = " and ".join(p.name for p in rivals)
-                raise UsageError(f"{record.name}: {named} are both labels of it: give the one that counts")
-            op = correcting(project, read_corrections(path, record))
-            applied = project.log(record.id).apply(op, user=user)
-            if done:
-                project.set_state(record.id, "done")
-            results.append(Imported(path, record.id, record.name, applied, None))
-        except (CellbrookError, OSError) as error:
-            name = record.name if record else None
-            results.append(Imported(path, record.id if record else None, name, None, str(error)))
-    return results
-
-
-@dataclass(frozen=True, slots=True)
-class Corrections:
-    """What a file says of an image.
-
-    Parameters
-    ----------
-    labels : ndarray of uint32
-        With the axes of the image's labels; at least one object.
-    classes : dict of int to str
-        Names of classes, by label.
-    """
-
-    labels: NDArray[np.uint32]
-    classes: dict[int, str]
-
-
-def correcting(project: Project, corrections: Corrections) -> Replace:
-    """Return the edit that takes corrections over, after giving the project the classes that it lacks."""
-    objects = None
-    if corrections.classes:
-        classes = with_classes(project.settings.classes, corrections.classes.values())
-        if classes != project.settings.classes:
-            project.save_settings(classes=classes)
-        ids = {c.name: c.id for c in classes}
-        objects = ObjectTable({
-            "label": np.array(list(corrections.classes), np.uint32),
-            "class": np.array([ids[name] for name in corrections.classes.values()], np.int64),
-        })  # fmt: skip
-    stack = corrections.labels.reshape(-1, *corrections.labels.shape[-2:])
-    return Replace(stack, objects, tuple(range(len(stack))), protect=False, origin="manual", kind="import")
-
-
-def read_corrections(path: Path, record: ImageRecord) -> Corrections:
-    """Read a file of labels of any kind that `import_labels` takes.
-
-    Raises
-    ------
-    ImageError
-        If it cannot be read, does not fit the image, or holds no object: that would delete all there are.
-    """
-    corrections = _read(path, record)
-    if not corrections.labels.any():
-        raise ImageError(
-            f"{path}: holds no objects, and would delete all of {record.name}: delete them in the workspace if that is meant"
-        )
-    return corrections
-
-
-def _read(path: Path, record: ImageRecord) -> Corrections:
-    shape = (*record.leading, record.height, record.width)
-    suffix = path.suffix.lower()
-    if suffix in (".zip", ".roi"):
-        from cellbrook.export.roi_zip import read_roi_zip
-
-        try:
-            return Corrections(read_roi_zip(path, shape), {})
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            if isinstance(error, CellbrookError):
-                raise
-            raise ImageError(f"{path}: not a set of ImageJ ROIs: {error}") from error
-    if suffix in (".geojson", ".json"):
-        from cellbrook.export.geojson import read_geojson, read_geojson_classes
-
-        axes = record.label_axes
-        return Corrections(read_geojson(path, shape, axes=axes), read_geojson_classes(path, shape, axes=axes))
-    labels, axes = read_labels(path)
-    if labels.size == math.prod(shape) and labels.shape[-2:] == shape[-2:]:
-        if _is_picture(labels):
-            raise ImageError(
-                f"{path}: looks like a picture, not like labels: most neighbouring pixels differ"
-            )
-        return Corrections(labels.reshape(shape), read_classes(path, given=True) or {})
-    shown = "x".join(map(str, labels.shape))
-    raise ImageError(
-        f"{path}: labels of {shown} ({axes}) do not fit {record.name}, whose labels are {'x'.join(map(str, shape))}"
-    )
-
-
-def _is_picture(labels: NDArray[np.uint32]) -> bool:
-    """Return True if neighbouring pixels of objects mostly belong to different ones, as in a gray picture."""
-    left, right = labels[..., :-1], labels[..., 1:]
-    inside = (left > 0) & (right > 0)
-    return bool(2 * np.count_nonzero(inside & (left != right)) > np.count_nonzero(inside) > 100)
-
-
-def _files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
-    for given in paths:
-        path = Path(given)
-        if path.is_dir() and not (path / "zarr.json").exists() and not (path / ".zgroup").exists():
-            for file in sorted(path.iterdir()):
-                marked = file.stem.lower().endswith(("_masks", "_labels", "_seg", "_rois", "_cp_masks"))
-                if file.suffix.lower() in _LABEL_SUFFIXES and (
-                    marked or file.suffix.lower() in (".geojson", ".zip")
-                ):
-                    yield file
-        elif path.exists():
-            yield path
-        else:
-            raise UsageError(f"no such file or folder: {path}")
-
-
-def _owner(project: Project, path: Path) -> ImageRecord:
-    stem = stem_of(path)
-    for ending in ("_rois", "_cp_masks", "_coco"):
-        stem = stem.removesuffix(ending)
-    key = image_id(stem)
-    records = project.images()
-    found = [r for r in records if r.name == stem] or [r for r in records if image_id(r.name) == key]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"{path}: fits {' and '.join(r.name for r in found)}: name the image with --image")
-    raise UsageError(f"{path}: the project has no image {key!r}: name the image it belongs to with --image")
 
 
 def as_result(project: Project, record: ImageRecord, *, threads: int | None = None) -> SegmentationData:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cellbrook.io.source import Source
-    from cellbrook.project.exchange import Imported
+    from cellbrook.project.corrections import Imported
     from cellbrook.project.merge import MergeReport
     from cellbrook.project.predict import Prediction
     from cellbrook.project.status import ProjectStatus
@@ -342,8 +342,8 @@ class Project:
         return status(self)
 
     def import_labels(self, paths: Sequence[str | os.PathLike[str]], **keywords: Any) -> list[Imported]:
-        """Take over corrections; see `cellbrook.project.exchange.import_labels`."""
-        from cellbrook.project.exchange import import_labels
+        """Take over corrections; see `cellbrook.project.corrections.import_labels`."""
+        from cellbrook.project.corrections import import_labels
 
         return import_labels(self, paths, **keywords)
 

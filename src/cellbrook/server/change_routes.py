@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.export import KINDS, save
-from cellbrook.project.exchange import correcting, read_corrections
+from cellbrook.project.corrections import correcting, read_corrections
 from cellbrook.server.routes import answered, json_answer, plain_error
 from cellbrook.server.tables import result_of
 
