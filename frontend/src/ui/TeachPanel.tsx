@@ -19,12 +19,19 @@ function curves(job: Job): { loss: (number | null)[]; held: (number | null)[]; a
   return { loss: list("loss"), held: list("validation_loss"), ap: list("validation_ap") };
 }
 
+/** Where a training is; the last step is followed by scoring, of which nobody knows how long it takes. */
+function inWords(job: Job): Job {
+  if (job.total === 0) return { ...job, message: "getting ready, which may take a minute or two" };
+  if (job.done < job.total) return { ...job, message: `step ${job.done} of ${job.total}` };
+  return { ...job, total: 0, eta_s: null, message: "trying what was learnt on pictures it has not seen" };
+}
+
 function Training({ session, job }: { session: Session; job: Job }) {
   const { loss, held, ap } = curves(job);
   return (
     <>
       <JobProgress
-        session={session} job={{ ...job, message: job.total > 0 ? `step ${job.done} of ${job.total}` : "getting ready, which may take a minute or two" }}
+        session={session} job={inWords(job)}
         name="Training" stop={loss.length > 0 ? "Stop and keep the best" : "Cancel"}
       />
       {ap.length > 0 && <Lines label="Score on held-back pictures" range={[0, 1]} lines={[{ name: "score on held-back pictures", kind: "a", points: ap }]} unit={(v) => v.toFixed(2)} />}
