@@ -1,4 +1,4 @@
-"""What fine-tuning on a few images gives: ``python benchmarks/training.py --data DIR [--only ecoli] [--steps N]``.
+"""What fine-tuning on a few images gives: ``python benchmarks/training.py --data DIR/eval [--only ecoli] [--steps N]``.
 
 ``DIR`` holds the sets as folders of ``<id>_img.*`` and ``<id>_masks.*``. Each task trains on some images of a set and
 is judged on the others, which training never sees, with the commands that users have: ``cellbrook train`` and
@@ -17,11 +17,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+import tifffile
+
 import cellbrook
 from cellbrook.cli.app import main as cellbrook_command
 from cellbrook.io import read_labels
 from cellbrook.metrics import count_image, summarise
 from cellbrook.training.dataset import typical_diameter
+from cellbrook.training.synthetic import generate
 
 TASKS = {
     "wholecell": (
@@ -32,6 +36,17 @@ TASKS = {
     "ecoli-small": ("deepcell2016_ecoli", ("ecoli_1",)),
 }
 """Name: set, and the images that are learnt from; the others of the set are judged on."""
+
+
+def generated(data: Path) -> Path:
+    """Write small generated images under the names of the tasks, and one more a set to judge on."""
+    for folder, taught in TASKS.values():
+        (data / folder).mkdir(parents=True, exist_ok=True)
+        for seed, name in enumerate((*taught, "other")):
+            sample = generate("fluo_nuclei", seed, 96, 18)
+            tifffile.imwrite(data / folder / f"{name}_img.tif", sample.image[0].astype(np.uint16))
+            tifffile.imwrite(data / folder / f"{name}_masks.tif", sample.labels.astype(np.uint16))
+    return data
 
 
 def ap_of(model: str, images: dict[str, tuple[Path, Path]], threads: int | None, *, told: bool):
@@ -97,12 +112,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog="Other options are handed to `cellbrook train`."
     )
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny generated images: only to see that it runs"
+    )
     parser.add_argument("--only", choices=TASKS, help="one task")
     parser.add_argument("--out", type=Path, help="where models go; a temporary folder without it")
     parser.add_argument("--threads", type=int)
     args, options = parser.parse_known_args()
+    if args.data is None and not args.quick:
+        parser.error("--data or --quick is needed")
     with tempfile.TemporaryDirectory() as temporary:
+        if args.quick:
+            args.data = generated(Path(temporary, "data"))
+            options += ["--steps", "2", "--crop", "64", "--batch-size", "1", "--quiet"]
         for task in [args.only] if args.only else TASKS:
             result = run(task, args.data, args.out or Path(temporary), options, args.threads)
             print("; ".join(f"{name}: {value}" for name, value in result.items()), flush=True)
