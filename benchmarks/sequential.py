@@ -4,9 +4,10 @@
 
 The set is cut into squares; each training gets some that no other had, and starts from the model of the one before, which
 is what users should not do but will. With the guard (the defaults of `cellbrook train`: general images among the crops,
-forgetting measured and mended) and without (``--replay 0 --max-forgetting 1``, and the new model used also where it is no better). After each, on a line: AP on squares of
-the set that are never trained on; mean AP on the frozen general images that ship, as a share of that of `compact`, which
-is what the guard watches; and AP on the other sets of DIR/eval, which nothing watches.
+forgetting measured and mended) and without (``--replay 0 --max-forgetting 1``, and a new model is used even if it is no
+better). After each, on a line: AP on squares of the set that are never trained on; mean AP on the frozen general images
+that ship, as a share of that of `compact`, which is what the guard watches; and AP on the other sets of DIR/eval, which
+nothing watches.
 """
 
 from __future__ import annotations
