@@ -356,3 +356,25 @@ def test_a_missing_plane_is_refused(log: OpLog) -> None:
             log.apply(op)
     assert log.rev == rev
     np.testing.assert_array_equal(log.store.read(), before)
+
+
+def test_taking_back_a_first_part_spares_what_a_person_touched(log: OpLog) -> None:
+    part = np.zeros((60, 60), np.uint32)
+    part[2:20, 2:20], part[2:20, 30:50], part[30:50, 2:20] = 1, 2, 3
+    before = log.store.read()
+    log.apply(Replace(part, y0=100, x0=100), user="job")
+    first, second, third = (log.store.at(0, *p) for p in ((105, 105), (105, 135), (135, 105)))
+    log.apply(Paint(first, square(118, 100, 6)))  # drawn on
+    log.apply(Paint(0, square(102, 130, 5)))  # a corner of the second erased
+    touched = log.store.read()
+    log.undo("job", spare=True)
+    expected = np.where(touched == third, 0, touched)
+    np.testing.assert_array_equal(log.store.read(), expected)
+    assert {r.id: r.origin for r in log.store.objects(ids=[first, second, third])} == {
+        first: "edited", second: "edited",
+    }  # fmt: skip
+    log.undo()
+    log.undo()
+    left = np.isin(log.store.read(), [first, second])
+    np.testing.assert_array_equal(left[100:160, 100:160], np.isin(part, [1, 2]))  # whole cells, no splinters
+    assert np.array_equal(log.store.read()[:100], before[:100])

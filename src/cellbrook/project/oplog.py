@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from cellbrook.errors import EditConflict, EditError, ProjectError
 from cellbrook.project._draft import Draft
 from cellbrook.project._edits import boxes_of, carry_out
@@ -167,12 +169,15 @@ class OpLog:
                 run=run,
             )
 
-    def undo(self, user: str = ME, *, client: str | None = None, op_id: str | None = None) -> Applied | None:
+    def undo(
+        self, user: str = ME, *, client: str | None = None, op_id: str | None = None, spare: bool = False
+    ) -> Applied | None:
         """Take back the newest edit of a user that is not taken back yet; None if there is none.
 
-        Pixels that others have changed since stay as they are.
+        Pixels that others have changed since stay as they are; with `spare`, of a model's result, all of the objects that
+        a person has touched since: half a cell would be left of them.
         """
-        return self._revert(user, client, op_id, "undo")
+        return self._revert(user, client, op_id, "undo", spare=spare)
 
     def redo(self, user: str = ME, *, client: str | None = None, op_id: str | None = None) -> Applied | None:
         """Do again what a user took back last; None if there is nothing, or they have made another edit since."""
@@ -254,7 +259,9 @@ class OpLog:
         found = self._db.one(sql, (self._image, user))[0]
         return None if found is None else int(found)
 
-    def _revert(self, user: str, client: str | None, op_id: str | None, way: str) -> Applied | None:
+    def _revert(
+        self, user: str, client: str | None, op_id: str | None, way: str, *, spare: bool = False
+    ) -> Applied | None:
         with self._db.lock:
             if op_id is not None and (known := self._known(op_id)) is not None:
                 return known
@@ -270,13 +277,18 @@ class OpLog:
                 )[0]
             draft = Draft(self.store, by_hand=False)
             changes = self.row_changes(source)
+            kept: set[int] = set()
+            if spare:
+                made = {after.id for _, after in changes if after is not None and not after.protected}
+                kept = {r.id for r in draft.rows(made) if r.protected}
+                changes = [c for c in changes if not kept & {r.id for r in c if r is not None}]
             there = {(r.id, r.plane) for r in draft.rows({b.id for b, _ in changes if b is not None})}
             for before, _ in changes:
                 if before is not None and (before.id, before.plane) not in there:
                     draft.fresh[before.id, before.plane] = before
             for patch in self.patches(source - 1, source):
                 now = self.store.chunk(patch.chunk).ravel()[patch.pixels]
-                same = now == patch.new
+                same = (now == patch.new) & ~np.isin(patch.new, list(kept))
                 if same.any():
                     draft.write_pixels(patch.chunk, patch.pixels[same], patch.old[same])
             draft.settle()

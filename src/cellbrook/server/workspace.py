@@ -142,7 +142,7 @@ class Workspace:
         for job in self.project.jobs(unfinished=True):
             if job["image"] is not None:
                 try:
-                    self.project.log(job["image"]).undo(aside(job["id"]))
+                    self.project.log(job["image"]).undo(aside(job["id"]), spare=True)
                 except CellbrookError as error:
                     log.warning("the first part of job %s could not be taken back: %s", job["id"], error)
 
@@ -231,7 +231,7 @@ class Workspace:
 
     async def land(self, image: str, change: Callable[[OpLog], Applied], *, by: str, job: str) -> Applied:
         """Put a job's result into an image's log, in the place of its first part, and tell pages of both at once."""
-        applied = await self._logged(image, change, by=by, first=lambda log: log.undo(aside(job)))
+        applied = await self._logged(image, change, by=by, first=lambda log: log.undo(aside(job), spare=True))
         assert applied is not None
         return applied
 
@@ -253,7 +253,7 @@ class Workspace:
 
     async def take_back(self, image: str, job: str) -> None:
         """Take back what a job put into the document for the time being."""
-        await self._logged(image, lambda log: log.undo(aside(job)), by=aside(job))
+        await self._logged(image, lambda log: log.undo(aside(job), spare=True), by=aside(job))
 
     async def _logged(
         self,
