@@ -204,7 +204,7 @@ def test_an_image_too_large_for_the_memory_is_refused_before_it_is_read(monkeypa
     monkeypatch.setattr(pipeline, "free_memory", lambda: 8 * 2**30)
     model = model_of(BLOB_SPEC)
     plan = pipeline.resolve(Huge(), model, SegmentParams())
-    with pytest.raises(ImageError, match=r"needs about 5\d\d GiB of memory and 8 GiB are free"):
+    with pytest.raises(ImageError, match=r"needs about 6\d\d GiB of memory and 8 GiB are free"):
         pipeline.run(Huge(), plan, model, BlobEngine(), name="x")
 
 
@@ -299,7 +299,22 @@ def test_a_model_that_cannot_be_told_says_so():
 def test_a_calibrated_model_gives_probabilities_as_scores():
     plain, _ = run(blobs())
     spec = replace(BLOB_SPEC, score=(-20.0, 1.0, 0.0))
-    told, _ = run(blobs(), spec=spec)
+    told, _ = run(blobs(), spec=spec, min_score=0)
     expected = 1 / (1 + np.exp(20.0 - told.objects["cellprob"]))
     assert told.objects["score"] == pytest.approx(expected)
     assert not np.allclose(plain.objects["score"], told.objects["score"])
+
+
+def test_thresholds_left_to_the_model_are_settled_and_recorded():
+    source, params = open_image(blobs()), SegmentParams.from_keywords()
+    told = replace(BLOB_SPEC, score=(-1.0, 1.0, -4.0))
+    for spec, keywords, expected in (
+        (BLOB_SPEC, {}, (0.4, 0)),
+        (told, {}, (0, 0.4)),
+        (told, {"flow_threshold": 0.7, "min_score": 0.0}, (0.7, 0)),
+        (BLOB_SPEC, {"flow_threshold": 0, "min_score": 0.2}, (0, 0.2)),
+        (told, {"compat": "cellpose"}, (0.4, 0)),
+    ):
+        params = SegmentParams.from_keywords(**keywords)
+        masks = pipeline.resolve(source, model_of(spec), params).params.mask_params
+        assert (masks.flow_threshold, masks.min_score) == expected

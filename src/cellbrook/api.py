@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cellbrook.core.result import NetworkOutput
     from cellbrook.engines.base import EngineInfo
     from cellbrook.evaluation.tuning import Tuning
+    from cellbrook.networks.cards import ModelCard
     from cellbrook.project import Project
     from cellbrook.training.dataset import Dataset
     from cellbrook.training.report import TrainReport
@@ -121,6 +122,11 @@ class Segmenter:
         )
 
     @property
+    def card(self) -> ModelCard:
+        """What the model says of itself."""
+        return self._model.card
+
+    @property
     def engine_info(self) -> EngineInfo:
         """What runs the network, where, and why."""
         return self._engine.info
@@ -203,6 +209,7 @@ class Segmenter:
 
     def recipe(self, image_sha256: str, **keywords: Any) -> dict[str, Any]:
         """Return what decides the labels of an image: equal recipes give equal results."""
+        from cellbrook import pipeline
         from cellbrook.provenance import recipe_of
 
         params = SegmentParams.from_keywords(**{**self._keywords, **_plain(keywords)})
@@ -210,7 +217,7 @@ class Segmenter:
             {
                 "image": {"sha256": image_sha256, "scene": params.input_params.scene},
                 "model": {"sha256": self._model.sha256},
-                "parameters": params.to_keywords(),
+                "parameters": pipeline.settled_params(params, self._model).to_keywords(),
             }
         )
 
@@ -386,6 +393,7 @@ def tune(
         search_diameter=search_diameter,
         iou=iou,
         seed=seed,
+        score_weights=segmenter.card.spec.score,
         threads=params.model_params.threads,
         progress=progress,
     )

@@ -23,7 +23,7 @@ from cellbrook.core.plan import Diameter, SegmentPlan
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.core.result import NetworkOutput, SegmentationData
 from cellbrook.core.threads import resolve_threads
-from cellbrook.dynamics import calibrated, labels_from_flows
+from cellbrook.dynamics import labels_from_flows, settled
 from cellbrook.errors import EngineMemoryError, ImageError, UsageError
 from cellbrook.io.channels import resolve_channels
 from cellbrook.measure import measure
@@ -122,8 +122,13 @@ def resolve(source: Source, model: ResolvedModel, params: SegmentParams) -> Segm
         target=_target(params.model_params.target, model, len(channels), source),
         model=model.name,
         model_sha256=model.sha256,
-        params=params,
+        params=settled_params(params, model),
     )
+
+
+def settled_params(params: SegmentParams, model: ResolvedModel) -> SegmentParams:
+    """Return the parameters with what they leave to the model filled in."""
+    return replace(params, mask_params=settled(params.mask_params, model.card.spec.score))
 
 
 def _choose_channels(
@@ -274,10 +279,12 @@ def run(
         )
         with report.timed("flows to labels"):
             plane_labels, table = labels_from_flows(
-                output.flows, output.cellprob, plan.params.mask_params, threads=threads
+                output.flows,
+                output.cellprob,
+                plan.params.mask_params,
+                score_weights=model.card.spec.score,
+                threads=threads,
             )
-            if model.card.spec.score:
-                table = calibrated(table, model.card.spec.score)
         with report.timed("measure"):
             table = measure(
                 plane_labels,

@@ -101,7 +101,7 @@ def test_nothing_is_lost_silently(seed, shape, min_size, exclude_border, fractio
     _check(labels, objects, flows, cellprob)
     everything = MaskParams(
         min_size=0,
-        flow_threshold=None,
+        flow_threshold=0,
         fill_holes=False,
         max_size_fraction=1 if compat else None,
         compat=compat,
@@ -116,6 +116,33 @@ def test_nothing_is_lost_silently(seed, shape, min_size, exclude_border, fractio
         for k in range(1, len(objects) + 1):
             assert _reference.split_into_pieces((labels == k).astype(int)).max() == 1
         assert (objects["area_px"] >= min_size).all()
+
+
+def test_doubtful_objects_are_discarded_by_their_score():
+    truth = np.zeros((40, 60), np.uint32)
+    truth[5:20, 5:20], truth[5:20, 30:45] = 1, 2
+    flows, logits = flows_from_labels(truth), np.where(truth == 1, 4.0, np.where(truth == 2, 0.5, -5.0))
+    weights = (-2.0, 1.5, -4.0)
+    _, every = labels_from_flows(flows, logits, MaskParams(min_score=0), score_weights=weights)
+    good, poor = (1 / (1 + np.exp(2 - 1.5 * x)) for x in (4.0, 0.5))
+    assert every["score"] == pytest.approx([good, poor], abs=0.01)
+    labels, objects = labels_from_flows(flows, logits, score_weights=weights)
+    assert np.array_equal(labels, truth == 1)
+    assert objects.discarded["reason"].tolist() == ["score"]
+    assert objects.discarded["figure"] == pytest.approx([poor], abs=0.01)
+    for params in (MaskParams(min_score=1.1), MaskParams(min_score=0.5, compat="cellpose")):
+        with pytest.raises(UsageError, match="min_score"):
+            labels_from_flows(flows, logits, params)
+
+
+def test_a_filled_hole_changes_no_score():
+    truth = np.zeros((30, 30), np.uint32)
+    truth[5:25, 5:25] = 1
+    logits = np.where(truth, 3.0, -5.0)
+    logits[13:17, 13:17] = -5
+    labels, objects = labels_from_flows(flows_from_labels(truth), logits, MaskParams(flow_threshold=0))
+    assert labels[15, 15] == 1
+    assert objects["cellprob"] == pytest.approx([3.0])
 
 
 def test_discards_tell_why():
@@ -149,7 +176,7 @@ def test_any_large_number_of_steps_gives_the_same(niter):
 
 def test_few_steps_do_not_gather():
     flows, cellprob = _noisy(_ellipses())
-    labels, _ = labels_from_flows(flows, cellprob, MaskParams(niter=0, flow_threshold=None))
+    labels, _ = labels_from_flows(flows, cellprob, MaskParams(niter=0, flow_threshold=0))
     assert not _same_objects(labels, _ellipses())
 
 
@@ -161,7 +188,7 @@ def test_a_filament_whose_flow_leads_to_its_axis_stays_whole():
     flows[0] = np.clip((18.5 - np.arange(40))[:, None] / 2, -1, 1)
     flows[1] = np.repeat(rng.normal(0, 0.1, (1, 30)), 10, axis=1)  # along the axis it wanders
     flows *= labels > 0
-    got, objects = labels_from_flows(flows, np.where(labels, 5.0, -5.0), MaskParams(flow_threshold=None))
+    got, objects = labels_from_flows(flows, np.where(labels, 5.0, -5.0), MaskParams(flow_threshold=0))
     assert len(objects) == 1
     assert (got == labels).mean() > 0.99
 
@@ -190,11 +217,11 @@ def test_holes_are_filled_but_no_label_is_overwritten():
     truth[radius < 6] = 2
     flows, cellprob = _noisy(truth, noise=0)
     flows[0][truth == 1], flows[1][truth == 1] = 0, 0  # the ring is one sink
-    filled, objects = labels_from_flows(flows, cellprob, MaskParams(flow_threshold=None))
+    filled, objects = labels_from_flows(flows, cellprob, MaskParams(flow_threshold=0))
     assert len(objects) == 2
     assert (filled == 2).sum() == (truth == 2).sum()
     assert (filled == 1).sum() == (radius < 18).sum() - (truth == 2).sum()
-    kept, _ = labels_from_flows(flows, cellprob, MaskParams(flow_threshold=None, fill_holes=False))
+    kept, _ = labels_from_flows(flows, cellprob, MaskParams(flow_threshold=0, fill_holes=False))
     np.testing.assert_array_equal(kept, truth)
 
 
@@ -208,7 +235,7 @@ def test_what_is_not_finite_is_background(bad, compat):
     _, objects = labels_from_flows(flows, cellprob, MaskParams(compat=compat))
     assert len(objects) >= 3
     if compat is None:
-        clean = MaskParams(fill_holes=False, min_size=0, flow_threshold=None)
+        clean = MaskParams(fill_holes=False, min_size=0, flow_threshold=0)
         assert not labels_from_flows(flows, cellprob, clean)[0][10:14].any()
 
 

@@ -11,14 +11,14 @@ from cellbrook.core.result import NetworkOutput
 from cellbrook.core.settings import read_settings
 from cellbrook.dynamics import flows_from_labels, labels_from_flows
 from cellbrook.errors import Cancelled, ImageError, UsageError
-from cellbrook.evaluation.grid import OFF, Grid, Setting
+from cellbrook.evaluation.grid import OFF, SCORE_LIMITS, Grid, Limit, Setting
 from cellbrook.evaluation.surface import draw_surface
 from cellbrook.evaluation.tuning import tune
 from cellbrook.metrics import matching
 
 GRID = Grid(
     cellprob_thresholds=(-3, -1, 0, 1, 3),
-    flow_thresholds=(0.1, 0.4, 0.8, OFF),
+    limits=tuple(Limit(v, 0.0) for v in (0.1, 0.4, 0.8, OFF)),
     min_sizes=(0, 15, 40, 100, 400),
 )
 BAD = {"cellprob_threshold": 4.5, "flow_threshold": 0.02, "min_size": 300}
@@ -146,9 +146,7 @@ def test_what_is_written_is_what_was_found(tuned, tmp_path):
 
 
 def test_other_parameters_stay(network):
-    params = SegmentParams.from_keywords(
-        exclude_border=True, smooth_radius=1.0, threads=2, flow_threshold=None
-    )
+    params = SegmentParams.from_keywords(exclude_border=True, smooth_radius=1.0, threads=2, flow_threshold=0)
     result = tune(network.pairs[:4], network, params=params, grid=GRID, search_diameter=False)
     assert result.start.flow_threshold == OFF
     assert {"exclude_border": True, "smooth_radius": 1.0}.items() <= result.settings().items()
@@ -240,9 +238,27 @@ def test_it_repeats(network, tuned):
 
 def test_ties_go_to_the_defaults():
     grid = Grid()
-    near = grid.distance()
     defaults = Setting.of(SegmentParams())
+    near = grid.distance(defaults)
     assert grid.at(np.unravel_index(near.argmin(), near.shape)) == defaults
+
+
+def test_a_model_with_probabilities_is_tuned_by_its_score(network):
+    weights = (-4.0, 1.0, -3.0)
+    params = SegmentParams.from_keywords(min_score=0.95)
+    tuned = tune(network.pairs, network, params=params, search_diameter=False, score_weights=weights)
+    assert tuned.grid.limits == SCORE_LIMITS
+    assert tuned.f1_start.value < 0.5 < tuned.f1_tuned.value
+    found = tuned.chosen.keywords()
+    assert found["flow_threshold"] == 0
+    assert found["min_score"] < 0.95
+    # the same in a run
+    _, image, truth = network.pairs[0]
+    output = network(image, "auto")
+    masks = SegmentParams.from_keywords(**found).mask_params
+    labels, objects = labels_from_flows(output.flows, output.cellprob, masks, score_weights=weights)
+    assert (objects["score"] >= found["min_score"]).all()
+    assert matching(truth, labels, 0.5).f1 > 0.5
 
 
 def test_the_surface_is_a_picture(tuned):

@@ -13,7 +13,7 @@ SCENES = ("easy", "hard", "empty", "full", "volume", "filaments")
 OPTIONS = {
     "masks": {},
     "masks_niter7": {"niter": 7},
-    "masks_no_qc": {"flow_threshold": None, "min_size": -1},
+    "masks_no_qc": {"flow_threshold": 0, "min_size": -1},
     "masks_strict": {"flow_threshold": 0.15, "cellprob_threshold": 1.0, "min_size": 60},
 }
 

@@ -250,7 +250,7 @@ export class Session extends Workplace {
       min_size: min_size ?? 0,
       max_size_fraction: max_size === null ? null : max_size / (height * width),
       exclude_border,
-      min_score: score,
+      min_score: score ?? 0,
     };
   }
 

@@ -111,9 +111,9 @@ export const DEFAULT_STYLE: LabelStyle = {
   color: "distinct",
 };
 
-/** As the segmentation's own (core/params.py). */
+/** As the segmentation's own (core/params.py); a model's own limits are known once it has run. */
 export const DEFAULT_THRESHOLDS: Thresholds = {
-  flow_error: 0.4,
+  flow_error: null,
   score: null,
   min_size: 15,
   max_size: null,

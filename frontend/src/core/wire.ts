@@ -42,13 +42,13 @@ export interface ImageInfo {
 
 /** Parameters of the last run that decide which cells are kept. */
 export interface Limits {
-  flow_threshold: number | null; // null or 0: all shapes
+  flow_threshold: number | null; // null: the model's own, 0: all shapes
   cellprob_threshold: number;
   niter: number | null;
   min_size: number;
   max_size_fraction: number | null; // of the image's area
   exclude_border: boolean;
-  min_score: number | null; // null: all
+  min_score: number | null; // null: the model's own, 0: all
 }
 
 export interface ClassInfo {

@@ -12,7 +12,8 @@ export const channels = signal("auto"); // "auto", or a list such as "0,2"
 
 export function recipe(session: Session): ReadonlySignal<Record<string, unknown>> {
   return computed(() => {
-    const { min_score: _, ...limits } = session.limits(); // known only when limits are applied anew
+    const ran = session.image.value?.limits ?? null; // before the first run, what is doubtful is the model's to say
+    const limits = { ...session.limits(), ...(ran ? {} : { flow_threshold: null, min_score: null }) };
     const diameter = session.diameter.value;
     return {
       model: model.value ?? session.project.value?.model ?? "compact",

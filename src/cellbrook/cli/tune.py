@@ -58,8 +58,8 @@ def tune(
     """Search the thresholds and the diameter that suit your images.
 
     Needs images with true labels beside them (x_img.png and x_masks.png ...), ten or more for a gain that can be
-    trusted. The network runs once an image and diameter; cellprob threshold, flow threshold and smallest size are
-    searched on what it gave. The gain is judged on images that had no part in the choice.
+    trusted. The network runs once an image and diameter; cellprob threshold, smallest score (or largest flow error) and
+    smallest size are searched on what it gave. The gain is judged on images that had no part in the choice.
 
     Writes settings.toml, which `cellbrook segment --settings` takes, and surface.png, the picture of the search.
     The flags below are where the search starts. Planes of a stack are segmented each by itself; those without labels

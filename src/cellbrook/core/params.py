@@ -26,7 +26,10 @@ class MaskParams:
         Pixels with a cellprob logit above this belong to objects. Lower finds more and larger objects. About -6 to 6.
     flow_threshold : float or None
         Largest mean squared difference between an object's predicted flows and those its shape implies. Objects
-        above it are discarded as ill-shaped. 0 or None keeps all.
+        above it are discarded as ill-shaped. 0 keeps all. None: 0.4, but all where a model's scores are probabilities.
+    min_score : float or None
+        Smallest score, 0 to 1. Objects below it are discarded as doubtful. 0 keeps all. None: 0.4 where a model's
+        scores are probabilities that an object is right (as compact's are), else all.
     min_size : int
         Smallest object, in pixels (voxels in 3-D). Smaller ones are discarded. 0 or less keeps all.
     max_size_fraction : float or None
@@ -44,7 +47,8 @@ class MaskParams:
     """
 
     cellprob_threshold: float = 0.0
-    flow_threshold: float | None = 0.4
+    flow_threshold: float | None = None
+    min_score: float | None = None
     min_size: int = 15
     max_size_fraction: float | None = None
     niter: int | None = None

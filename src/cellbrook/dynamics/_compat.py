@@ -21,7 +21,11 @@ _MAX_SIZE_FRACTION = 0.4
 
 
 def labels_as_cellpose(
-    flows: NDArray[np.float32], cellprob: NDArray[np.float32], params: MaskParams, threads: int
+    flows: NDArray[np.float32],
+    cellprob: NDArray[np.float32],
+    params: MaskParams,
+    weights: tuple[float, ...],
+    threads: int,
 ) -> tuple[NDArray[np.uint32], ObjectTable]:
     """Return labels and objects; see `cellbrook.dynamics.labels_from_flows`.
 
@@ -48,7 +52,8 @@ def labels_as_cellpose(
     _drop(labels, discards, threads)
 
     flow_error = np.full(count, np.nan)
-    if ndim == 2 and params.flow_threshold is not None and params.flow_threshold > 0:
+    assert params.flow_threshold is not None
+    if ndim == 2 and params.flow_threshold > 0:
         kernel("peer_flow_errors", ndim)(labels, flows, flow_error, threads)
         discards.add(flow_error > params.flow_threshold, "flow_error", flow_error)
     final = area
@@ -77,6 +82,7 @@ def labels_as_cellpose(
         candidates.select(dropped).with_flow_error(flow_error[dropped]),
         discards.reason[dropped],
         discards.figure[dropped],
+        weights,
     )
 
 

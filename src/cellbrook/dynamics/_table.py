@@ -34,6 +34,11 @@ class Figures:
     flow_error: NDArray[np.float64] | None = None
 
     @property
+    def cellprob(self) -> NDArray[np.float64]:
+        """Mean logit over the pixels of each region."""
+        return self.rows[:, 2]
+
+    @property
     def area(self) -> NDArray[np.float64]:
         """Pixels of each region."""
         return self.rows[:, 0]
@@ -75,15 +80,20 @@ class Figures:
         """Return the same regions with their flow errors."""
         return dataclasses.replace(self, flow_error=flow_error)
 
-    def columns(self) -> dict[str, NDArray[Any]]:
-        """Return the columns of the object table, labels counted from 1."""
+    def with_cellprob(self, cellprob: NDArray[np.float64]) -> Figures:
+        """Return the same regions with other mean logits."""
+        rows = self.rows.copy()
+        rows[:, 2] = cellprob
+        return dataclasses.replace(self, rows=rows)
+
+    def columns(self, weights: tuple[float, ...]) -> dict[str, NDArray[Any]]:
+        """Return the columns of the object table, labels counted from 1; see `score_of` for `weights`."""
         n, rows = len(self.rows), self.rows
         axes = "zyx"[-self.ndim :]
         low = {f"bbox_{a}0": rows[:, 3 + 2 * k].astype(np.int64) for k, a in enumerate(axes)}
         high = {f"bbox_{a}1": rows[:, 4 + 2 * k].astype(np.int64) for k, a in enumerate(axes)}
         centroid = {f"centroid_{a}": rows[:, 3 + 2 * self.ndim + k].copy() for k, a in enumerate(axes)}
         error = np.full(n, np.nan) if self.flow_error is None else self.flow_error
-        cellprob = rows[:, 2].copy()
         return {
             "label": np.arange(1, n + 1, dtype=np.int64),
             "area_px": rows[:, 0].astype(np.int64),
@@ -91,37 +101,30 @@ class Figures:
             **high,
             **centroid,
             "flow_error": error,
-            "cellprob": cellprob,
-            "score": score(cellprob, error),
+            "cellprob": self.cellprob.copy(),
+            "score": score_of(self.cellprob, error, weights),
             "touches_border": rows[:, 1] > 0,
         }
 
 
-def score(cellprob: NDArray[np.float64], flow_error: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far to trust each object, 0 to 1: ``sigmoid(cellprob) * exp(-flow_error)``.
-
-    An unknown flow error counts as 0. It orders objects; it is not the probability that one is right, which takes a
-    model's own calibration (see `calibrated`).
-    """
-    return np.asarray(_sigmoid(cellprob) * np.exp(-np.nan_to_num(flow_error, nan=0.0)))
-
-
-def calibrated(table: ObjectTable, weights: tuple[float, ...]) -> ObjectTable:
-    """Return the table with its score as the probability that an object is right, its discarded ones' too.
+def score_of(
+    cellprob: NDArray[np.float64], flow_error: NDArray[np.float64], weights: tuple[float, ...]
+) -> NDArray[np.float64]:
+    """Return how far to trust each object, 0 to 1.
 
     Parameters
     ----------
-    table : ObjectTable
-        With the columns ``cellprob`` and ``flow_error``; an unknown flow error counts as 0.
+    cellprob, flow_error : ndarray of shape (n,)
+        Of each object; an unknown flow error counts as 0.
     weights : tuple of float
-        Bias and weights of the two, from the model's card.
+        A model's calibration: bias and weights of the two, of which the score is the sigmoid: the probability that an
+        object is right. Without, it is ``sigmoid(cellprob) * exp(-flow_error)``, which only orders objects.
     """
+    error = np.nan_to_num(flow_error, nan=0.0)
+    if not weights:
+        return np.asarray(_sigmoid(cellprob) * np.exp(-error))
     bias, of_cellprob, of_flow_error = weights
-    error = np.nan_to_num(np.asarray(table["flow_error"], np.float64), nan=0.0)
-    told = table.with_columns(score=_sigmoid(bias + of_cellprob * table["cellprob"] + of_flow_error * error))
-    if table.discarded is None:
-        return told
-    return dataclasses.replace(told, discarded=calibrated(table.discarded, weights))
+    return _sigmoid(bias + of_cellprob * cellprob + of_flow_error * error)
 
 
 def _sigmoid(logit: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -135,10 +138,11 @@ def build_table(
     discarded: Figures | None,
     reason: NDArray[np.str_] | None = None,
     figure: NDArray[np.float64] | None = None,
+    weights: tuple[float, ...] = (),
 ) -> ObjectTable:
     """Return the table of accepted objects with that of the discarded candidates; None stands for no rows."""
     none = Figures(np.zeros((0, 4 + 3 * ndim)), ndim)
-    dropped = (discarded or none).columns()
+    dropped = (discarded or none).columns(weights)
     dropped["reason"] = np.zeros(0, "U14") if reason is None else reason
     dropped["figure"] = np.zeros(0) if figure is None else figure
-    return ObjectTable((accepted or none).columns(), discarded=ObjectTable(dropped))
+    return ObjectTable((accepted or none).columns(weights), discarded=ObjectTable(dropped))

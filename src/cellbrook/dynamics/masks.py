@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from cellbrook.core.threads import resolve_threads
 from cellbrook.dynamics._compat import labels_as_cellpose
 from cellbrook.dynamics._inputs import as_flows_and_cellprob
 from cellbrook.dynamics._regions import Discards, keep_only, kernel, measure
-from cellbrook.dynamics._table import build_table
+from cellbrook.dynamics._table import build_table, score_of
 from cellbrook.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
     from cellbrook.core.objects import ObjectTable
 
 logger = logging.getLogger(__name__)
+
+FLOW_THRESHOLD = 0.4
+"""Largest flow error where a score is no probability, as in Cellpose."""
+
+MIN_SCORE = 0.4
+"""Smallest probability worth keeping: a further object raises AP, which is about 0.7, if it is right more often than
+0.7 / 1.7 = 0.41 of the time."""
 
 LARGEST_EXACT = 512
 """Objects longer than this, in pixels, are compared with their flows at every few pixels: the time for all of them grows
@@ -32,6 +40,7 @@ def labels_from_flows(
     cellprob: ArrayLike,
     params: MaskParams | None = None,
     *,
+    score_weights: tuple[float, ...] = (),
     threads: int | None = None,
 ) -> tuple[NDArray[np.uint32], ObjectTable]:
     """Gather pixels into objects.
@@ -45,8 +54,8 @@ def labels_from_flows(
        a point stays whole.
     3. *Candidates.* Each connected piece of a basin (4 neighbours, 6 in 3-D) is a candidate. It is discarded as
        ``fragment`` if it is smaller than `min_size` and not the largest piece of its basin, then as ``too_small``,
-       ``too_large``, ``touches_border`` or for its ``flow_error``, in this order. A large piece is judged like any
-       other candidate.
+       ``too_large``, ``touches_border`` or for its ``flow_error`` or ``score``, in this order. A large piece is
+       judged like any other candidate.
     4. *Labels.* Holes are filled with the label around them, never over another label, and labels are numbered 1 ...
        n in raster order of their first pixels.
 
@@ -62,6 +71,9 @@ def labels_from_flows(
     params : MaskParams or None
         None: the defaults. `niter` limits the steps of a pixel to whole strides within it. ``compat="cellpose"``
         repeats Cellpose 4.2 instead of the above.
+    score_weights : tuple of float
+        A model's calibration, from its card: scores are then probabilities, and `params` that are left to the model
+        keep what is likely enough to be right, instead of what has a small flow error.
     threads : int or None
         Threads to use; None: every core this process may use. The result does not depend on it.
 
@@ -72,8 +84,9 @@ def labels_from_flows(
     objects : ObjectTable
         One row an object: ``label``, ``area_px``, half-open ``bbox_y0, bbox_x0, bbox_y1, bbox_x1`` (and ``bbox_z0,
         bbox_z1``), ``centroid_y, centroid_x`` (and ``centroid_z``), ``flow_error`` (mean squared difference between
-        the flows and those its shape implies), ``cellprob`` (mean logit), ``score`` (0 to 1: the sigmoid of
-        `cellprob` times ``exp(-flow_error)``; not calibrated), ``touches_border``. `discarded` has the same columns,
+        the flows and those its shape implies), ``cellprob`` (mean logit), ``score`` (0 to 1: with
+        `score_weights` the probability that the object is right, without the sigmoid of `cellprob` times
+        ``exp(-flow_error)``, which only orders), ``touches_border``. `discarded` has the same columns,
         ``reason`` and ``figure``; what was not computed is NaN.
 
     Raises
@@ -99,18 +112,27 @@ def labels_from_flows(
     params = MaskParams() if params is None else params
     if params.compat not in (None, "cellpose"):
         raise UsageError(f"compat must be None or 'cellpose', got {params.compat!r}")
+    if params.compat and params.min_score:
+        raise UsageError(
+            "min_score and compat='cellpose' exclude each other, as Cellpose has no scores: give one"
+        )
+    params = settled(params, score_weights)
     flow_array, logits = as_flows_and_cellprob(flows, cellprob)
     workers = resolve_threads(threads)
     if logits.size == 0:
         return np.zeros(logits.shape, np.uint32), build_table(logits.ndim, None, None)
     find = _by_strides if params.compat is None else labels_as_cellpose
-    labels, objects = find(flow_array, logits, params, workers)
+    labels, objects = find(flow_array, logits, params, score_weights, workers)
     logger.debug("%d objects, discarded: %s", len(objects), objects.discard_counts())
     return labels, objects
 
 
 def _by_strides(
-    flows: NDArray[np.float32], cellprob: NDArray[np.float32], params: MaskParams, threads: int
+    flows: NDArray[np.float32],
+    cellprob: NDArray[np.float32],
+    params: MaskParams,
+    weights: tuple[float, ...],
+    threads: int,
 ) -> tuple[NDArray[np.uint32], ObjectTable]:
     ndim = cellprob.ndim
     labels, basin = kernel("find_candidates", ndim)(
@@ -133,13 +155,18 @@ def _by_strides(
     kernel("flow_errors", ndim)(labels, flows, (discards.left & ~large).astype(np.uint8), flow_error, threads)
     for index in np.flatnonzero(large).tolist():
         flow_error[index] = _coarse_flow_error(labels, flows, candidates.box(index), index + 1, threads)
-    if params.flow_threshold is not None and params.flow_threshold > 0:
+    assert params.flow_threshold is not None
+    assert params.min_score is not None
+    if params.flow_threshold > 0:
         discards.add(flow_error > params.flow_threshold, "flow_error", flow_error)
+    score = score_of(candidates.cellprob, flow_error, weights)
+    discards.add(score < params.min_score, "score", score)
 
     kept = np.flatnonzero(discards.left)
     keep_only(labels, kept, count, threads)
     if params.fill_holes and kernel("fill_label_holes", ndim)(labels, len(kept), False, threads):
-        accepted = measure(labels, len(kept), cellprob, threads)
+        # what was judged were the pixels that the network gave it
+        accepted = measure(labels, len(kept), None, threads).with_cellprob(candidates.cellprob[kept])
     else:
         accepted = candidates.select(kept)
     dropped = np.flatnonzero(~discards.left)
@@ -149,6 +176,33 @@ def _by_strides(
         candidates.select(dropped).with_flow_error(flow_error[dropped]),
         discards.reason[dropped],
         discards.figure[dropped],
+        weights,
+    )
+
+
+def settled(params: MaskParams, score_weights: tuple[float, ...]) -> MaskParams:
+    """Return the parameters with what they leave to the model filled in.
+
+    Parameters
+    ----------
+    params : MaskParams
+        What the user said.
+    score_weights : tuple of float
+        From the model's card; empty if its scores are no probabilities.
+
+    Raises
+    ------
+    UsageError
+        If a score is asked for that none can have.
+    """
+    known = bool(score_weights) and params.compat is None
+    error, score = params.flow_threshold, params.min_score
+    if score is not None and not 0 <= score <= 1:
+        raise UsageError(f"min_score is a number from 0 to 1, got {score!r}")
+    return dataclasses.replace(
+        params,
+        flow_threshold=(0.0 if known else FLOW_THRESHOLD) if error is None else error,
+        min_score=(MIN_SCORE if known else 0.0) if score is None else score,
     )
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellbrook.evaluation.grid import OFF
 from cellbrook.export.drawing import INK, PAPER, SOFT, Canvas, heat_color
 
 if TYPE_CHECKING:
@@ -23,14 +22,14 @@ _START = (225, 60, 60)
 def draw_surface(tuning: Tuning) -> NDArray[np.uint8]:
     """Draw F1 in per cent, shape (Y, X, 3), uint8.
 
-    Two maps through the best setting: cellprob threshold against flow threshold, and against smallest size; where
+    Two maps through the best setting: cellprob threshold against flow error or score, and against smallest size; where
     several diameters were tried, a row of the best F1 at each.
     """
     grid, surface = tuning.grid, tuning.surface
     d, c, f, s = grid.index(tuning.best)
     start = grid.index(tuning.start)
     columns = [f"{v:g}" for v in grid.cellprob_thresholds]
-    flow_rows = ["off" if v == OFF else f"{v:g}" for v in grid.flow_thresholds]
+    flow_rows = [str(limit) for limit in grid.limits]
     size_rows = [f"{v:g}" for v in grid.min_sizes]
     tall = max(len(flow_rows), len(size_rows)) * _CELL_Y
     wide = len(columns) * _CELL_X
@@ -38,13 +37,11 @@ def draw_surface(tuning: Tuning) -> NDArray[np.uint8]:
     height = _TOP + tall + _BOTTOM + (96 if diameters else 0)
     canvas = Canvas(height, 2 * (_LEFT + wide) + _GAP)
     low, high = _limits(surface[d])
-    found = (
-        f"best: cellprob {columns[c]}, flow {flow_rows[f]}, size {size_rows[s]}, diameter {grid.diameters[d]}"
-    )
+    found = f"best: cellprob {columns[c]}, {flow_rows[f]}, size {size_rows[s]}, diameter {grid.diameters[d]}"
     canvas.text(20, 24, f"F1 at IoU {tuning.iou:g} in %, {len(tuning.names)} images", scale=2)
     canvas.text(48, 24, found, SOFT, scale=2)
     maps = (
-        (surface[d, :, :, s], flow_rows, "flow threshold", (c, f), (start[1], start[2])),
+        (surface[d, :, :, s], flow_rows, "flow error, score", (c, f), (start[1], start[2])),
         (surface[d, :, f, :], size_rows, "smallest size (px)", (c, s), (start[1], start[3])),
     )
     for number, (values, rows, title, best, begin) in enumerate(maps):

@@ -21,7 +21,7 @@ from cellbrook.core.settings import differing, settings_text
 from cellbrook.dynamics import labels_from_flows
 from cellbrook.errors import Cancelled, CellbrookError, ImageError, UsageError
 from cellbrook.evaluation.files import read_plain_labels
-from cellbrook.evaluation.grid import OFF, Grid, Setting
+from cellbrook.evaluation.grid import FLOW_LIMITS, OFF, SCORE_LIMITS, Grid, Setting
 from cellbrook.metrics.intervals import Interval, bootstrap_draws, intervals
 from cellbrook.metrics.matching import match_rows, overlaps, ratio
 
@@ -172,6 +172,7 @@ def tune(
     iou: float = 0.5,
     resamples: int = 2000,
     seed: int = 0,
+    score_weights: tuple[float, ...] = (),
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Tuning:
@@ -197,6 +198,8 @@ def tune(
         Bootstrap samples behind each interval.
     seed : int
         Seed of the folds and the bootstrap.
+    score_weights : tuple of float
+        The model's calibration of scores. With one, the smallest score is searched, else the largest flow error.
     threads : int or None
         Processor threads. None: the cores this process may use.
     progress : Progress, optional
@@ -217,11 +220,11 @@ def tune(
         raise UsageError(f"iou must be at least 0.5 and below 1, got {iou}")
     params = params or SegmentParams()
     progress = progress or NoProgress()
-    start = Setting.of(params)
+    start = Setting.of(params, score_weights)
     failed: dict[str, str] = {}
     truths = _read_truths(pairs, failed)
     diameter = _median_diameter(truths)
-    grid = grid or Grid(())
+    grid = grid or Grid((), limits=SCORE_LIMITS if score_weights else FLOW_LIMITS)
     if search_diameter:
         known = () if diameter is None else (f"{diameter:.3g}",)
         grid = dataclasses.replace(grid, diameters=tuple(dict.fromkeys((*grid.diameters, "auto", *known))))
@@ -244,12 +247,24 @@ def tune(
         progress.start("settings", len(kept) * len(grid.diameters) * len(grid.cellprob_thresholds))
         for number, (_, truth) in enumerate(kept):
             outputs = [Path(folder, f"{number}_{at}.npz") for at in range(len(grid.diameters))]
-            counts.append(_count(outputs, truth, grid, params.mask_params, iou, threads, progress))
+            counts.append(
+                _count(outputs, truth, grid, params.mask_params, score_weights, iou, threads, progress)
+            )
     if not counts:
         why = next((f"{name}: {text}" for name, text in failed.items()), "there is none")
         raise UsageError(f"tuning needs images with true labels, and no pair can be used ({why})")
     return _result(
-        counts, [name for name, _ in kept], grid, start, params, iou, resamples, seed, diameter, failed
+        counts,
+        [name for name, _ in kept],
+        grid,
+        start,
+        Setting.of(SegmentParams(), score_weights),
+        params,
+        iou,
+        resamples,
+        seed,
+        diameter,
+        failed,
     )
 
 
@@ -307,28 +322,34 @@ def _count(
     truth: NDArray[Any],
     grid: Grid,
     masks: MaskParams,
+    score_weights: tuple[float, ...],
     iou: float,
     threads: int | None,
     progress: Progress,
 ) -> _Counts:
     tp, n_pred = np.zeros((2, *grid.shape), np.int32)
-    limits, sizes = np.array(grid.flow_thresholds), np.array(grid.min_sizes)
+    (largest_error, least_score), sizes = np.array(grid.limits).T, np.array(grid.min_sizes)
     planes = _planes(truth)[_labelled(truth)]
     for d, path in enumerate(outputs):
         with np.load(path) as stored:
             flows, cellprob = stored["flows"], stored["cellprob"]
         for c, level in enumerate(grid.cellprob_thresholds):
-            every = dataclasses.replace(masks, cellprob_threshold=level, flow_threshold=OFF, min_size=0)
+            every = dataclasses.replace(
+                masks, cellprob_threshold=level, flow_threshold=OFF, min_score=0.0, min_size=0
+            )
             for at, plane in enumerate(planes):
                 progress.check_cancelled()
-                labels, objects = labels_from_flows(flows[at], cellprob[at], every, threads=threads)
+                labels, objects = labels_from_flows(
+                    flows[at], cellprob[at], every, score_weights=score_weights, threads=threads
+                )
                 table = overlaps(plane, labels, threads=threads)
                 matched = np.zeros(len(objects))
                 matched[table.pred_index[match_rows(table, iou, table.iou)]] = 1
-                small_error = ~(objects["flow_error"] > limits[:, None])  # NaN passes, as it does in a run
+                kept = ~(objects["flow_error"] > largest_error[:, None])  # NaN passes, as it does in a run
+                kept &= objects["score"] >= least_score[:, None]
                 large = (objects["area_px"] >= sizes[:, None]).astype(np.float32)
-                n_pred[d, c] += (small_error.astype(np.float32) @ large.T).astype(np.int32)
-                tp[d, c] += ((small_error * matched).astype(np.float32) @ large.T).astype(np.int32)
+                n_pred[d, c] += (kept.astype(np.float32) @ large.T).astype(np.int32)
+                tp[d, c] += ((kept * matched).astype(np.float32) @ large.T).astype(np.int32)
             progress.advance()
     n_true = sum(len(np.unique(plane[plane > 0])) for plane in planes)
     return _Counts(n_true, tp, n_pred)
@@ -339,6 +360,7 @@ def _result(
     names: list[str],
     grid: Grid,
     start: Setting,
+    defaults: Setting,
     params: SegmentParams,
     iou: float,
     resamples: int,
@@ -350,7 +372,7 @@ def _result(
     n_true = np.array([each.n_true for each in counts])
     tp, n_pred = np.stack([each.tp for each in counts]), np.stack([each.n_pred for each in counts])
     surface = _f1(n_true.sum(), tp.sum(0), n_pred.sum(0))
-    near = grid.distance()
+    near = grid.distance(defaults)
     best = _best(surface, near)
     validated = n >= LEAST_IMAGES
     tuned_tp, tuned_pred = np.zeros((2, n), np.int64)

@@ -14,7 +14,7 @@ import numpy as np
 from cellbrook.core.objects import concatenate
 from cellbrook.core.params import MaskParams, SegmentParams
 from cellbrook.core.progress import NoProgress
-from cellbrook.dynamics import calibrated, labels_from_flows
+from cellbrook.dynamics import labels_from_flows, settled
 from cellbrook.errors import Cancelled, CellbrookError, ProjectError, UsageError
 from cellbrook.io.atomic import atomic
 from cellbrook.project.models import find_model
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 
 OPEN_STATES = ("new", "predicted")
 """What is predicted if no image is named: a person has not begun on it."""
-
-MIN_SCORE = "min_score"
-"""Beside the parameters of a run: objects below this score were left out when thresholds were applied anew."""
 
 _MASK_NAMES = tuple(f.name for f in dataclasses.fields(MaskParams))
 
@@ -243,26 +240,27 @@ def rethreshold(
         If nothing is cached for the image: it has to be predicted first.
     """
     record = project.find(name)
-    params = params or MaskParams()
+    weights = calibration(cache_folder(project, dict(record.run or {})))
+    params = settled(params or MaskParams(), weights)
     flows, cellprob = read_cache(project, record)
     tables, planes, count = [], [], 0
     for f, c in zip(flows, cellprob, strict=True):
-        labels, table = labels_from_flows(f.astype(np.float32), c.astype(np.float32), params, threads=threads)
+        labels, table = labels_from_flows(
+            f.astype(np.float32), c.astype(np.float32), params, score_weights=weights, threads=threads
+        )
         labels[labels > 0] += np.uint32(count)
         tables.append(table.with_columns(label=table["label"] + count))
         planes.append(labels)
         count += len(table)
     run = dict(record.run or {})
     objects = concatenate(tables)
-    if weights := calibration(cache_folder(project, run)):
-        objects = calibrated(objects, weights)
     run["parameters"] = {**run.get("parameters", {}), **dataclasses.asdict(params)}
     return land(project, record, np.stack(planes), objects, run=run, kind="rethreshold")
 
 
 def cache_folder(project: Project, run: dict[str, Any]) -> Path:
     """Return where the network's output of a run is kept: one folder for all thresholds."""
-    parameters = {k: v for k, v in run.get("parameters", {}).items() if k not in (*_MASK_NAMES, MIN_SCORE)}
+    parameters = {k: v for k, v in run.get("parameters", {}).items() if k not in _MASK_NAMES}
     key = hashlib.sha256(json.dumps({**run, "parameters": parameters}, sort_keys=True).encode()).hexdigest()
     return project.folder / "cache" / key[:24]
 
@@ -346,11 +344,13 @@ def _segment(
 
 
 def _recipe(record: ImageRecord, model: ResolvedModel, params: SegmentParams) -> dict[str, Any]:
+    from cellbrook import pipeline
+
     recipe = recipe_of(
         {
             "image": {"sha256": record.sha256, "scene": record.scene},
             "model": {"sha256": model.sha256},
-            "parameters": {**params.to_keywords(), "model": model.name},
+            "parameters": {**pipeline.settled_params(params, model).to_keywords(), "model": model.name},
         }
     )
     plain: dict[str, Any] = json.loads(json.dumps(recipe))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from cellbrook.errors import ImageError, ModelError
 from cellbrook.project.labelstore import levels_of
 from cellbrook.project.models import own_models
-from cellbrook.project.predict import MIN_SCORE
 from cellbrook.server.messages import ClassInfo, ImageInfo, ModelInfo, ProjectInfo, Round
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ LIMITS = (
     "min_size",
     "max_size_fraction",
     "exclude_border",
-    MIN_SCORE,
+    "min_score",
 )
 """Parameters of an image's last run that a page's sliders show."""
 

@@ -160,7 +160,7 @@ def from_flows(
         A box, or one pixel.
     """
     for threshold in _LOGITS:
-        params = MaskParams(cellprob_threshold=threshold, flow_threshold=None, min_size=0)
+        params = MaskParams(cellprob_threshold=threshold, flow_threshold=0, min_size=0)
         labels, _ = labels_from_flows(flows, np.where(free, cellprob, -99), params, threads=1)
         found = _chosen(labels, place)
         if found is not None:
@@ -196,7 +196,7 @@ def from_picture(
         labels, _ = labels_from_flows(
             np.zeros((2, *mask.shape), np.float32),
             np.where(mask, 1.0, -1.0).astype(np.float32),
-            MaskParams(flow_threshold=None, min_size=0),
+            MaskParams(flow_threshold=0, min_size=0),
             threads=1,
         )
         found = _chosen(labels, place)

@@ -18,7 +18,7 @@ from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.io.atomic import atomic
 from cellbrook.project.models import model_reference
 from cellbrook.project.ops import Replace
-from cellbrook.project.predict import MIN_SCORE, cache_folder, land, project_params
+from cellbrook.project.predict import cache_folder, land, project_params
 from cellbrook.server.ghosts import Ghosts
 from cellbrook.server.info import models_of
 from cellbrook.server.jobs import Again, Job, Runner
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_OURS = ("window", "only", "images", MIN_SCORE)
+_OURS = ("window", "only", "images")
 """Parameters of a job that are none of the segmentation."""
 
 _MASK_NAMES = tuple(f.name for f in dataclasses.fields(MaskParams))
@@ -128,7 +128,6 @@ class Runners:
                 "cache": str(await workspace.read(self._output_folder, image)),
                 "out": str(out),
                 "keywords": keywords,
-                "min_score": _min_score(job.params),
                 "window": _window(job.params.get("window"), store.shape),
             }
             return await self._run(job, "rethreshold", args, image, keywords)
@@ -217,11 +216,9 @@ class Runners:
         for part in first:  # it goes when the whole comes, so that nothing flickers
             with contextlib.suppress(CellbrookError):
                 await part
-        min_score = _min_score(job.params) if task == "rethreshold" else None
-        facts.setdefault("parameters", {k: keywords[k] for k in _MASK_NAMES} | {MIN_SCORE: min_score})
         applied = await self._place(job, image, facts, task)
         if "window" not in facts:
-            self.begin(self._find_ghosts(job.worker, image, keywords, min_score))
+            self.begin(self._find_ghosts(job.worker, image, keywords))
         return {
             "objects": facts["objects"],
             "changed": len(applied.objects),
@@ -282,15 +279,13 @@ class Runners:
             raise UsageError(f"{record.name} was not segmented yet: segment it first")
         return cache_folder(self._workspace.project, record.run)
 
-    async def _find_ghosts(
-        self, worker: Worker, image: str, keywords: dict[str, Any], min_score: float | None
-    ) -> None:
+    async def _find_ghosts(self, worker: Worker, image: str, keywords: dict[str, Any]) -> None:
         """Find the discarded candidates, which nobody waits for."""
         workspace = self._workspace
         try:
             cache = await workspace.read(self._output_folder, image)
             with workspace.scratch() as out:
-                args = {"cache": str(cache), "out": str(out), "keywords": keywords, "min_score": min_score}
+                args = {"cache": str(cache), "out": str(out), "keywords": keywords}
                 facts = await worker.call("candidates", args)
                 rows = facts["rows"]
                 first = (await workspace.lease(image, len(rows)))[0] if rows else 1
@@ -331,13 +326,6 @@ def _window(window: Any, shape: tuple[int, int]) -> list[int] | None:
     if y1 <= y0 or x1 <= x0 or 2 * (y1 - y0) * (x1 - x0) > shape[0] * shape[1]:
         return None
     return [plane, y0, x0, y1, x1]
-
-
-def _min_score(params: dict[str, Any]) -> float | None:
-    value = params.get(MIN_SCORE)
-    if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
-        raise UsageError(f"min_score is a number from 0 to 1, got {value!r}")
-    return value
 
 
 def _typed(wishes: dict[str, Any]) -> dict[str, Any]:

@@ -98,15 +98,16 @@ def rethreshold(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     call : Call
         May cancel between window and whole.
     args : dict
-        ``cache, out, keywords, min_score``; ``window`` or None.
+        ``cache, out, keywords``; ``window`` or None.
     """
-    out, find = Path(args["out"]), _finder(args)
+    out, params = Path(args["out"]), _mask_params(args)
+    find, told = _finder(args, params), {"parameters": dataclasses.asdict(params)}
     flows, cellprob = read_output(Path(args["cache"]))
     if args.get("window") is not None:
         plane, *box = args["window"]
         y0, x0, y1, x1 = _grown(box, cellprob.shape[-2:])
         labels, objects = find(flows[plane, :, y0:y1, x0:x1], cellprob[plane, y0:y1, x0:x1])
-        call.partial(_answer(out / "window", labels, objects, None) | {"window": [plane, y0, x0]})
+        call.partial(_answer(out / "window", labels, objects, None) | told | {"window": [plane, y0, x0]})
     call.start("finding cells", len(cellprob))
     parts, tables, count = [], [], 0
     for flow, logits in zip(flows, cellprob, strict=True):
@@ -118,7 +119,7 @@ def rethreshold(call: Call, args: dict[str, Any]) -> dict[str, Any]:
         count += highest
         parts.append(labels)
         call.advance()
-    return _answer(out, np.stack(parts), concatenate(tables), None)
+    return _answer(out, np.stack(parts), concatenate(tables), None) | told
 
 
 def candidates(call: Call, args: dict[str, Any]) -> dict[str, Any]:
@@ -131,14 +132,19 @@ def candidates(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     call : Call
         May cancel.
     args : dict
-        ``cache, out, keywords, min_score``.
+        ``cache, out, keywords``.
     """
-    out, params = Path(args["out"]), _mask_params(args["keywords"])
+    out, params = Path(args["out"]), _mask_params(args)
     flows, cellprob = read_output(Path(args["cache"]))
     every = dataclasses.replace(
-        params, flow_threshold=None, min_size=SPECK, max_size_fraction=None, exclude_border=False
+        params,
+        flow_threshold=0.0,
+        min_score=0.0,
+        min_size=SPECK,
+        max_size_fraction=None,
+        exclude_border=False,
     )
-    find, find_every = _finder(args), _finder({**args, "min_score": None}, every)
+    find, find_every = _finder(args, params), _finder(args, every)
     rows: list[dict[str, Any]] = []
     ghosts = np.lib.format.open_memmap(out / "ghosts.npy", "w+", np.uint32, cellprob.shape)
     for plane, (flow, logits) in enumerate(zip(flows, cellprob, strict=True)):
@@ -149,14 +155,8 @@ def candidates(call: Call, args: dict[str, Any]) -> dict[str, Any]:
         number = np.zeros(len(table) + 1, np.uint32)
         for i in np.flatnonzero(covered * 2 < table["area_px"]):
             row = {n: table[c][i].item() for n, c in _ROW.items()}
-            rows.append(
-                row
-                | {
-                    "id": len(rows) + 1,
-                    "plane": plane,
-                    "reason": _reason(table, i, params, labels.size, args.get("min_score")),
-                }
-            )
+            reason = _reason(table, i, params, labels.size)
+            rows.append(row | {"id": len(rows) + 1, "plane": plane, "reason": reason})
             number[i + 1] = len(rows)
         ghosts[plane] = np.where(kept > 0, 0, number[labels])
     ghosts.flush()
@@ -169,7 +169,7 @@ _ROW = {
 }  # fmt: skip
 
 
-def _reason(table: ObjectTable, row: Any, params: MaskParams, pixels: int, min_score: float | None) -> str:
+def _reason(table: ObjectTable, row: Any, params: MaskParams, pixels: int) -> str:
     area, border = table["area_px"][row], table["touches_border"][row]
     if area < params.min_size:
         return "too_small"
@@ -177,10 +177,9 @@ def _reason(table: ObjectTable, row: Any, params: MaskParams, pixels: int, min_s
         return "too_large"
     if params.exclude_border and border:
         return "touches_border"
-    limit, error = params.flow_threshold, table["flow_error"][row]
-    if min_score is not None and table["score"][row] < min_score and not (limit and error > limit):
-        return "score"
-    return "flow_error"
+    if params.flow_threshold and table["flow_error"][row] > params.flow_threshold:
+        return "flow_error"
+    return "score"
 
 
 def propose(call: Call, args: dict[str, Any]) -> dict[str, Any]:
@@ -409,35 +408,31 @@ def _grown(box: Any, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
 
 
 def _finder(
-    args: dict[str, Any], params: MaskParams | None = None
+    args: dict[str, Any], params: MaskParams
 ) -> Callable[[NDArray[Any], NDArray[Any]], tuple[NDArray[np.uint32], ObjectTable]]:
     """Return what makes a plane's labels of flows and cellprob, with the run's calibration of scores."""
-    from cellbrook.dynamics import calibrated, labels_from_flows
+    from cellbrook.dynamics import labels_from_flows
 
-    keywords, min_score = args["keywords"], args.get("min_score")
-    params = params or _mask_params(keywords)
     weights = calibration(Path(args["cache"]))
 
     def find(flows: NDArray[Any], cellprob: NDArray[Any]) -> tuple[NDArray[np.uint32], ObjectTable]:
-        labels, table = labels_from_flows(
+        return labels_from_flows(
             np.ascontiguousarray(flows, np.float32),
             np.ascontiguousarray(cellprob, np.float32),
             params,
-            threads=keywords.get("threads"),
+            score_weights=weights,
+            threads=args["keywords"].get("threads"),
         )
-        if weights:
-            table = calibrated(table, weights)
-        if min_score is not None:
-            good = np.asarray(table["score"] >= min_score)
-            labels[np.isin(labels, table["label"][~good])] = 0
-            table = table.select(good)
-        return labels, table
 
     return find
 
 
-def _mask_params(keywords: dict[str, Any]) -> MaskParams:
-    return SegmentParams.from_keywords(**keywords).mask_params
+def _mask_params(args: dict[str, Any]) -> MaskParams:
+    """Return the thresholds of a job, what they leave to the model filled in."""
+    from cellbrook.dynamics import settled
+
+    params = SegmentParams.from_keywords(**args["keywords"]).mask_params
+    return settled(params, calibration(Path(args["cache"])))
 
 
 def _model_wishes(keywords: dict[str, Any]) -> tuple[tuple[str, Any], ...]:

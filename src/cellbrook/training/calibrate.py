@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def judged_objects(
     model: ResolvedModel, engine: Engine, pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]], threads: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Segment labelled images and tell of each object whether it matches a true one at IoU 0.5.
+    """Segment labelled images, doubtful objects kept, and tell of each object whether it matches a true one at IoU 0.5.
 
     Parameters
     ----------
@@ -42,7 +42,9 @@ def judged_objects(
     columns: list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]] = []
     for image, labels in pairs:
         source = open_image(np.ascontiguousarray(image), axes="CYX")
-        plan = pipeline.resolve(source, model, SegmentParams.from_keywords(threads=threads))
+        plan = pipeline.resolve(
+            source, model, SegmentParams.from_keywords(threads=threads, flow_threshold=0, min_score=0)
+        )
         data = pipeline.run(source, plan, model, engine, name="image", keep_output=False)
         found = matching(labels, data.labels, 0.5, threads=threads)
         right = np.isin(data.objects["label"], [pred for _, pred in found.pairs])
