@@ -73,6 +73,18 @@ describe("a document", () => {
     expect(steps()).toEqual(["paint", null]);
   });
 
+  it("keeps what was told while an older list of objects was on its way", async () => {
+    const { wire, session } = await opened();
+    session.draw(stroke(20, 500, 530, 9));
+    await wire.settle();
+    const loading = session.document?.loadObjects();
+    session.draw(stroke(20, 100, 130, 9));
+    await wire.deliver(0); // the edit is confirmed before the list arrives
+    await wire.settle();
+    await loading;
+    expect(session.objects.rows().length).toBe(2);
+  });
+
   it("does an edit once though it is sent twice", async () => {
     const { server, wire, session } = await opened();
     session.draw(stroke(20, 100, 130, 9));

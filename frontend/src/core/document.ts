@@ -62,12 +62,16 @@ export class Document {
   }
 
   async loadObjects(): Promise<void> {
-    const columns = await this.host.fetchObjects();
-    if (this.closed) return;
-    this.host.objects.load(columns);
-    const held = this.held();
-    this.unjoin(columns.id.filter((id) => !held.has(id)));
-    this.replay();
+    let rev: number;
+    do {
+      rev = this.rev;
+      const columns = await this.host.fetchObjects();
+      if (this.closed) return;
+      this.host.objects.load(columns);
+      const held = this.held();
+      this.unjoin(columns.id.filter((id) => !held.has(id)));
+      this.replay();
+    } while (this.rev !== rev); // what was told meanwhile is newer than this answer may be
   }
 
   // ---- edits
