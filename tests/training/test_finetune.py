@@ -2,10 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,19 +129,71 @@ def run_killed_after(out, wanted):
     return lines
 
 
+needs_kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A training that nothing interrupts, and its seconds from its first line to its end."""
+    out = tmp_path_factory.mktemp("uninterrupted") / "whole"
+    return out, run_killed_at(out, None)
+
+
+def run_killed_at(out, seconds):
+    """Train in a process and kill it so long after its first line; None lets it end. Returns how long it ran."""
+    script = textwrap.dedent(SCRIPT).format(here=str(Path(__file__).parent), out=str(out))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        began = time.monotonic()
+        timer = None if seconds is None else threading.Timer(seconds, process.kill)
+        if timer is not None:
+            timer.start()
+        process.stdout.read()
+        process.wait()
+        if timer is not None:
+            timer.cancel()
+            timer.join()
+    assert process.returncode in (0, *([-signal.SIGKILL] if seconds is not None else []))
+    return time.monotonic() - began
+
+
+def check_same(out, whole):
+    """Check that a training that was interrupted gave what one that was not gave, and left nothing else behind."""
+    first, second = (json.loads((folder / "report.json").read_text()) for folder in (whole, out))
+    assert first["curve"] == second["curve"]
+    places = [Path(document["path"]) for document in (first, second)]
+    assert sorted(p.name for p in places[0].iterdir()) == sorted(p.name for p in places[1].iterdir())
+    weights, again = map(weights_of, places)
+    for name, value in weights.items():
+        np.testing.assert_array_equal(again[name], value, err_msg=name)
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill -9")
-def test_a_killed_training_goes_on_to_the_very_same_weights(tmp_path):
-    run_killed_after(tmp_path / "whole", None)
+@needs_kill
+def test_a_killed_training_goes_on_to_the_very_same_weights(whole, tmp_path):
     run_killed_after(tmp_path / "killed", "step 10/30")
     run_killed_after(tmp_path / "killed", "step 20/30")
     lines = run_killed_after(tmp_path / "killed", None)
     assert any(line.startswith("going on from step 20") for line in lines)
-    whole, killed = (json.loads((tmp_path / n / "report.json").read_text()) for n in ("whole", "killed"))
-    assert whole["curve"] == killed["curve"]
-    first, second = (weights_of(Path(document["path"])) for document in (whole, killed))
-    for name, value in first.items():
-        np.testing.assert_array_equal(second[name], value, err_msg=name)
+    check_same(tmp_path / "killed", whole[0])
+
+
+@pytest.mark.slow
+@needs_kill
+def test_killed_at_any_moment_it_goes_on_to_the_very_same_weights(whole, tmp_path):
+    """CELLBROOK_KILLS says how often, 2 by default; a training that comes to its end all the same makes room for another."""
+    rng = np.random.default_rng(int(os.environ.get("CELLBROOK_KILLS", "2")))
+    moments = rng.uniform(0, 1.05 * whole[1], int(os.environ.get("CELLBROOK_KILLS", "2")))
+    number, out = 0, tmp_path / "0"
+    for moment in moments:
+        run_killed_at(out, moment)
+        if (out / "report.json").exists():
+            shutil.rmtree(out / "training", ignore_errors=True)  # all that a kill after the report leaves
+            check_same(out, whole[0])
+            number += 1
+            out = tmp_path / str(number)
+    run_killed_at(out, None)
+    check_same(out, whole[0])
 
 
 def test_an_unfinished_training_of_other_data_is_not_gone_on_with(tmp_path):

@@ -31,6 +31,7 @@ SCHEMA = 1
 REPORT_NAME = "report.json"
 CURVES_NAME = "curves.png"
 STEM = "weights"
+_EXPORT = ".export-"
 CLASSES_NAME = "classes.json"
 INACTIVE = "not-active"
 """Folder, inside the output folder, of a model that is no better than the one it started from."""
@@ -60,7 +61,9 @@ def write_model(
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / INACTIVE, ignore_errors=True)
     report.path.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=report.path, prefix=".export-") as temporary:
+    for left in report.path.glob(f"{_EXPORT}*"):  # by a run that was killed here
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=report.path, prefix=_EXPORT) as temporary:
         paths = _export(network, base.family, Path(temporary))
         if classifier is not None:
             paths["classes"] = Path(temporary, CLASSES_NAME)
