@@ -20,6 +20,9 @@ __all__ = ["normalize", "percentile_ranges"]
 # Normalised values are not clipped: a network may use how bright the brightest are. Only what no image means
 # is held back (a float64 outlier of 1e300 would become infinite and, in the network, NaN everywhere).
 _LIMIT = 1e6
+# Whole numbers within so few of each other are noise of the last digit or blocks of a compression, which would look like
+# cells once they are stretched: they stay within this many parts of the range.
+_LEAST_LEVELS = 8
 # A block whose range is below this fraction of the image's own is empty: stretching it would show noise as
 # cells.
 _FLAT_BLOCK = 0.1
@@ -69,7 +72,8 @@ def normalize(
     Percentiles are exact, interpolated linearly as `numpy.percentile` does, and taken over finite pixels
     only. Where the two are equal although the channel is not constant (a few bright cells on a flat
     background, or most of the picture saturated) they are moved outwards to a tenth and a hundredth of their
-    distance from 0 and 100, and at last to the extremes, until they differ.
+    distance from 0 and 100, and at last to the extremes, until they differ. Whole numbers are stretched by eight levels
+    at least, but for pictures of 0 and 1 alone.
 
     Smoothing and sharpening come first, on the raw intensities: smooth(image) - smooth(image, sharpen_radius)
     with both. At edges the image is mirrored.
@@ -196,8 +200,14 @@ def _channel_range(channel: NDArray[Any], params: NormalizeParams, threads: int)
         found = _percentiles(channel, pairs.ravel(), threads)
         for low, high in zip(found[::2], found[1::2], strict=True):
             if high - low > _rounding(channel.dtype, low, high):
-                return low, high
+                return low, max(high, low + _least_range(channel))
     return low, low
+
+
+def _least_range(channel: NDArray[Any]) -> float:
+    """Return what a range is at least; 0 and 1 alone are a picture in black and white, not noise."""
+    whole = channel.dtype.kind in "ui"
+    return _LEAST_LEVELS if whole and channel.max() > 1 else 0.0
 
 
 def _rounding(dtype: np.dtype[Any], low: float, high: float) -> float:
