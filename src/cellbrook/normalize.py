@@ -72,8 +72,8 @@ def normalize(
     Percentiles are exact, interpolated linearly as `numpy.percentile` does, and taken over finite pixels
     only. Where the two are equal although the channel is not constant (a few bright cells on a flat
     background, or most of the picture saturated) they are moved outwards to a tenth and a hundredth of their
-    distance from 0 and 100, and at last to the extremes, until they differ. Whole numbers are stretched by eight levels
-    at least, but for pictures of 0 and 1 alone.
+    distance from 0 and 100, and at last to the extremes, until they differ. Whole numbers are stretched
+    as if they spanned eight levels at least, but for pictures of 0 and 1 alone.
 
     Smoothing and sharpening come first, on the raw intensities: smooth(image) - smooth(image, sharpen_radius)
     with both. At edges the image is mirrored.
@@ -200,14 +200,15 @@ def _channel_range(channel: NDArray[Any], params: NormalizeParams, threads: int)
         found = _percentiles(channel, pairs.ravel(), threads)
         for low, high in zip(found[::2], found[1::2], strict=True):
             if high - low > _rounding(channel.dtype, low, high):
-                return low, max(high, low + _least_range(channel))
+                few = high - low < _LEAST_LEVELS and _counts_levels(channel)
+                return low, low + _LEAST_LEVELS if few else high
     return low, low
 
 
-def _least_range(channel: NDArray[Any]) -> float:
-    """Return what a range is at least; 0 and 1 alone are a picture in black and white, not noise."""
-    whole = channel.dtype.kind in "ui"
-    return _LEAST_LEVELS if whole and channel.max() > 1 else 0.0
+def _counts_levels(channel: NDArray[Any]) -> bool:
+    """Tell whether values are levels of a camera: whole numbers, in whatever type, but not 0 and 1 alone."""
+    finite = channel[np.isfinite(channel)] if channel.dtype.kind == "f" else channel
+    return bool(finite.max() > 1 and (channel.dtype.kind != "f" or (finite == np.rint(finite)).all()))
 
 
 def _rounding(dtype: np.dtype[Any], low: float, high: float) -> float:
