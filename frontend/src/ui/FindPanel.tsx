@@ -67,10 +67,11 @@ function Tune({ session }: { session: Session }) {
   const counts = session.objects.counts.value;
   const um = session.image.value?.pixel_size_um ?? null;
   const auto = useMemo(() => rows.filter((cell) => cell.origin === "auto"), [rows]);
-  const { errors, areas, largest, worst } = useMemo(() => {
+  const { errors, scores, areas, largest, worst } = useMemo(() => {
     const errors = auto.flatMap((cell) => (cell.flow_error === null ? [] : [cell.flow_error]));
+    const scores = auto.flatMap((cell) => (cell.score === null ? [] : [cell.score]));
     const areas = auto.map((cell) => cell.area);
-    return { errors, areas, largest: Math.max(100, ...areas), worst: Math.min(3, Math.max(1, ...errors)) };
+    return { errors, scores, areas, largest: Math.max(100, ...areas), worst: Math.min(3, Math.max(1, ...errors)) };
   }, [auto]);
   const set = (change: Partial<Thresholds>) => session.setThresholds(change);
   const failed = currentJob(session, ["rethreshold"], session.imageId.value);
@@ -87,6 +88,14 @@ function Tune({ session }: { session: Session }) {
         <span class="causes">{causes.join(", ") || "nothing is hidden"}</span>
       </div>
       {failed && !isLive(failed) && <JobProgress session={session} job={failed} />}
+      <div>
+        <Slider
+          label="Score" hint={TERMS.score} min={0} max={1} step={0.01} value={limits.score ?? 0}
+          onInput={(value) => set({ score: value <= 0 ? null : value })} onChange={() => bake(session)}
+          show={(value) => (limits.score === null ? "keep all" : `at least ${value.toFixed(2)}`)}
+        />
+        {scores.length > 0 && <Histogram values={scores} low={0} high={1} label="Score" marks={limits.score === null ? [] : [limits.score]} />}
+      </div>
       {errors.length > 0 && (
         <div>
           <Slider
@@ -97,11 +106,6 @@ function Tune({ session }: { session: Session }) {
           <Histogram values={errors} low={0} high={worst} label="Flow error" marks={limits.flow_error === null ? [] : [limits.flow_error]} />
         </div>
       )}
-      <Slider
-        label="Score" hint={TERMS.score} min={0} max={1} step={0.01} value={limits.score ?? 0}
-        onInput={(value) => set({ score: value <= 0 ? null : value })} onChange={() => bake(session)}
-        show={(value) => (limits.score === null ? "keep all" : `at least ${value.toFixed(2)}`)}
-      />
       <Slider
         label="Smallest" hint={TERMS.size} min={0} max={100} step={0.5} value={toPosition(limits.min_size ?? 0)}
         onInput={(value) => set({ min_size: toArea(value) || null })} onChange={() => bake(session)}

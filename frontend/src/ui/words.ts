@@ -9,7 +9,7 @@ export const TERMS = {
   target: "Where a picture shows both: outline whole cells, or only their nuclei.",
   cellprob: "How sure the model has to be that a pixel belongs to a cell. Lower finds more and larger cells.",
   flow_error: "How badly the outline fits the directions that the model saw. High means a doubtful shape.",
-  score: "The model's own trust in a cell, from 0 to 1.",
+  score: "How likely the model thinks that this is a cell and well outlined, from 0 to 1.",
   size: "Area of the cell.",
   border: "Cells that touch the edge of the picture are cut off; their sizes are not true.",
   ghosts: "Draw hidden cells faintly; a click brings one back.",
