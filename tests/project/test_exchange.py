@@ -125,6 +125,7 @@ def test_training_folder(drawn: Project, image: str, place: Path, picture: Calla
     assert {k: p.name for k, p in written["cells"].items()} == {
         "image": "cells_img.png",
         "masks": "cells_masks.tif",
+        "classes": "cells_masks_objects.csv",
     }
     assert list(written) == ["cells"]
     np.testing.assert_array_equal(read_labels(place / "train" / "cells_masks.tif")[0], pixels(drawn))
@@ -211,9 +212,16 @@ def test_predicting(discs: Project) -> None:
     # other thresholds, from the cache
     flows, cellprob = read_cache(discs, discs.find("b"))
     assert (flows.dtype, flows.shape, cellprob.shape) == (np.float16, (1, 2, 128, 160), (1, 128, 160))
+    first = discs.find("b").run
     applied = rethreshold(discs, "b", MaskParams(min_size=10_000), threads=1)
     assert len(applied.removed) == 4
     assert discs.labels(discs.find("b").id).objects() == []
+    changed = discs.find("b").run
+    assert (changed["parameters"]["min_size"], first["parameters"]["min_size"]) == (10_000, 15)
+    discs.log(discs.find("b").id).undo()
+    assert discs.find("b").run == first  # what the labels are made with comes and goes with them
+    discs.log(discs.find("b").id).redo()
+    assert discs.find("b").run == changed
     shutil.rmtree(discs.folder / "cache")
     with pytest.raises(UsageError, match="no flows are cached"):
         rethreshold(discs, "b")

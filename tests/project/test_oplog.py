@@ -378,3 +378,32 @@ def test_taking_back_a_first_part_spares_what_a_person_touched(log: OpLog) -> No
     left = np.isin(log.store.read(), [first, second])
     np.testing.assert_array_equal(left[100:160, 100:160], np.isin(part, [1, 2]))  # whole cells, no splinters
     assert np.array_equal(log.store.read()[:100], before[:100])
+
+
+def test_a_run_goes_and_comes_with_its_labels(project: Project, image: str) -> None:
+    log = project.log(image)
+    labels = np.ones(SHAPE, np.uint32)
+    log.apply(Replace(labels), run={"parameters": {"min_size": 1}})
+    log.apply(Replace(labels * 2), run={"parameters": {"min_size": 2}}, user="you")
+    log.undo()  # theirs is what the labels are made with, whatever came before
+    assert project.image(image).run == {"parameters": {"min_size": 2}}
+    log.undo("you")
+    assert project.image(image).run == {"parameters": {"min_size": 1}}
+    log.redo("you")
+    assert project.image(image).run == {"parameters": {"min_size": 2}}
+
+
+def test_a_project_of_before_runs_were_kept(project: Project, image: str) -> None:
+    log = project.log(image)
+    log.apply(Replace(np.ones(SHAPE, np.uint32)), run={"parameters": {}})
+    with project.database.transaction() as connection:
+        connection.execute("DROP TABLE runs")
+    project.close()
+    with Project.open(project.folder, read_only=True) as reader:
+        assert reader.image(image).run == {"parameters": {}}
+    with Project.open(project.folder) as again:
+        again.log(image).undo()
+        assert again.labels(image).objects() == []
+        again.log(image).apply(Replace(np.ones(SHAPE, np.uint32)), run={"parameters": {"niter": 5}})
+        again.log(image).undo()
+        assert again.image(image).run == {"parameters": {}}

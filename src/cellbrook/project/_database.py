@@ -23,6 +23,12 @@ _APPLICATION = 0x43425250  # "CBRP": tells our files from those of other program
 
 _CHECKED = 64 << 20  # bytes
 
+_LATER = """
+CREATE TABLE IF NOT EXISTS runs (
+    image TEXT NOT NULL, rev INTEGER NOT NULL, before TEXT, after TEXT NOT NULL, PRIMARY KEY (image, rev));
+"""
+"""Tables that projects of earlier versions lack and get when they are opened for writing."""
+
 _TABLES = """
 CREATE TABLE images (
     id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, copied INTEGER NOT NULL,
@@ -84,7 +90,8 @@ class Database:
             with self._translated():
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.executescript(
-                    f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {SCHEMA}; COMMIT;"
+                    f"BEGIN; {_TABLES} {_LATER} PRAGMA application_id = {_APPLICATION}; "
+                    f"PRAGMA user_version = {SCHEMA}; COMMIT;"
                 )
         else:
             self._check_head()
@@ -96,6 +103,8 @@ class Database:
                 self._connection.execute("PRAGMA busy_timeout = 5000")
                 if not create:
                     self._check()
+                if not create and not read_only:
+                    self._connection.execute(_LATER)
         except BaseException:
             self._connection.close()
             raise

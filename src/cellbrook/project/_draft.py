@@ -36,11 +36,14 @@ class Draft:
         The labels as they are.
     by_hand : bool
         A person does it: objects of a model whose pixels change become "edited".
+    classified : frozenset of int
+        Objects whose class a person gave or took away: a model's says nothing to them.
     """
 
-    def __init__(self, store: LabelStore, *, by_hand: bool) -> None:
+    def __init__(self, store: LabelStore, *, by_hand: bool, classified: frozenset[int] = frozenset()) -> None:
         self.store = store
         self.by_hand = by_hand
+        self.classified = classified
         self.chunks: dict[Chunk, NDArray[np.uint32]] = {}
         self._settled: dict[Chunk, NDArray[np.uint32]] = {}
         self._rows: dict[Key, ObjectRow | None] = {}

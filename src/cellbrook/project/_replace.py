@@ -155,7 +155,7 @@ def _place(
     for label in present.tolist():
         old = old_rows.get(ids[label])
         facts = dict(attributes.get(label, {}))
-        if old is not None and old.class_id and not facts.get("class_id"):
+        if old is not None and (old.id in draft.classified or not facts.get("class_id")):
             facts["class_id"] = old.class_id  # what a person said of the cell stays said
         origin = op.origin
         if old is not None and op.origin == "manual":

@@ -17,8 +17,8 @@ from cellbrook.export.classes import read_classes
 from cellbrook.io.files import stem_of
 from cellbrook.io.labels import read_labels
 from cellbrook.io.pairs import image_id
+from cellbrook.project.classes import class_ids
 from cellbrook.project.ops import Replace
-from cellbrook.project.settings import with_classes
 
 if TYPE_CHECKING:
     import os
@@ -144,13 +144,9 @@ def correcting(project: Project, corrections: Corrections) -> Replace:
     """Return the edit that takes corrections over, after giving the project the classes that it lacks."""
     objects = None
     if corrections.classes:
-        classes = with_classes(project.settings.classes, corrections.classes.values())
-        if classes != project.settings.classes:
-            project.save_settings(classes=classes)
-        ids = {c.name: c.id for c in classes}
         objects = ObjectTable({
             "label": np.array(list(corrections.classes), np.uint32),
-            "class": np.array([ids[name] for name in corrections.classes.values()], np.int64),
+            "class": class_ids(project, list(corrections.classes.values())),
         })  # fmt: skip
     stack = corrections.labels.reshape(-1, *corrections.labels.shape[-2:])
     return Replace(stack, objects, tuple(range(len(stack))), protect=False, origin="manual", kind="import")

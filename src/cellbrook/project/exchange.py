@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.core.objects import ObjectTable
 from cellbrook.core.result import SegmentationData
 from cellbrook.errors import UsageError
+from cellbrook.export.table import objects_csv
 from cellbrook.io.atomic import atomic
 from cellbrook.io.files import OUTPUT_ENDINGS
 from cellbrook.io.pairs import image_id
@@ -166,11 +168,15 @@ def export_training(
 ) -> dict[str, dict[str, Path]]:
     """Write images and labels as ``cellbrook train`` takes them, ``<id>_img`` and ``<id>_masks.tif``.
 
+    If the project has classes, ``<id>_masks_objects.csv`` says which object is of which. In images that are done a person
+    has seen them all; in others those count that a person gave, and not what a model said.
+
     Returns
     -------
     dict of str to dict of str to Path
-        The two files by image's name. Images without any object are left out: nothing says that they are empty.
+        The files by image's name. Images without any object are left out: nothing says that they are empty.
     """
+    names_of = {c.id: c.name for c in project.settings.classes}
     written: dict[str, dict[str, Path]] = {}
     taken: set[str] = set()
     for record in choose(project, names, states):
@@ -182,8 +188,22 @@ def export_training(
         taken.add(stem)
         masks = folder / f"{stem}_masks.tif"
         write_labels(masks, store.read_all(), axes=record.label_axes, pixel_size_um=_spatial(record))
-        written[record.name] = {"image": _write_image(project, record, folder, stem), "masks": masks}
+        files = {"image": _write_image(project, record, folder, stem), "masks": masks}
+        if names_of:
+            files["classes"] = _write_classes(project, record, masks, names_of)
+        written[record.name] = files
     return written
+
+
+def _write_classes(project: Project, record: ImageRecord, masks: Path, names: dict[int, str]) -> Path:
+    """Write the classes of labels beside them, under a name of which no table of measurements is."""
+    log = project.log(record.id)
+    rows = {r.id: r.class_id for r in log.store.objects() if r.class_id in names}
+    given = rows if record.state == "done" else {i: rows[i] for i in sorted(log.classified() & rows.keys())}
+    labels, said = np.array(list(given), np.int64), np.array([names[c] for c in given.values()], np.str_)
+    return objects_csv(
+        masks.with_name(f"{masks.stem}_objects.csv"), ObjectTable({"label": labels, "class": said})
+    )
 
 
 def _spatial(record: ImageRecord) -> dict[str, float]:

@@ -19,9 +19,8 @@ from cellbrook.errors import UsageError
 from cellbrook.io.atomic import atomic
 from cellbrook.metrics.matching import overlaps
 from cellbrook.project.models import own_models
-from cellbrook.project.ops import Batch, Lock, Op, SetClass, SetPixels
+from cellbrook.project.ops import MODEL_RUNS, Batch, Lock, Op, SetClass, SetPixels
 from cellbrook.project.project import Project
-from cellbrook.project.status import MODEL_RUNS
 
 if TYPE_CHECKING:
     import os

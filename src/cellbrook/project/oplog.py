@@ -15,8 +15,9 @@ from cellbrook.errors import EditConflict, EditError, ProjectError
 from cellbrook.project._draft import Draft
 from cellbrook.project._edits import boxes_of, carry_out
 from cellbrook.project._patch import Chunk, Patch
+from cellbrook.project._runs import keep_run, revert_run
 from cellbrook.project.objects import COLUMNS, Box, ObjectRow
-from cellbrook.project.ops import Op, Replace, kind_of
+from cellbrook.project.ops import MODEL_RUNS, Op, Replace, kind_of
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -155,10 +156,14 @@ class OpLog:
             client = client or user
             if base_rev is not None:
                 self._check_stale(op, base_rev, client)
-            draft = Draft(self.store, by_hand=not isinstance(op, Replace))
+            is_model = isinstance(op, Replace) and op.origin == "auto"
+            draft = Draft(
+                self.store,
+                by_hand=not isinstance(op, Replace),
+                classified=self.classified() if is_model else frozenset(),
+            )
             carry_out(op, draft)
             draft.settle()
-            is_model = isinstance(op, Replace) and op.origin == "auto"
             return self._commit(
                 draft,
                 kind_of(op),
@@ -174,8 +179,8 @@ class OpLog:
     ) -> Applied | None:
         """Take back the newest edit of a user that is not taken back yet; None if there is none.
 
-        Pixels that others have changed since stay as they are; with `spare`, of a model's result, all of the objects that
-        a person has touched since: half a cell would be left of them.
+        A model's result takes what it was made with along. Pixels that others have changed since stay as they are; with
+        `spare`, of a model's result, all of the objects that a person has touched since: half a cell would be left of them.
         """
         return self._revert(user, client, op_id, "undo", spare=spare)
 
@@ -231,6 +236,20 @@ class OpLog:
         row = self._db.one("SELECT objects FROM ops WHERE image = ? AND rev = ?", (self._image, rev))
         return _unpacked(row[0]) if row else []
 
+    def classified(self) -> frozenset[int]:
+        """Return the objects whose class a person gave or took away."""
+        others = ("paint", "erase", "delete", "lock", "split", *MODEL_RUNS)
+        rows = self._db.query(
+            f"SELECT objects FROM ops WHERE image = ? AND status = 'done' AND kind NOT IN ({', '.join('?' * len(others))})",
+            (self._image, *others),
+        )
+        changes = [change for (data,) in rows for change in _unpacked(data)]
+        return frozenset(
+            after.id
+            for before, after in changes
+            if after is not None and after.class_id != (before.class_id if before is not None else 0)
+        )
+
     # Inside
 
     def _check_stale(self, op: Op, base_rev: int, client: str) -> None:
@@ -280,7 +299,7 @@ class OpLog:
             kept: set[int] = set()
             if spare:
                 made = {after.id for _, after in changes if after is not None and not after.protected}
-                kept = {r.id for r in draft.rows(made) if r.protected}
+                kept = {r.id for r in draft.rows(made) if r.protected} | (made & self.classified())
                 changes = [c for c in changes if not kept & {r.id for r in c if r is not None}]
             there = {(r.id, r.plane) for r in draft.rows({b.id for b, _ in changes if b is not None})}
             for before, _ in changes:
@@ -327,7 +346,11 @@ class OpLog:
         )
         with self._db.transaction() as connection:
             self._insert(connection, applied, user, client, reverts, patches, changes)
-            self._follow(connection, applied, user, reverts, state, run)
+            self._follow(connection, applied, user, reverts, state)
+            if run is not None:
+                keep_run(connection, self._image, rev, run)
+            elif reverts is not None:
+                revert_run(connection, self._image, reverts, kind)
         self.store.put(draft.chunks)
         return applied
 
@@ -370,12 +393,9 @@ class OpLog:
         user: str,
         reverts: int | None,
         state: str | None,
-        run: dict[str, Any] | None,
     ) -> None:
         """Change what follows from an edit: the revision, the image's state, and what can be undone."""
         connection.execute("UPDATE images SET rev = ? WHERE id = ?", (applied.rev, self._image))
-        if run is not None:
-            connection.execute("UPDATE images SET run = ? WHERE id = ?", (json.dumps(run), self._image))
         if reverts is None:
             connection.execute(
                 "UPDATE ops SET status = 'dropped' WHERE image = ? AND user = ? AND status = 'undone'",

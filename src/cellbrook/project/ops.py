@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Mode = Literal["overwrite", "keep", "inside"]
 
+MODEL_RUNS = ("predict", "rethreshold", "segment", "window")
+"""What the log calls results of a model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Paint:

@@ -17,10 +17,10 @@ from cellbrook.core.progress import NoProgress
 from cellbrook.dynamics import labels_from_flows, settled
 from cellbrook.errors import Cancelled, CellbrookError, ProjectError, UsageError
 from cellbrook.io.atomic import atomic
+from cellbrook.project.classes import with_class_ids
 from cellbrook.project.models import find_model
-from cellbrook.project.ops import Replace
+from cellbrook.project.ops import MODEL_RUNS, Replace
 from cellbrook.project.project import choose
-from cellbrook.project.status import MODEL_RUNS
 from cellbrook.provenance import recipe_of
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def land(
     labels : ndarray
         With the axes of the image's labels.
     objects : ObjectTable or None
-        Of the run.
+        Of the run. Names of classes that the project lacks are added to it; a class that a person gave stays.
     run : dict or None
         What it was made with.
     user, kind : str
@@ -214,6 +214,7 @@ def land(
         raise ProjectError(f"{record.name}: the result is thrown away, since {why}")
     store = project.labels(record.id)
     stack = np.asarray(labels).reshape(-1, *labels.shape[-2:])
+    objects = None if objects is None else with_class_ids(project, objects)
     op = Replace(stack, objects, planes=tuple(range(store.planes)), kind=kind)
     return project.log(record.id).apply(op, user=user, run=run)
 

@@ -9,14 +9,11 @@ import numpy as np
 
 from cellbrook.metrics import average_precision
 from cellbrook.project.images import STATES
+from cellbrook.project.ops import MODEL_RUNS
 
 if TYPE_CHECKING:
     from cellbrook.project.images import ImageRecord
     from cellbrook.project.project import Project
-
-
-MODEL_RUNS = ("predict", "rethreshold", "segment", "window", "batch")
-"""What the log calls results of a model."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,6 +247,7 @@ class Runners:
             return np.load(out / "labels.npy", allow_pickle=False), read_table(out / "objects.npz")
 
         labels, objects = await workspace.read(read)
+        objects = await workspace.classed(objects)
         if window is not None:
             plane, y0, x0 = window
             part = Replace(labels, objects, (plane,), y0, x0, kind=kind)

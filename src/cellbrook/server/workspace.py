@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cellbrook.errors import CellbrookError, EditConflict, EditError, ProjectError, UsageError
+from cellbrook.project.classes import with_class_ids
 from cellbrook.project.labelstore import LEASE
 from cellbrook.project.models import activate_model
 from cellbrook.server import edits, messages
@@ -27,6 +28,7 @@ from cellbrook.server.pixels import ImagePixels, Kept
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from cellbrook.core.objects import ObjectTable
     from cellbrook.project.oplog import Applied, OpLog
     from cellbrook.project.ops import Op
     from cellbrook.project.project import Project
@@ -234,6 +236,14 @@ class Workspace:
         applied = await self._logged(image, change, by=by, first=lambda log: log.undo(aside(job), spare=True))
         assert applied is not None
         return applied
+
+    async def classed(self, objects: ObjectTable) -> ObjectTable:
+        """Return a run's table with the project's numbers of classes; pages hear of new ones before their cells."""
+        known = self.project.settings.classes
+        objects = await self.write(with_class_ids, self.project, objects)
+        if self.project.settings.classes != known:
+            await self.tell_project()
+        return objects
 
     async def revert(self, image: str, way: str, client: Client) -> None:
         """Undo or redo the last edit of a page's user."""
