@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 
 import pytest
 
@@ -121,3 +122,24 @@ def test_quiet_says_nothing(clock: list[float]) -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_failure_names_its_cause_and_shows_where_once(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = _console._LineHandler()
+
+    def fail(text: str) -> None:
+        try:
+            raise ValueError(text)
+        except ValueError as error:
+            info = (type(error), error, error.__traceback__)
+            handler.handle(
+                logging.LogRecord("cellbrook", logging.ERROR, "", 0, "a connection ended", None, info)
+            )
+
+    for text in ("first\nline", "second"):
+        fail(text)
+    said = capsys.readouterr().err
+    assert "cellbrook: error: a connection ended: ValueError: first line\n" in said
+    assert "cellbrook: error: a connection ended: ValueError: second\n" in said
+    assert said.count("Traceback") == 1
+    assert "in fail" in said

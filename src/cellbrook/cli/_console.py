@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+import traceback
 from typing import IO
 
 
@@ -66,10 +67,26 @@ def configure_logging() -> None:
 
 
 class _LineHandler(logging.Handler):
-    """Writes a record as one line, after clearing a progress line that may stand there."""
+    """Writes a record as one line, after clearing a progress line that may stand there.
+
+    Where an exception that nobody expected is logged, the line names it, and its traceback follows, once for each cause.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        _say(f"cellbrook: {record.levelname.lower()}: {one_line(record.getMessage())}")
+        line = f"cellbrook: {record.levelname.lower()}: {one_line(record.getMessage())}"
+        cause = record.exc_info[1] if record.exc_info else None
+        if cause is None:
+            _say(line)
+            return
+        _say(f"{line}: {one_line(f'{type(cause).__name__}: {cause}')}")
+        place = "".join(traceback.format_tb(cause.__traceback__)) + type(cause).__name__
+        if place not in self._told:
+            self._told.add(place)
+            _say("".join(traceback.format_exception(cause)).rstrip())
 
 
 class ConsoleProgress:
