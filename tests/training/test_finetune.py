@@ -81,7 +81,7 @@ def test_the_report_says_what_was_done(trained):
     assert document["data"]["images"][0]["objects"] == cells().examples[0].n_objects
     assert (out / "curves.png").stat().st_size > 1000
     assert any("learning rate 1e-05" in line for line in said)
-    assert any("about" in line and "GiB" in line for line in said)
+    assert any(line.startswith("on ") and "GB of memory" in line for line in said)
     assert not (out / "training").exists(), "what an unfinished training needs is gone"
 
 

@@ -260,8 +260,12 @@ export class Session extends Workplace {
     const { window_only, ...rest } = params;
     this.submit("segment", this.imageId.value, { ...rest, window: this.windowParam(), only: window_only === true });
   }
-  /** Segment several images, or all, with one recipe. */
-  batch(images: readonly string[] | "all", params: Record<string, unknown>): void {
+  /** The images whose files can be read. */
+  readable(): readonly string[] {
+    return this.images.value.filter((image) => !image.problem).map(({ id }) => id);
+  }
+  /** Segment several images with one recipe. */
+  batch(images: readonly string[], params: Record<string, unknown>): void {
     this.submit("batch", null, { ...params, images });
   }
   train(params: Record<string, unknown>): void {

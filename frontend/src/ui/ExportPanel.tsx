@@ -68,6 +68,7 @@ export function ExportPanel({ session }: { session: Session }) {
   const images = session.images.value;
   if (images.length === 0) return <Empty title="Nothing to export yet" icon="download">Add images at the left first.</Empty>;
   const some = images.filter((item) => picked.value.has(item.id));
+  const readable = session.readable();
   const todo = some.length ? some : images.filter((item) => item.state === "new" && !item.problem);
   const job = currentJob(session, ["batch"]);
   return (
@@ -86,7 +87,7 @@ export function ExportPanel({ session }: { session: Session }) {
           <Button kind="primary" icon="play" disabled={todo.length === 0 || (job !== null && isLive(job))} onClick={() => session.batch(todo.map((item) => item.id), params.value)}>
             {some.length ? `Segment the ${some.length} chosen` : `Segment ${plural(todo.length, "new image")}`}
           </Button>
-          <Button disabled={job !== null && isLive(job)} onClick={() => session.batch("all", params.value)}>All {images.length}</Button>
+          <Button disabled={readable.length === 0 || (job !== null && isLive(job))} onClick={() => session.batch(readable, params.value)}>All {readable.length}</Button>
         </div>
         {!some.length && <span class="note">Ctrl-click images at the left to choose some.</span>}
         {job && <JobProgress session={session} job={job} />}

@@ -140,6 +140,7 @@ export function FindPanel({ session }: { session: Session }) {
   const found = session.objects.rows().length > 0;
   const dynamics = session.dynamics.value;
   const stack = image.z * image.t > 1;
+  const readable = session.readable();
   return (
     <>
       <Section title="Find cells">
@@ -166,7 +167,7 @@ export function FindPanel({ session }: { session: Session }) {
         </div>
         <div class="row halves">
           <Button disabled={busy} hint="Only what is in sight: quick, to try settings" onClick={() => session.segment({ ...params.value, window_only: true })}>Only in sight</Button>
-          <Button disabled={busy} hint="Every image of the project, one after the other" onClick={() => session.batch("all", params.value)}>All {session.images.value.length} images</Button>
+          <Button disabled={busy} hint="Every image of the project that can be read, one after the other" onClick={() => session.batch(readable, params.value)}>All {readable.length} images</Button>
         </div>
         {job && <JobProgress session={session} job={job} />}
         {!found && !busy && <p class="note">The cells appear as they are found. What you draw or correct is never changed by the model.</p>}

@@ -80,13 +80,16 @@ class Settings:
             f"up to {self.steps} steps of {self.batch_size} crops of {self.crop} px{share}; validated every "
             f"{self.validate_every} steps",
             f"learning rate {self.learning_rate:g}; {self.trained:,} of {self.weights:,} weights learn",
-            f"{self.device}, {self.threads} thread{'s' * (self.threads != 1)}, {'bf16' if self.bf16 else 'fp32'}; needs "
-            f"about {self.memory_bytes / 2**30:.1f} GiB",
+            f"on {_place(self.device)}; about {max(self.memory_bytes / 1e9, 0.1):.1f} GB of memory",
         ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types."""
         return dataclasses.asdict(self)
+
+
+def _place(device: str) -> str:
+    return "this computer's processor" if device == "cpu" else f"the graphics card ({device})"
 
 
 def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *, scratch: bool) -> Settings:
