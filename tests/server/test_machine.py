@@ -57,8 +57,7 @@ class QuickWorker:
         for _ in range(seed % 4):
             await asyncio.sleep(0.01)
         facts = self.answer(out, cells)
-        if task == "segment":
-            (out / "recipe.json").write_text(json.dumps({"parameters": {"seed": seed}}), encoding="utf-8")
+        (out / "recipe.json").write_text(json.dumps({"parameters": {"seed": seed}}), encoding="utf-8")
         return facts
 
     def cells(self, rng, count):

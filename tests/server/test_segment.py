@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import cellbrook
+from cellbrook.measure.classify import features_of, fit_classifier
+from cellbrook.networks.cards import CARD_NAME, ModelFileRef, write_card
+from cellbrook.networks.export import file_entry
+from cellbrook.networks.store import resolve_model
 from cellbrook.project.ops import Paint
+
+from .conftest import blobs
 
 
 def same_up_to_names(a, b):
@@ -18,8 +28,6 @@ def same_up_to_names(a, b):
 @pytest.fixture(scope="module")
 def expected():
     """What `cellbrook.segment` finds."""
-    from .conftest import blobs
-
     return {s: cellbrook.segment(blobs(seed=s), threads=1) for s in (0, 1)}
 
 
@@ -77,6 +85,9 @@ def test_thresholds_again_use_the_cached_flows(page, expected):
     page.send(type="undo", image=page.image)
     page.until("patch")
     assert page.labels().any()
+    assert (
+        page.json(f"/api/images/{page.image}")["limits"]["min_size"] != 100_000
+    )  # of the labels that are shown
     field = np.frombuffer(page.get(f"/api/images/{page.image}/field/cellprob/0/0/0"), "<f2").reshape(512, 512)
     assert field[:300, :420][before > 0].mean() > 1
     flows = np.frombuffer(page.get(f"/api/images/{page.image}/field/flows/0/0/0"), "<f2").reshape(2, 512, 512)
@@ -105,6 +116,58 @@ def test_a_least_score_is_one_of_the_thresholds(page, project, expected):
     assert len(project.labels(page.image).objects()) == len(again)
     least = page.json(f"/api/images/{page.image}")["limits"]["min_score"] and 0.4
     assert page.json(f"/api/images/{page.image}")["limits"]["min_score"] == pytest.approx(least)
+
+
+def test_undoing_the_first_run_leaves_an_image_without_limits(page):
+    page.job("segment", page.image)
+    limits = page.json(f"/api/images/{page.image}")["limits"]
+    assert limits["min_score"] > 0  # the model's own, as nothing was said
+    page.send(type="undo", image=page.image)
+    page.until("patch")
+    assert page.json(f"/api/images/{page.image}")["limits"] is None
+    page.send(type="redo", image=page.image)
+    page.until("patch")
+    assert page.json(f"/api/images/{page.image}")["limits"] == limits
+    assert page.job("rethreshold", page.image, min_size=100_000)["state"] == "done"
+
+
+def test_classes_that_a_model_tells_are_those_of_the_project(page, project, telling):
+    job = page.job("segment", page.image, model="telling", window=[0, 0, 0, 120, 150])
+    assert job["state"] == "done", job
+    told = [m for m in page.waiting if m["type"] in ("project", "patch")]
+    assert told[0]["type"] == "project"  # the names come before the cells
+    classes = {c["id"]: c["name"] for c in page.json("/api/project")["classes"]}
+    assert classes == {1: "large", 2: "small"} or classes == {1: "small", 2: "large"}
+    rows = {r.id: r for r in project.labels(page.image).objects()}
+    assert {classes[r.class_id] for r in rows.values()} == {"large", "small"}
+    largest = max(rows.values(), key=lambda r: r.area)
+    assert classes[largest.class_id] == "large"
+    other = next(i for i, name in classes.items() if name == "small")
+    page.rev = project.labels(page.image).rev
+    page.edit("set_class", ids=[largest.id], value=other)
+    page.job("segment", page.image, model="telling")
+    again = {r.id: r for r in project.labels(page.image).objects()}
+    assert again.pop(largest.id).class_id == other  # a person has said so
+    assert {i: r.class_id for i, r in again.items()} == {
+        i: r.class_id for i, r in rows.items() if i != largest.id
+    }
+
+
+@pytest.fixture
+def telling(project, expected):
+    """A model of the project that tells large cells from small ones."""
+    labels = expected[0].labels
+    label, names, features = features_of(labels, blobs()[None])
+    area = np.bincount(labels.ravel())[label]
+    sizes = np.where(area > np.median(area), "large", "small").tolist()
+    folder = project.folder / "models" / "telling"
+    folder.mkdir(parents=True)
+    model = resolve_model("compact")
+    paths = {kind: Path(shutil.copy(path, folder)) for kind, path in model.paths.items()}
+    paths["classes"] = folder / "classes.json"
+    fit_classifier(features, sizes, names, 1).save(paths["classes"])
+    files = {kind: ModelFileRef(**file_entry(path)) for kind, path in paths.items()}
+    write_card(folder / CARD_NAME, dataclasses.replace(model.card, name="compact.telling", files=files))
 
 
 def project_ghosts(page):

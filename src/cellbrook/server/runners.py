@@ -124,8 +124,10 @@ class Runners:
         keywords = await workspace.read(self.keywords, job.params)
         store = await workspace.read(workspace.project.labels, image)
         with workspace.scratch() as out:
+            cache, run = await workspace.read(self._output, image)
             args = {
-                "cache": str(await workspace.read(self._output_folder, image)),
+                "cache": str(cache),
+                "run": run,
                 "out": str(out),
                 "keywords": keywords,
                 "window": _window(job.params.get("window"), store.shape),
@@ -252,7 +254,7 @@ class Runners:
             plane, y0, x0 = window
             part = Replace(labels, objects, (plane,), y0, x0, kind=kind)
             return await workspace.apply(image, part, user=aside(job.info.id) if first else job.user)
-        run = await workspace.read(self._keep_output, image, out, facts)
+        run = await workspace.read(self._keep_output, out)
         record = await workspace.read(project.image, image)
         return await workspace.land(
             image,
@@ -261,30 +263,26 @@ class Runners:
             job=job.info.id,
         )
 
-    def _keep_output(self, image: str, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    def _keep_output(self, out: Path) -> dict[str, Any]:
         """Move the network's output to where the project keeps it; return what the result was made with."""
-        project = self._workspace.project
-        if not (out / "recipe.json").exists():
-            run = dict(project.image(image).run or {})
-            run["parameters"] = {**run.get("parameters", {}), **facts["parameters"]}
-            return run
         recipe: dict[str, Any] = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
         if (out / "cache").is_dir():
-            with atomic(cache_folder(project, recipe)) as folder:
+            with atomic(cache_folder(self._workspace.project, recipe)) as folder:
                 (out / "cache").rename(folder)
         return recipe
 
-    def _output_folder(self, image: str) -> Path:
+    def _output(self, image: str) -> tuple[Path, dict[str, Any]]:
+        """Return where the network's output of an image's last run is kept, and what the run was made with."""
         record = self._workspace.project.image(image)
         if record.run is None:
             raise UsageError(f"{record.name} was not segmented yet: segment it first")
-        return cache_folder(self._workspace.project, record.run)
+        return cache_folder(self._workspace.project, record.run), record.run
 
     async def _find_ghosts(self, worker: Worker, image: str, keywords: dict[str, Any]) -> None:
         """Find the discarded candidates, which nobody waits for."""
         workspace = self._workspace
         try:
-            cache = await workspace.read(self._output_folder, image)
+            cache, _ = await workspace.read(self._output, image)
             with workspace.scratch() as out:
                 args = {"cache": str(cache), "out": str(out), "keywords": keywords}
                 facts = await worker.call("candidates", args)

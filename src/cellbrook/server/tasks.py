@@ -98,16 +98,16 @@ def rethreshold(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     call : Call
         May cancel between window and whole.
     args : dict
-        ``cache, out, keywords``; ``window`` or None.
+        ``cache, out, keywords``; ``run``, what the cached output was made with; ``window`` or None.
     """
     out, params = Path(args["out"]), _mask_params(args)
-    find, told = _finder(args, params), {"parameters": dataclasses.asdict(params)}
+    find = _finder(args, params)
     flows, cellprob = read_output(Path(args["cache"]))
     if args.get("window") is not None:
         plane, *box = args["window"]
         y0, x0, y1, x1 = _grown(box, cellprob.shape[-2:])
         labels, objects = find(flows[plane, :, y0:y1, x0:x1], cellprob[plane, y0:y1, x0:x1])
-        call.partial(_answer(out / "window", labels, objects, None) | told | {"window": [plane, y0, x0]})
+        call.partial(_answer(out / "window", labels, objects, None) | {"window": [plane, y0, x0]})
     call.start("finding cells", len(cellprob))
     parts, tables, count = [], [], 0
     for flow, logits in zip(flows, cellprob, strict=True):
@@ -119,7 +119,9 @@ def rethreshold(call: Call, args: dict[str, Any]) -> dict[str, Any]:
         count += highest
         parts.append(labels)
         call.advance()
-    return _answer(out, np.stack(parts), concatenate(tables), None) | told
+    run = args["run"]
+    recipe = {**run, "parameters": {**run["parameters"], **dataclasses.asdict(params)}}
+    return _answer(out, np.stack(parts), concatenate(tables), recipe)
 
 
 def candidates(call: Call, args: dict[str, Any]) -> dict[str, Any]:
