@@ -80,7 +80,7 @@ def test_a_round_without_training(tmp_path: Path, images: Path, capsys: pytest.C
     assert code == 0
     code, out, _ = run(capsys, "export", project, "--out", tmp_path / "train", "--save", "training", "--json")
     assert sorted(p.name for p in (tmp_path / "train").iterdir()) == [
-        "a_img.png", "a_masks.tif", "b_img.png", "b_masks.tif",
+        "a_img.png", "a_masks.tif", "a_masks_objects.csv", "b_img.png", "b_masks.tif", "b_masks_objects.csv",
     ]  # fmt: skip
     code, out, _ = run(capsys, "activate", project, "compact")
     assert code == 0
