@@ -90,7 +90,9 @@ def test_other_channels_are_refused_and_gray_colour_is_gray():
         classifier.classify(labels, np.concatenate([image, image]))
     colour = np.concatenate([image] * 3)
     assert channels_of(colour) == 1
-    np.testing.assert_array_equal(classifier.classify(labels, colour)[1], classifier.classify(labels, image)[1])
+    np.testing.assert_array_equal(
+        classifier.classify(labels, colour)[1], classifier.classify(labels, image)[1]
+    )
 
 
 def test_it_is_stored_to_the_bit(tmp_path):

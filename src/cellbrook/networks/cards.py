@@ -40,8 +40,8 @@ FAMILY_SPECS: Mapping[str, NetworkSpec] = {
         tile_size=3072,
         fixed_tile=False,
         tile_overlap=512,  # with a margin of 224 px nothing from beyond a tile's edge is felt (tests/test_seams.py)
-        object_diameter_px=30.0,
-        diameter_range_px=(22.0, 40.0),
+        object_diameter_px=34.0,
+        diameter_range_px=(22.0, 50.0),
         outputs=("flow", "cellprob", "log_diameter"),
         targets=("cells", "nuclei"),
     ),

@@ -46,9 +46,9 @@ class AugmentParams:
     """
 
     crop: int = 256
-    diameter_px: float = 26.0
+    diameter_px: float = 28.0
     diameter_spread: float = 0.35
-    wide_share: float = 0.35
+    wide_share: float = 0.4
     wide_range_px: tuple[float, float] = (7.0, 110.0)
     zoom_range: tuple[float, float] = (0.2, 4.0)
     channels: int = 3
@@ -157,7 +157,7 @@ def _intensities(image: NDArray[np.float32], rng: np.random.Generator) -> NDArra
         image = np.sign(image) * np.abs(image) ** np.float32(np.exp(rng.normal(0, 0.35)))
     gain = np.exp(rng.normal(0, 0.2, (channels, 1, 1)))
     if rng.random() < 0.08:  # a sparse field: the percentiles are those of the background
-        gain = gain * np.exp(rng.uniform(0, np.log(8)))
+        gain = gain * np.exp(rng.uniform(0, np.log(16)))
     offset = rng.normal(0, 0.08, (channels, 1, 1))
     image = (image * gain + offset).astype(np.float32)
     if rng.random() < 0.2:  # uneven illumination
@@ -194,6 +194,6 @@ def _channels(image: NDArray[np.float32], rng: np.random.Generator, count: int) 
         return np.repeat(image, count, axis=0)
     full = np.zeros((count, *image.shape[1:]), np.float32)
     full[: image.shape[0]] = image[:count]
-    if rng.random() < 0.5:
+    if len(image) > 1 or rng.random() < 0.5:  # no order of several is the usual one
         full = full[rng.permutation(count)]
     return np.ascontiguousarray(full)

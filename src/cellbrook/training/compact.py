@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POOL_DIAMETERS_PX = {
+    "phase_bacteria": (7, 45),
     "fluo_nuclei": (8, 90),
     "phase_cells": (20, 90),
     "dic": (20, 80),
@@ -45,11 +46,12 @@ POOL_DIAMETERS_PX = {
 }
 """Range of diameters at which a family is drawn, where it is not 10 to 60 px: details are those of that scale."""
 
-POOL_SHARES = {"empty": 0.15}
+POOL_SHARES = {"empty": 0.4}
 """How many images of a family are drawn for each of the others, where it is not one."""
 
-SHARES = {"dsb2018": 0.36, "usiigaci": 0.14, "other": 0.04, "synthetic": 0.46}
-"""Share of the crops that each source gives."""
+SHARES = {"dsb2018": 0.35, "usiigaci": 0.13, "other": 0.04, "synthetic": 0.39, "bacteria": 0.09}
+"""Share of the crops that each source gives. Bacteria are generated too: clusters of small rods look like one large cell
+to a network that has seen few."""
 
 
 def read_pair(image_path: Path, labels_path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -140,7 +142,8 @@ def synthetic_images(folder: Path) -> list[LabelledImage]:
             nuclei = stored["nuclei"].astype(np.uint32) if "nuclei" in stored else None
         family = path.stem.rsplit("-", 1)[0]
         kind: Target = "nuclei" if target == "nuclei" else "cells"
-        found.append(LabelledImage(path.stem, stretched(image), labels, f"synthetic/{family}", kind, nuclei))
+        look = f"{'bacteria' if 'bacteria' in family else 'synthetic'}/{family}"
+        found.append(LabelledImage(path.stem, stretched(image), labels, look, kind, nuclei))
     return found
 
 

@@ -29,7 +29,7 @@ class LossParams:
     """
 
     flow: float = 10.0
-    size: float = 0.2
+    size: float = 0.3
 
 
 def targets_of(

@@ -50,7 +50,7 @@ TRAINING_DATA = (
 )
 
 KNOWN_ISSUES = (
-    "Very small objects (below about 10 px) in dense images may be taken for larger ones: give --diameter.",
+    "Colonies of bacteria of about 13 px or less may be taken for large cells: give --diameter.",
     "Whole cells in phase contrast that lie close together or are very flat are missed or joined.",
     "Outlines are a pixel or two tighter than some people draw them, which shows at IoU 0.9.",
 )
