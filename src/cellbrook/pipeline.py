@@ -55,6 +55,10 @@ LOWEST_SCALE = 1 / 16
 MAX_PASSES = 3
 """How often a network that estimates the size of objects may look at an image, each time at a better scale."""
 
+CLEAR_LOGIT, CLEAR_SHARE = 2.0, 0.05
+"""A size is believed if this share of the foreground has a cellprob above this logit. In cells it is a seventh at least;
+noise and shading have none, and would be enlarged until they look like cells."""
+
 SCALES_PER_OCTAVE = 4
 """How finely a network's own estimate of the size chooses the scale. The estimate differs in its last digits between tilings
 and frames of a film; the scale must not, for objects at a threshold flip with it."""
@@ -536,7 +540,7 @@ def _with_planes(
 
 
 def typical_diameter(maps: dict[str, NDArray[np.float32]]) -> float | None:
-    """Return the median diameter over objects, in pixels of the maps; None if nothing is seen.
+    """Return the median diameter over objects, in pixels of the maps; None if nothing is clearly seen.
 
     Every pixel votes for the size of the object it is in, with a weight of one over that object's area, so
     that large objects do not outvote small ones.
@@ -548,7 +552,7 @@ def typical_diameter(maps: dict[str, NDArray[np.float32]]) -> float | None:
     x = np.minimum(np.arange(log_diameter.shape[1]) * step + step // 2, cols - 1)
     cellprob = maps["cellprob"][0][np.ix_(y, x)]
     inside = cellprob > 0
-    if not inside.any():
+    if np.count_nonzero(cellprob > CLEAR_LOGIT) <= CLEAR_SHARE * np.count_nonzero(inside):
         return None
     votes = log_diameter[inside]
     order = np.argsort(votes)
