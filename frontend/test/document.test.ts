@@ -135,6 +135,16 @@ describe("a document", () => {
     expect(differences(server, session)).toEqual([]);
   });
 
+  it("asks again where something locked stood in the way: the lock may have been undone", async () => {
+    const { server, wire, session } = await opened();
+    const id = session.draw(stroke(10, 440, 440, 9));
+    session.lock(true, [id]);
+    session.undo();
+    session.document?.paint(session.freshId(), stroke(10, 440, 440, 9), "overwrite");
+    await wire.settle();
+    expect(differences(server, session)).toEqual([]);
+  });
+
   it("sends a brush stroke in less than a kilobyte", () => {
     const region = new Region([4096, 4096]);
     addStroke(region, [1000, 1000], [1200, 1300], 25);

@@ -267,6 +267,7 @@ export class FakeWire implements Transport, Http {
   }
 
   mend(): void {
+    this.server.outgoing.length = 0; // a page is told only what happens after it has opened the image
     this.connected = true;
     this.session?.connected();
     this.session?.receive({ type: "welcome", protocol: 1, user: "me", project: this.server.project });

@@ -78,7 +78,7 @@ export class Document {
 
   /** A stroke, shown while it is drawn and sent when it ends. */
   stroke(label: number, mode: Mode, inside: Iterable<number> = []): Stroke {
-    const stroke = new Stroke(this, { label, mode, inside: new Set(inside), locked: (id) => this.isLocked(id) });
+    const stroke = new Stroke(this, this.ruleOf(label, mode, inside));
     this.drawing.add(stroke);
     return stroke;
   }
@@ -171,7 +171,9 @@ export class Document {
       return;
     }
     this.rev = message.rev;
-    this.tiles.outdate(touched); // a tile asked for before the edit was done may arrive without it
+    // What stood in the way as locked here may not have been so there, when the edit was done.
+    if (this.here(pending?.painted ?? []).some(({ rule }) => rule.met?.size)) this.tiles.refresh(touched);
+    else this.tiles.outdate(touched); // a tile asked for before the edit was done may arrive without it
     // Of a stroke that could write nowhere the server says nothing: there is no such object.
     const known = new Set(message.objects.map(({ id }) => id));
     const unborn = (pending?.fresh ?? []).filter((id) => !known.has(id)).map((id) => ({ id, gone: true }));
@@ -328,20 +330,22 @@ export class Document {
   }
 
   private toPainted(part: EditPart): Painted {
-    const inside = new Set(part.ids ?? []);
-    return {
-      plane: part.plane,
-      runs: decodeRuns(part.runs as Uint8Array),
-      rule: { label: part.label ?? 0, mode: part.mode ?? "overwrite", inside, locked: (id) => this.isLocked(id) },
-    };
+    const rule = this.ruleOf(part.label ?? 0, part.mode ?? "overwrite", part.ids ?? []);
+    return { plane: part.plane, runs: decodeRuns(part.runs as Uint8Array), rule };
   }
 
   private cellsOf(ids: readonly number[]): Cell[] {
     return ids.map((id) => this.host.objects.get(id)).filter((cell): cell is Cell => cell !== undefined && !cell.discarded);
   }
 
-  private isLocked(id: number): boolean {
-    return this.host.objects.peek(id)?.locked ?? false;
+  /** What was found locked stays so for this edit: rows that the server told before it heard of the lock say otherwise. */
+  private ruleOf(label: number, mode: Mode, inside: Iterable<number>): PaintRule {
+    const found = new Set<number>();
+    const locked = (id: number): boolean => {
+      if (!found.has(id) && this.host.objects.peek(id)?.locked) found.add(id);
+      return found.has(id);
+    };
+    return { label, mode, inside: new Set(inside), locked, met: found };
   }
 }
 

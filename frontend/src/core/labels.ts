@@ -13,6 +13,7 @@ export interface PaintRule {
   mode: Mode;
   inside: ReadonlySet<number>; // for mode "inside"
   locked: (id: number) => boolean;
+  readonly met?: ReadonlySet<number>; // locked objects that stood in the way
 }
 
 /** May a pixel that belongs to `old` be written? The server has the same rule. */
