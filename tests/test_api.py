@@ -165,7 +165,8 @@ def test_run_json_says_how_it_came_about(result, tmp_path):
     assert run["model"]["name"] == "compact"
     assert len(run["model"]["sha256"]) == len(run["image"]["sha256"]) == 64
     assert run["engine"]["precision"] in ("fp32", "int8")
-    assert run["parameters"] == SegmentParams.from_keywords(threads=2).to_keywords()
+    settled = {"flow_threshold": 0.0, "min_score": 0.4}  # left to the model, whose scores are probabilities
+    assert run["parameters"] == SegmentParams.from_keywords(threads=2, **settled).to_keywords()
     assert run["result"]["objects"] == len(result.objects)
     assert {"network", "flows to labels"} <= set(run["timings_s"])
     assert set(run["files"]) == {"labels", "overlay", "objects"}
