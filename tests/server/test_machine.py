@@ -282,19 +282,25 @@ class Workplace(RuleBasedStateMachine):
         return pixels
 
     def teardown(self) -> None:
-        if self.mirrors:
-            self.hurried = False
-            self.settle()
-            self.all_see_the_same()
-            np.testing.assert_array_equal(self.project.labels(self.image).read_all(), self.replayed())
-            for plane in range(SHAPE[0]):
-                np.testing.assert_array_equal(
-                    self.mirrors[1].page.labels(self.image, plane), self.mirrors[0].pixels[plane]
-                )
-            if self.together and not self.windowed:
-                self.undo_everything()
-            self.stop()
-        shutil.rmtree(self.folder)
+        try:
+            if self.mirrors:
+                self.check_at_the_end()
+        finally:
+            if self.mirrors:
+                self.stop()  # else every later test would fail beside this one
+            shutil.rmtree(self.folder)
+
+    def check_at_the_end(self) -> None:
+        self.hurried = False
+        self.settle()
+        self.all_see_the_same()
+        np.testing.assert_array_equal(self.project.labels(self.image).read_all(), self.replayed())
+        for plane in range(SHAPE[0]):
+            np.testing.assert_array_equal(
+                self.mirrors[1].page.labels(self.image, plane), self.mirrors[0].pixels[plane]
+            )
+        if self.together and not self.windowed:
+            self.undo_everything()
 
     def undo_everything(self) -> None:
         """Taking back all leaves nothing, and doing all again what was there."""
@@ -323,6 +329,7 @@ EXPECTED = (
 TestWorkplace = Workplace.TestCase
 TestWorkplace.settings = settings(
     max_examples=EXAMPLES,
+    derandomize="CELLBROOK_EXAMPLES" not in os.environ,  # the search is for the deep runs
     stateful_step_count=STEPS,
     deadline=None,
     suppress_health_check=list(HealthCheck),
