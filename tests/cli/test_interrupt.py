@@ -13,6 +13,14 @@ from cellbrook.io import write_labels
 from cellbrook.training.synthetic import generate
 
 
+@pytest.fixture(autouse=True)
+def heeded():
+    """What a shell starts in the background ignores Ctrl-C, and so would this process."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Two images with labels, twice; and a temporary folder of our own."""
