@@ -10,11 +10,14 @@
 #include <stdexcept>
 #include <utility>
 
-#ifdef _MSC_VER
+#include "dispatch.hpp"
+#include "parallel.hpp"
+
+#ifdef CELLBROOK_X86_LEVELS
+#include <immintrin.h>
+#elif defined(_MSC_VER)
 #include <intrin.h>
 #endif
-
-#include "parallel.hpp"
 
 namespace nb = nanobind;
 
@@ -88,6 +91,35 @@ static int lowest_bit(uint64_t bits) {
 #endif
 }
 
+// Bit k says whether the pair at i + k differs from the one before it, for 64 pixels.
+template <class A, class B>
+static uint64_t changes(const A* a, const B* b) {
+    uint8_t changed[64];
+    for (int k = 0; k < 64; ++k) changed[k] = uint8_t((a[k] != a[k - 1]) | (b[k] != b[k - 1]));
+    uint64_t bits = 0;
+    for (int byte = 0; byte < 8; ++byte) {
+        uint64_t eight = 0;
+        for (int k = 0; k < 8; ++k) eight |= uint64_t(changed[8 * byte + k]) << (8 * k);
+        // gathers the lowest bits of eight bytes, the first byte's as the lowest
+        bits |= ((eight * 0x0102040810204080ull) >> 56) << (8 * byte);
+    }
+    return bits;
+}
+
+#ifdef CELLBROOK_X86_LEVELS
+CELLBROOK_AVX2 static uint64_t changes_avx2(const uint32_t* a, const uint32_t* b) {
+    uint64_t same = 0;
+    for (int k = 0; k < 64; k += 8) {
+        __m256i both = _mm256_set1_epi32(-1);
+        for (const uint32_t* p : {a + k, b + k})
+            both = _mm256_and_si256(both, _mm256_cmpeq_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+                                                             _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p - 1))));
+        same |= uint64_t(uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(both)))) << k;
+    }
+    return ~same;
+}
+#endif
+
 // Adds the runs of equal pairs in [begin, end). Runs are short (some ten pixels), so a loop that ends at each of them
 // waits mostly for mispredicted branches: changes are first found for 64 pixels at once, as bits, and then walked.
 template <class A, class B>
@@ -98,20 +130,16 @@ static void count_runs(const A* a, const B* b, int64_t begin, int64_t end, PairC
         if (key) counts.add(key, stop - start);
         start = stop;
     };
-    int64_t i = begin + 1;
-    for (; i + 64 <= end; i += 64) {
-        uint8_t changed[64];
-        for (int k = 0; k < 64; ++k)
-            changed[k] = uint8_t((a[i + k] != a[i + k - 1]) | (b[i + k] != b[i + k - 1]));
-        uint64_t bits = 0;
-        for (int byte = 0; byte < 8; ++byte) {
-            uint64_t eight = 0;
-            for (int k = 0; k < 8; ++k) eight |= uint64_t(changed[8 * byte + k]) << (8 * k);
-            // gathers the lowest bits of eight bytes, the first byte's as the lowest
-            bits |= ((eight * 0x0102040810204080ull) >> 56) << (8 * byte);
-        }
+    auto walk = [&](int64_t i, uint64_t bits) {
         for (; bits; bits &= bits - 1) close(i + lowest_bit(bits));
-    }
+    };
+    int64_t i = begin + 1;
+#ifdef CELLBROOK_X86_LEVELS
+    if constexpr (std::is_same_v<A, uint32_t> && std::is_same_v<B, uint32_t>)
+        if (vector_level() >= Level::avx2)
+            for (; i + 64 <= end; i += 64) walk(i, changes_avx2(a + i, b + i));
+#endif
+    for (; i + 64 <= end; i += 64) walk(i, changes(a + i, b + i));
     for (; i < end; ++i)
         if (a[i] != a[i - 1] || b[i] != b[i - 1]) close(i);
     close(end);
