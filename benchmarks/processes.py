@@ -73,7 +73,10 @@ def measured(command: Sequence[str | Path], threads: int | None = None) -> Cost:
 
 def bound(threads: int) -> dict[str, object]:
     """Return `subprocess` keywords that hold a process to so many threads, and to as many cores where there are more."""
-    keywords: dict[str, object] = {"env": {**os.environ, **dict.fromkeys(_POOLS, str(threads))}}
+    env = {**os.environ, **dict.fromkeys(_POOLS, str(threads))}
+    # an installed package has its bytecode: nobody waits for it to be made
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    keywords: dict[str, object] = {"env": env}
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))[:threads]
         keywords["preexec_fn"] = lambda: os.sched_setaffinity(0, cores)
