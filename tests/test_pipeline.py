@@ -318,3 +318,24 @@ def test_thresholds_left_to_the_model_are_settled_and_recorded():
         params = SegmentParams.from_keywords(**keywords)
         masks = pipeline.resolve(source, model_of(spec), params).params.mask_params
         assert (masks.flow_threshold, masks.min_score) == expected
+
+
+def test_the_order_of_the_channels_cannot_matter():
+    """BlobEngine looks at the first plane alone: it sees the fuller channel whichever the file has first."""
+    spec = replace(BLOB_SPEC, channels=3, order_free=True)
+    image = np.stack([blobs(), blobs(seed=1), blobs(seed=2)])
+    image[1, :, 60:] = 0
+    image[2, :, 30:] = 0
+    results = []
+    for order in ((0, 1, 2), (1, 2, 0), (2, 0, 1), (1, 0, 2)):
+        data, _ = run(image[list(order)], axes="CYX", spec=spec)
+        results.append(data.labels)
+        assert data.objects[f"mean_{order.index(0)}"] == pytest.approx(1000), (
+            "measured under the file's names"
+        )
+    assert len(np.unique(results[0])) > 5
+    for other in results[1:]:
+        assert np.array_equal(results[0], other)
+    # where the order has a meaning it stays
+    fixed, _ = run(image[[1, 0, 2]], axes="CYX", spec=replace(spec, order_free=False))
+    assert not np.array_equal(fixed.labels, results[0])

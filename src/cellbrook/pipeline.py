@@ -419,6 +419,8 @@ def infer(
     """
     with report.timed("normalize"):
         x = normalize(image, plan.params.normalize_params, ranges=ranges, threads=threads)
+        if spec.order_free:
+            x = _in_order(x)
     rows, cols = x.shape[-2:]
     scale = 1.0
     assumed = plan.diameter_px if plan.diameter_px is not None else spec.default_diameter_px
@@ -460,6 +462,13 @@ def infer(
     known = plan.diameter_px if plan.diameter_px is not None else diameter
     output = NetworkOutput(flows=flows, cellprob=cellprob, classes=classes, diameter_px=known)
     return output, {"scales": passes, "diameter_px": known, "tiles": tiles}
+
+
+def _in_order(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the channels ordered by what they show, not by where the file has them: the fullest field first."""
+    means = [float(channel.mean(dtype=np.float64)) for channel in x]
+    order = sorted(range(len(x)), key=lambda c: -means[c])
+    return x if order == sorted(order) else x[order]
 
 
 def _size_model(model: ResolvedModel) -> SizeModel | None:

@@ -38,7 +38,10 @@ class NetworkSpec:
     default_diameter_px : float or None
         Diameter to assume where neither the user nor the network says one; None: take the image as it is.
     channel_roles : tuple of str
-        What the channels must show, in order, such as ("cell", "nucleus"). Empty: any order.
+        What the channels must show, in order, such as ("cell", "nucleus"). Empty: they have no roles.
+    order_free : bool
+        True if it was trained on channels in any order: the pipeline then shows them in one order of its own, so that
+        the file's order cannot matter.
     targets : tuple of str
         What it can be told to look for, among "cells" and "nuclei". A plane after the channels tells it (see
         `TARGET_VALUES`). Empty: it has no such plane.
@@ -61,6 +64,7 @@ class NetworkSpec:
     default_diameter_px: float | None = None
     targets: tuple[str, ...] = ()
     score: tuple[float, ...] = ()
+    order_free: bool = False
 
     @property
     def planes(self) -> int:

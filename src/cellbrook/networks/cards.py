@@ -44,6 +44,7 @@ FAMILY_SPECS: Mapping[str, NetworkSpec] = {
         diameter_range_px=(22.0, 50.0),
         outputs=("flow", "cellprob", "log_diameter"),
         targets=("cells", "nuclei"),
+        order_free=True,
     ),
     "cp3": NetworkSpec(
         family="cp3",
