@@ -15,6 +15,7 @@ from cellbrook.core.memory import free_memory
 from cellbrook.core.threads import resolve_threads
 from cellbrook.errors import UsageError
 from cellbrook.training.dataset import typical_diameter
+from cellbrook.training.loop import fast_bf16
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +104,7 @@ def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *,
     spec: NetworkSpec = network.spec  # type: ignore[assignment]  # nn.Module's attributes are untyped
     device = pick_device(params.device)
     threads = resolve_threads(params.threads)
-    bf16 = device.startswith("cuda") or (device == "cpu" and _fast_bf16())
+    bf16 = device.startswith("cuda") or (device == "cpu" and fast_bf16())
     crop = _crop(params, spec)
     objects = sum(e.n_objects for e in train)
     if params.steps is not None:
@@ -205,14 +206,6 @@ def _crop(params: TrainParams, spec: NetworkSpec) -> int:
     if crop % spec.stride:
         raise UsageError(f"--crop must be a multiple of {spec.stride} for {spec.family}, got {crop}")
     return crop
-
-
-def _fast_bf16() -> bool:
-    """Return whether this processor multiplies bfloat16 in hardware; elsewhere it is slower than float32."""
-    asks = (
-        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-    return any(ask() for ask in asks if ask is not None)
 
 
 def _free_on(device: str) -> int | None:
