@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from cellbrook.networks.base import TARGET_VALUES
 from cellbrook.training.painting import painted_cytoplasm, painted_nuclei
+from cellbrook.training.synthetic._camera import quantise_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +41,9 @@ class AugmentParams:
         Channels of the crop; missing ones are zero.
     target_plane : bool
         Add a plane after the channels that says what the labels outline.
+    upright_share : float
+        Share of the crops that are turned by right angles only: the rows of a camera and the blocks of a compression lie
+        along the axes.
     paint_share : float
         Share of the one-channel crops that get a second, painted channel: nuclei for labels of cells, and the other
         way round.
@@ -53,6 +57,7 @@ class AugmentParams:
     zoom_range: tuple[float, float] = (0.2, 4.0)
     channels: int = 3
     target_plane: bool = True
+    upright_share: float = 0.25
     paint_share: float = 0.0
 
 
@@ -113,6 +118,8 @@ def _warp(
     height, width = labels.shape[-2:]
     squeeze = np.exp(rng.normal(0, 0.08))
     angle = rng.uniform(0, 2 * np.pi)
+    if rng.random() < p.upright_share:
+        squeeze, angle = 1.0, rng.integers(4) * np.pi / 2
     flip = -1.0 if rng.random() < 0.5 else 1.0
     cos, sin = np.cos(angle), np.sin(angle)
     # crop pixel -> image pixel, both relative to their centres
@@ -172,6 +179,11 @@ def _intensities(image: NDArray[np.float32], rng: np.random.Generator) -> NDArra
         if rng.random() < 0.3:
             noise = blurred(noise, 0.8) * 2
         image = image + np.float32(strength) * noise
+    if rng.random() < 0.06:  # compressed at the size it is shown at
+        step = np.exp(rng.uniform(np.log(0.02), np.log(0.15)))
+        off = rng.integers(0, 8, 2)
+        around = np.pad(image, ((0, 0), (off[0], 0), (off[1], 0)), mode="reflect")
+        image = np.stack([quantise_blocks(c, step) for c in around])[:, off[0] :, off[1] :]
     if rng.random() < 0.12:
         image = 1 - image
     return image.astype(np.float32, copy=False)

@@ -46,10 +46,10 @@ POOL_DIAMETERS_PX = {
 }
 """Range of diameters at which a family is drawn, where it is not 10 to 60 px: details are those of that scale."""
 
-POOL_SHARES = {"empty": 0.4}
+POOL_SHARES = {"empty": 1.5, "phase_bacteria": 3.0}
 """How many images of a family are drawn for each of the others, where it is not one."""
 
-SHARES = {"dsb2018": 0.35, "usiigaci": 0.13, "other": 0.04, "synthetic": 0.39, "bacteria": 0.09}
+SHARES = {"dsb2018": 0.34, "usiigaci": 0.12, "other": 0.04, "synthetic": 0.38, "bacteria": 0.12}
 """Share of the crops that each source gives. Bacteria are generated too: clusters of small rods look like one large cell
 to a network that has seen few."""
 
@@ -152,7 +152,7 @@ def generate_pool(folder: Path, per_family: int, first_seed: int = 0, size: int 
     from cellbrook.training import synthetic
 
     folder.mkdir(parents=True, exist_ok=True)
-    for seed in range(first_seed, first_seed + per_family):
+    for seed in range(first_seed, first_seed + round(per_family * max(POOL_SHARES.values()))):
         for family in synthetic.FAMILIES:
             if seed - first_seed >= per_family * POOL_SHARES.get(family, 1.0):
                 continue

@@ -20,6 +20,7 @@ from cellbrook.errors import UsageError
 from cellbrook.training.synthetic._bacteria import phase_bacteria
 from cellbrook.training.synthetic._blood import blood_smear
 from cellbrook.training.synthetic._cyto import cyto_fluo, membrane
+from cellbrook.training.synthetic._cytology import cytology
 from cellbrook.training.synthetic._empty import empty
 from cellbrook.training.synthetic._fields import log_uniform
 from cellbrook.training.synthetic._nuclei import fluo_nuclei
@@ -44,6 +45,7 @@ _PAINTERS: dict[str, Callable[[Scene], Painting]] = {
     "cyto_fluo": cyto_fluo,
     "membrane": membrane,
     "he_tissue": he_tissue,
+    "cytology": cytology,
     "blood_smear": blood_smear,
     "yeast_brightfield": yeast_brightfield,
     "dic": dic,

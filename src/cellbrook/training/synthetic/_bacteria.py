@@ -180,7 +180,7 @@ def _rods(scene: Scene, width: float, aspect: float) -> Stamped:
     """Return rods: packed over the whole frame, in micro-colonies, or loose; at times with filaments."""
     stamped = Stamped(np.zeros(scene.shape, np.int32), np.full(scene.shape, 9, np.float32))
     extent = np.array(scene.shape)
-    manner = scene.rng.choice(["lawn", "domains", "colonies", "loose"], p=[0.22, 0.23, 0.37, 0.18])
+    manner = scene.rng.choice(["lawn", "domains", "colonies", "loose"], p=[0.2, 0.21, 0.43, 0.16])
     if scene.chance(0.15):
         stamped = _filaments(
             scene, stamped, int(scene.rng.integers(1, 7)), width, width * scene.uniform(6, 20)
@@ -200,7 +200,7 @@ def _rods(scene: Scene, width: float, aspect: float) -> Stamped:
         for _ in range(max(1, min(200, round(room * scene.log_uniform(0.1, 0.8))))):
             radius = typical * scene.log_uniform(0.6, 1.6)
             stamped = _colony(scene, stamped, scene.rng.uniform(0, 1, 2) * extent, radius, width, aspect)
-    if manner in ("colonies", "loose"):
+    if manner == "loose" or (manner == "colonies" and scene.chance(0.6)):
         few = int(scene.rng.integers(1, 3 + min(400, scene.count(0.12))))
         if scene.chance(0.2):
             stamped = _filaments(scene, stamped, min(few, 60), width, width * aspect)
@@ -240,13 +240,20 @@ def _phase(scene: Scene, stamped: Stamped, rho: Field, width: float) -> Painting
     if scene.chance(0.15):  # refractile granules
         grains = smoothstep(smooth_noise(scene.rng, scene.shape, max(1.2, 0.25 * width)), 1.6, 2.4)
         thickness = thickness * (1 - np.float32(scene.uniform(0.3, 0.9)) * grains)
-    thickness = blur(thickness.astype(np.float32), min(scene.uniform(0.05, 0.15) * width, 0.4 + 0.07 * width))
+    if scene.chance(
+        0.35
+    ):  # near the limit of resolution the gaps between neighbours are hardly lighter than these
+        soft = scene.uniform(0.15, 0.26) * width
+    else:
+        soft = min(scene.uniform(0.05, 0.15) * width, 0.4 + 0.07 * width)
+    thickness = blur(thickness.astype(np.float32), soft)
     near = blur(thickness, width * scene.uniform(0.25, 0.8))
-    wide = blur(thickness, width * scene.uniform(1.5, 4.0))
+    wide = blur(thickness, width * scene.uniform(1.5, 7.0))
     contrast = scene.uniform(0.35, 1.0)
-    halo = scene.uniform(0.4, 1.6)
+    halo = scene.log_uniform(0.15, 1.6)
     base = scene.uniform(0.25, 0.5)
-    light = base * (1 - contrast * (thickness - halo * (0.6 * near + 0.5 * wide)))
+    shared = scene.uniform(0.2, 0.8)
+    light = base * (1 - contrast * (thickness - halo * 1.1 * ((1 - shared) * near + shared * wide)))
     if scene.chance(0.4):  # the outermost fringe: a thin bright line around single cells and colonies
         mask = blur(inside.astype(np.float32), 0.12 * width)
         light += base * contrast * scene.uniform(0.2, 0.9) * 4 * mask * (1 - mask) * ~inside

@@ -136,7 +136,7 @@ def empty(scene: Scene) -> Painting:
         full_scale=ceiling * scene.log_uniform(0.1, 1.0) if look == "dark" else 0.9 * ceiling,
         offset=ceiling * scene.uniform(0, 0.06) if look == "dark" else 0.0,
         ceiling=ceiling,
-        blockiness=scene.uniform(0.01, 0.05) if scene.chance(0.2) else 0.0,
+        blockiness=scene.log_uniform(0.01, 0.12) if scene.chance(0.35) else 0.0,
     )
     if look == "dark":
         light = (np.float32(scene.log_uniform(0.01, 0.3)) + matter)[None]
