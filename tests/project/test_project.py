@@ -16,7 +16,7 @@ import pytest
 import cellbrook
 from cellbrook.errors import CellbrookError, ImageError, ProjectError, UsageError
 from cellbrook.io import write_png
-from cellbrook.project import ClassInfo, Paint, Project
+from cellbrook.project import ClassInfo, Paint, Project, Replace
 from cellbrook.project._chunks import chunk_rev
 
 from .conftest import square
@@ -119,6 +119,30 @@ def test_states_and_names(project: Project, image: str) -> None:
     project.labels(image).lease(5)
     project.log(image).apply(Paint(1, square(5, 5)))
     assert project.image(image).state == "done"  # an edit does not undo what a person said
+
+
+def test_a_state_goes_with_the_edits_that_made_it(project: Project, image: str) -> None:
+    def state() -> str:
+        return project.image(image).state
+
+    project.labels(image).lease(9)
+    log = project.log(image)
+    assert state() == "new"
+    log.apply(Replace(np.pad(np.ones((6, 6), np.uint32), 3)))
+    assert state() == "predicted"
+    log.apply(Paint(7, square(20, 20)))
+    assert state() == "corrected"
+    log.undo()
+    assert state() == "predicted"
+    log.undo()
+    assert state() == "new"
+    log.redo()
+    assert state() == "predicted"
+    log.redo()
+    assert state() == "corrected"
+    project.set_state(image, "done")
+    log.undo()
+    assert state() == "done"  # a person said so
 
 
 def test_one_writer(project: Project, place: Path, image: str) -> None:

@@ -406,13 +406,21 @@ class OpLog:
             connection.execute(
                 "UPDATE ops SET status = ? WHERE image = ? AND rev = ?", (status, self._image, reverts)
             )
-        if state is not None:  # a person's "done" stays until a person says otherwise
-            allowed = ("new", "predicted") if state == "predicted" else ("new", "predicted", "corrected")
-            marks = ", ".join("?" for _ in allowed)
-            connection.execute(
-                f"UPDATE images SET state = ? WHERE id = ? AND state IN ({marks})",
-                (state, self._image, *allowed),
-            )
+            state = self._state_left(connection)
+        # a model's result is no less corrected than what is; a person's "done" stays until a person says otherwise
+        kept = ("corrected", "done") if reverts is None and state == "predicted" else ("done", "done")
+        connection.execute(
+            "UPDATE images SET state = ? WHERE id = ? AND state NOT IN (?, ?)", (state, self._image, *kept)
+        )
+
+    def _state_left(self, connection: Connection) -> str:
+        """Return what the edits that are not taken back make of the image."""
+        rows = connection.execute(
+            "SELECT DISTINCT kind FROM ops WHERE image = ? AND status = 'done'", (self._image,)
+        ).fetchall()
+        if not rows:
+            return "new"
+        return "predicted" if all(kind in MODEL_RUNS for (kind,) in rows) else "corrected"
 
     def _known(self, op_id: str) -> Applied | None:
         row = self._db.one(
