@@ -354,7 +354,7 @@ def _check_memory(source: Source, plan: SegmentPlan, keep_output: bool) -> None:
         raise ImageError(
             f"{source.name}: segmenting {planes} x {sizes['Y']} x {sizes['X']} pixels needs about "
             f"{(working + stored) / 2**30:.3g} GiB of memory and {free / 2**30:.3g} GiB are free: crop or shrink it, "
-            "choose fewer planes or channels, or use a machine with more"
+            "choose fewer planes or channels, find only the cells in sight in the workspace, or use a machine with more"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from cellbrook.api import Segmentation, Segmenter
     from cellbrook.core.progress import Progress
     from cellbrook.io.source import Source
+
+
+LARGE_PX = 2**26
+"""Pixels of a plane from which on a window's intensities are those of a sample: to read it all would take longer than to
+find the window's cells."""
+
+SAMPLE_PX, BAND_ROWS = 2**24, 32
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,25 +66,41 @@ class Window:
     def _normalized(self) -> NDArray[np.float32]:
         """Return the chosen channels of the window, (C, y, x), as the network would see them in the whole plane."""
         source, params = self.source, self.params.normalize_params
-        chosen = resolve_channels(self.params.input_params.channels, source).indices
-        depth = dict(zip(source.axes, source.shape, strict=True)).get("Z", 1)
-        t, z = divmod(self.plane, depth)
-        place = {a: i for a, i in (("T", t), ("Z", z)) if a in source.axes}
-        whole = source.read(place)
-        if "C" not in source.axes:
-            whole = whole[None]
-        whole = whole[list(chosen)]
         y0, x0, y1, x1 = self.box
-        part: NDArray[Any] = np.ascontiguousarray(whole[:, y0:y1, x0:x1])
+        part = self._read(slice(y0, y1), slice(x0, x1))
+        shown = (
+            self._sample()
+            if math.prod(source.shape[-2:]) > LARGE_PX
+            else self._read(slice(None), slice(None))
+        )
         if (
             source.is_rgb
-            and len(whole) == 3
-            and np.array_equal(whole[0], whole[1])
-            and np.array_equal(whole[0], whole[2])
+            and len(shown) == 3
+            and np.array_equal(shown[0], shown[1])
+            and np.array_equal(shown[0], shown[2])
         ):
-            whole, part = whole[:1], part[:1]  # grey saved in three channels
+            shown, part = shown[:1], part[:1]  # grey saved in three channels
         threads = self.params.model_params.threads
         ranges = None
         if params.normalize and params.tile_norm_size <= 0:
-            ranges = percentile_ranges(whole, params, threads=threads)
+            ranges = percentile_ranges(shown, params, threads=threads)
         return normalize(part, params, ranges=ranges, threads=threads)
+
+    def _read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a part of the plane, (C, y, x), of the chosen channels."""
+        source = self.source
+        chosen = resolve_channels(self.params.input_params.channels, source).indices
+        t, z = divmod(self.plane, dict(zip(source.axes, source.shape, strict=True)).get("Z", 1))
+        place: dict[str, int | slice] = {a: i for a, i in (("T", t), ("Z", z)) if a in source.axes}
+        pixels = source.read({**place, "Y": rows, "X": columns})
+        if "C" not in source.axes:
+            pixels = pixels[None]
+        return np.ascontiguousarray(pixels[list(chosen)])
+
+    def _sample(self) -> NDArray[Any]:
+        """Return bands of rows from all over the plane: files have their pixels by rows, or by tiles of them."""
+        height, width = self.source.shape[-2:]
+        bands = max(8, min(height // BAND_ROWS, SAMPLE_PX // (BAND_ROWS * width)))
+        starts = np.linspace(0, max(0, height - BAND_ROWS), bands).astype(int)
+        everything = [self._read(slice(y, y + BAND_ROWS), slice(None)) for y in starts.tolist()]
+        return np.concatenate(everything, axis=1)
