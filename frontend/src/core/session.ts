@@ -277,6 +277,13 @@ export class Session extends Workplace {
   suggestNext(): void {
     this.submit("suggest", null, {});
   }
+  /** Pick places of finished images to be labelled a second time. */
+  pickAgain(count: number): void {
+    this.submit("again", null, { count });
+  }
+  compareAgain(): void {
+    this.submit("agreement", null, {});
+  }
   submit(kind: JobKind, image: string | null, params: Record<string, unknown>): void {
     this.transport.send({ type: "submit", kind, image, params });
   }

@@ -38,6 +38,7 @@ export interface ImageInfo {
   score: number | null; // mean object score
   limits: Limits | null; // what its labels were made with; null before the first run
   problem: string | null; // what is wrong with the file, and what to do
+  again: boolean; // a place that is labelled a second time: nothing is learnt from it
 }
 
 /** Parameters of the last run that decide which cells are kept. */
@@ -112,7 +113,7 @@ export interface History {
 
 export type ObjectColumns = { [K in keyof Required<ObjectRow>]: Required<ObjectRow>[K][] };
 
-export type JobKind = "segment" | "rethreshold" | "train" | "evaluate" | "suggest" | "batch";
+export type JobKind = "segment" | "rethreshold" | "train" | "evaluate" | "suggest" | "batch" | "again" | "agreement";
 export type JobState = "queued" | "running" | "done" | "failed" | "cancelled" | "interrupted";
 
 export interface Job {

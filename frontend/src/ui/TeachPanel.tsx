@@ -3,6 +3,7 @@
 import type { Session } from "../core/session";
 import type { Job, Round } from "../core/wire";
 import { Lines } from "./charts";
+import { AgreePanel } from "./AgreePanel";
 import { Button, Section } from "./controls";
 import { currentJob, JobProgress } from "./JobProgress";
 import { jump, type Place } from "./jump";
@@ -142,7 +143,7 @@ function Rounds({ session, rounds }: { session: Session; rounds: readonly Round[
 export function TeachPanel({ session }: { session: Session }) {
   const project = session.project.value;
   const rounds = project?.rounds ?? [];
-  const images = session.images.value;
+  const images = session.images.value.filter((image) => !image.again);
   const ready = images.filter((image) => image.state === "corrected" || image.state === "done");
   const job = currentJob(session, ["train"]);
   const busy = job !== null && isLive(job);
@@ -192,6 +193,7 @@ export function TeachPanel({ session }: { session: Session }) {
         </div>
         {evaluate ? <JobProgress session={session} job={evaluate} /> : <Mistakes session={session} />}
       </Section>
+      <AgreePanel session={session} />
     </>
   );
 }

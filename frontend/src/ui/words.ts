@@ -22,6 +22,7 @@ export const TERMS = {
   round: "Training once on everything corrected so far.",
   forgetting: "Whether the model has become worse on pictures that are not yours.",
   plane: "One picture of a stack.",
+  agreement: "Two people, or one at two times, never outline the same cells the same way. A model that agrees with you as well as you do with yourself is as good as it can be.",
 } as const;
 
 export const STATES: Record<ImageState, string> = {
@@ -51,6 +52,8 @@ export const JOBS: Record<JobKind, string> = {
   evaluate: "Scoring",
   suggest: "Choosing the next image",
   batch: "Segmenting images",
+  again: "Picking places",
+  agreement: "Comparing labels",
 };
 
 /** Kinds of edit, as the log calls them. */

@@ -16,7 +16,7 @@ const image = (i: number, more: Partial<ImageInfo> = {}): ImageInfo => ({
   id: `i${i}`, name: ["fluorescence", "brightfield", "stained_tissue", "plate_A03_field_12_long_name"][i % 4] + `_${i}.tif`,
   state: (["predicted", "corrected", "done", "new"] as const)[i % 4], axes: "CYX", shape: [1024, 1024], z: i === 0 ? 12 : 1, t: 1,
   channels: [], pixel_bits: 16, value_scale: 1, value_offset: 0, pixel_size_um: 0.325, levels: 2, rev: 3,
-  objects: i % 4 === 3 ? 0 : 120 + 7 * i, score: 0.8, limits: null, problem: null, ...more,
+  objects: i % 4 === 3 ? 0 : 120 + 7 * i, score: 0.8, limits: null, problem: null, again: false, ...more,
 });
 
 const project: Project = {
@@ -26,7 +26,7 @@ const project: Project = {
     { name: "compact", title: "Compact (shipped)", active: false, note: "Nuclei and cells in fluorescence, phase contrast, brightfield and stained tissue." },
     { name: "round 2", title: "Round 2", active: true, note: "Taught from 3 images, 412 cells." },
   ],
-  images: state === "empty" ? [] : [...Array.from({ length: 9 }, (_, i) => image(i)), image(9, { name: "broken.tif", problem: "The file ends in the middle of an image. Copy it again from the microscope." })],
+  images: state === "empty" ? [] : [...Array.from({ length: 9 }, (_, i) => image(i)), image(9, { name: "broken.tif", problem: "The file ends in the middle of an image. Copy it again from the microscope." }), ...[10, 11, 12].map((i) => image(i, { name: `again-${i - 9}`, again: true, state: i === 10 ? "done" : "new", objects: 0 }))],
   rounds: [
     { name: "round 1", ap_before: 0.61, ap_after: 0.74, frozen_before: 0.7, frozen_after: 0.69, objects: 180, active: false, words: [] },
     { name: "round 2", ap_before: 0.74, ap_after: 0.83, frozen_before: 0.69, frozen_after: 0.68, objects: 412, active: true, words: ["On your pictures it now finds 83 of 100 cells at the right place and shape; before, 74.", "It misses fewer touching cells: 21 before, 8 now.", "On other pictures nothing was lost that matters: 0.69 before, 0.68 now."] },
@@ -103,6 +103,7 @@ if (state === "full")
   session.jobs.value = [
     job({ id: "s", kind: "suggest", image: null, state: "done", result: { suggestions: [1, 4].map((i) => ({ ...image(i), image: `i${i}`, plane: 0, box: [0, 0, 200, 200], reason: "Many cells here look unlike those you corrected." })) } }),
     job({ id: "e", kind: "evaluate", image: null, state: "done", result: { ap: 0.81, gallery: ["missed", "missed", "merged", "boundary", "spurious"].map((kind) => ({ image: "i0", kind, plane: 0, box: [100, 100, 150, 150] })) } }),
+    job({ id: "g", kind: "agreement", image: null, state: "done", result: { n_images: 6, failed: [], sentence: "The model is below human agreement: F1 at IoU 0.5 is 0.931 (0.902 to 0.954) between the two labellings, the model differs from that by -0.061 (-0.094 to -0.031).", scores: [["F1 at IoU 0.5", 0.931, 0.87], ["F1 at IoU 0.75", 0.82, 0.71], ["boundary F", 0.9, 0.86]].map(([name, you, model]) => ({ name, people: { value: you }, model: [{ value: model }, { value: model }] })) } }),
   ];
 if (state === "error") {
   session.jobs.value = ["segment", "train", "batch"].map((kind) => job({ id: kind, kind: kind as "train", image: kind === "segment" ? "i0" : null, state: "failed", error: "Not enough memory: 9.1 GB are needed, 4.0 GB are free.", hint: "Choose a larger cell diameter, close other programs, or run it on a larger machine." }));

@@ -40,8 +40,8 @@ carries ``rev`` and ``boxes``. An op that is refused (`EditError`) changes nothi
 not applied again: its first answer comes back.
 
 Above those: `predict`, `rethreshold`, `suggest`, `import_labels`, `export_project`, `merge_projects`, `status`,
-`train_round`, `activate_model`: functions that take a project, each in the module of its name (`import_labels` in
-`corrections`, `export_project` in `exchange`).
+`train_round`, `activate_model`, `plan_second_looks`, `compare_second_looks`: functions that take a project, each in the
+module of its name (`import_labels` in `corrections`, `export_project` in `exchange`).
 
 Safety: an op is committed to SQLite, with what it changed (old and new value of every pixel), before any chunk changes. A
 chunk file carries the revision that it holds (in its gzip header), so what a crash kept from it is replayed from the log

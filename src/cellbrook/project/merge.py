@@ -21,6 +21,7 @@ from cellbrook.metrics.matching import overlaps
 from cellbrook.project.models import own_models
 from cellbrook.project.ops import MODEL_RUNS, Batch, Lock, Op, SetClass, SetPixels
 from cellbrook.project.project import Project
+from cellbrook.project.second_looks import add_second_looks, read_second_looks
 
 if TYPE_CHECKING:
     import os
@@ -149,6 +150,8 @@ def _add(project: Project, other: Project, record: ImageRecord, report: MergeRep
     for path, why in added.failed:
         report.notes.append(f"left out an image of the other copy: {path}: {why}")
     report.images_added += [r.name for r in added.added]
+    if (look := read_second_looks(other.folder).get(record.id)) is not None:
+        add_second_looks(project.folder, {record.id: look})
     return any(r.id == record.id for r in project.images())
 
 

@@ -19,6 +19,7 @@ from cellbrook.project._lock import FileLock
 from cellbrook.project.images import STATES, AddReport, ImageIndex, ImageRecord, State
 from cellbrook.project.labelstore import LabelStore
 from cellbrook.project.oplog import OpLog
+from cellbrook.project.second_looks import read_second_looks
 from cellbrook.project.settings import FILE, ProjectSettings, read_settings, write_settings
 
 if TYPE_CHECKING:
@@ -465,10 +466,11 @@ class Project:
 
 
 def choose(project: Project, names: Sequence[str], states: Sequence[str] = STATES) -> list[ImageRecord]:
-    """Return the images of these names; without names, those in one of the states."""
+    """Return the images of these names; without names, those in one of the states that are no second looks."""
     if names:
         return [project.find(n) for n in names]
-    return [r for r in project.images() if r.state in states]
+    again = read_second_looks(project.folder)
+    return [r for r in project.images() if r.state in states and r.id not in again]
 
 
 def _now() -> str:

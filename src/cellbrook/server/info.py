@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cellbrook.errors import ImageError, ModelError
 from cellbrook.project.labelstore import levels_of
 from cellbrook.project.models import own_models
+from cellbrook.project.second_looks import read_second_looks
 from cellbrook.server.messages import ClassInfo, ImageInfo, ModelInfo, ProjectInfo, Round
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ LIMITS = (
 
 def image_info(project: Project, record: ImageRecord, pixels: ImagePixels | None) -> ImageInfo:
     """Return what is known of an image; of its channels only if it is open."""
+    again = record.id in read_second_looks(project.folder)
     sizes = dict(zip(record.axes, record.shape, strict=True))
     count, score = project.database.one(
         "SELECT count(DISTINCT id), avg(score) FROM objects WHERE image = ?", (record.id,)
@@ -53,6 +55,7 @@ def image_info(project: Project, record: ImageRecord, pixels: ImagePixels | None
         score=None if score is None else float(score),
         limits=None if record.run is None else {k: record.run["parameters"].get(k) for k in LIMITS},
         problem=problem,
+        again=again,
     )
     if pixels is not None and problem is None:
         try:

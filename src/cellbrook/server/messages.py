@@ -18,7 +18,7 @@ LARGEST_MESSAGE = 4 * 2**20
 Box = tuple[int, int, int, int]
 Point = tuple[float, float]
 Mode = Literal["overwrite", "keep", "inside"]
-JobKind = Literal["segment", "rethreshold", "train", "evaluate", "suggest", "batch"]
+JobKind = Literal["segment", "rethreshold", "train", "evaluate", "suggest", "batch", "again", "agreement"]
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 EditKind = Literal[
     "paint", "merge", "delete", "relabel", "set_class", "lock", "split", "accept", "prompt", "batch"
@@ -58,6 +58,7 @@ class ImageInfo(Struct, kw_only=True):
     score: float | None = None
     limits: dict[str, Any] | None = None
     problem: str | None = None
+    again: bool = False
 
 
 class ClassInfo(Struct, kw_only=True):

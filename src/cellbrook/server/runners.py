@@ -19,6 +19,7 @@ from cellbrook.io.atomic import atomic
 from cellbrook.project.models import model_reference
 from cellbrook.project.ops import Replace
 from cellbrook.project.predict import cache_folder, land, project_params
+from cellbrook.project.second_looks import read_second_looks
 from cellbrook.server.ghosts import Ghosts
 from cellbrook.server.info import models_of
 from cellbrook.server.jobs import Again, Job, Runner
@@ -70,6 +71,8 @@ class Runners:
             "suggest": teaching.suggest,
             "evaluate": teaching.evaluate,
             "train": teaching.train,
+            "again": teaching.again,
+            "agreement": teaching.agreement,
         }
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -141,7 +144,9 @@ class Runners:
         if not state:
             wanted = job.params.get("images")
             records = await workspace.read(workspace.project.images)
-            ids = [r.id for r in records if wanted in (None, "all") or r.id in wanted]
+            everything = wanted in (None, "all")
+            blind = read_second_looks(workspace.project.folder) if everything else ()
+            ids = [r.id for r in records if (everything and r.id not in blind) or (wanted and r.id in wanted)]
             if not ids:
                 raise UsageError("there is no image to segment: choose some, or add them")
             state.update(left=ids, total=len(ids), done=0, failed=[])

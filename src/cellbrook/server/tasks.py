@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cellbrook.api import Segmentation, Segmenter
     from cellbrook.core.progress import Progress
     from cellbrook.metrics.errors import ObjectError
+    from cellbrook.project.images import ImageRecord
     from cellbrook.project.objects import ObjectRow
     from cellbrook.server.worker import Call
     from cellbrook.training.report import CurvePoint
@@ -276,6 +277,35 @@ def _place(error: ObjectError, boxes: dict[int, ObjectRow], found: ObjectTable) 
     return {"plane": plane, "box": box, "ids": list(error.true_labels)}
 
 
+def agreement(call: Call, args: dict[str, Any]) -> dict[str, Any]:
+    """Compare first and second labels of the places that were labelled again, and the model with both.
+
+    Parameters
+    ----------
+    call : Call
+        Told of images.
+    args : dict
+        ``project, keywords``.
+    """
+    from cellbrook.core.progress import NoProgress
+    from cellbrook.project.project import Project
+    from cellbrook.project.second_looks import compare_second_looks
+
+    segmenter = _segmenter(_model_wishes(args["keywords"]))
+    rest = {k: v for k, v in args["keywords"].items() if k not in _MODEL_FIELDS}
+    with Project.open(args["project"], read_only=True) as project:
+
+        def segment(record: ImageRecord) -> NDArray[np.uint32]:
+            return segmenter.segment(
+                project.path(record.id),
+                name=record.name,
+                progress=_Only(call, NoProgress()),
+                **{**rest, "scene": record.scene},
+            ).labels
+
+        return compare_second_looks(project, segment, progress=call)
+
+
 def train(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     """Teach a model what was corrected; cancelling keeps the best so far.
 
@@ -488,5 +518,6 @@ _TASKS: dict[str, Callable[[Call, dict[str, Any]], dict[str, Any]]] = {
     "propose": propose,
     "suggest": suggest,
     "evaluate": evaluate,
+    "agreement": agreement,
     "train": train,
 }

@@ -9,6 +9,7 @@ from cellbrook.errors import UsageError
 from cellbrook.project.exchange import TAUGHT
 from cellbrook.project.models import model_reference
 from cellbrook.project.project import choose
+from cellbrook.project.second_looks import plan_second_looks
 from cellbrook.project.teach import add_summary, general_start, next_model_name
 
 if TYPE_CHECKING:
@@ -59,6 +60,22 @@ class Teaching:
             "most": _GALLERY,
         }
         return await job.worker.call("evaluate", args, progress=job.progress)
+
+    async def again(self, job: Job) -> dict[str, Any]:
+        """Pick places to be labelled a second time, and add them as images."""
+        workspace = self._workspace
+        count = max(1, min(int(job.params.get("count", 6)), 50))
+        added = await workspace.write(plan_second_looks, workspace.project, count)
+        await workspace.tell_project()
+        return {"images": [r.id for r in added]}
+
+    async def agreement(self, job: Job) -> dict[str, Any]:
+        """Compare first and second labels, and the model with both."""
+        args = {
+            "project": str(self._workspace.project.folder),
+            "keywords": await self._workspace.read(self._runners.keywords, dict(job.params)),
+        }
+        return await job.worker.call("agreement", args, progress=job.progress)
 
     async def train(self, job: Job) -> dict[str, Any]:
         """Train a round in a process of its own; the model is put to use if it is better."""

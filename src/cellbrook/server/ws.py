@@ -181,6 +181,8 @@ def _urgency(message: m.Submit) -> int:
         "segment": urgency.IMAGE,
         "suggest": urgency.ASIDE,
         "evaluate": urgency.ASIDE,
+        "again": urgency.ASIDE,
+        "agreement": urgency.ASIDE,
         "batch": urgency.BATCH,
     }.get(message.kind, urgency.TRAIN)
 
