@@ -22,6 +22,8 @@ pytest.importorskip("onnx")
 import cellbrook  # noqa: E402
 from cellbrook.core.progress import NoProgress  # noqa: E402
 from cellbrook.errors import Cancelled, ModelError, TrainingError, UsageError  # noqa: E402
+from cellbrook.networks.cards import read_card  # noqa: E402
+from cellbrook.networks.store import resolve_model  # noqa: E402
 from cellbrook.training import generalist, learn  # noqa: E402
 from cellbrook.training.dataset import from_arrays  # noqa: E402
 from cellbrook.training.finetune import finetune  # noqa: E402
@@ -83,6 +85,16 @@ def test_the_report_says_what_was_done(trained):
     assert any("learning rate 1e-05" in line for line in said)
     assert any(line.startswith("on ") and "GB of memory" in line for line in said)
     assert not (out / "training").exists(), "what an unfinished training needs is gone"
+
+
+def test_a_better_model_has_a_score_of_its_own(trained):
+    """Or the one it started with, if that keeps more right objects; never none."""
+    report, _, _ = trained
+    card = read_card(report.path / "card.toml")
+    before = resolve_model("compact").card.spec.score
+    fitted = any("score of a cell was fitted again" in line for line in report.words)
+    assert len(card.spec.score) == 3
+    assert (card.spec.score != before) == fitted
 
 
 def test_a_finished_model_is_not_overwritten_by_chance(trained):

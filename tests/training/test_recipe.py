@@ -251,3 +251,25 @@ def test_the_score_is_fitted_to_how_often_objects_are_right():
     for low in np.arange(0, 1, 0.2):
         bin_ = (told >= low) & (told < low + 0.2)
         assert told[bin_].mean() == pytest.approx(right[bin_].mean(), abs=0.06)
+
+
+def test_a_fitted_score_gives_way_to_many_objects_but_not_to_a_few():
+    from cellbrook.training.calibrate import fit_score
+
+    prior = (-1.0, 0.8, -6.0)
+    rng = np.random.default_rng(3)
+
+    def fitted(n):
+        """Objects that are right less often than the prior says."""
+        cellprob, flow_error = rng.uniform(-1, 6, n), rng.uniform(0, 0.4, n)
+        right = rng.random(n) < 1 / (1 + np.exp(-(-3 + 0.8 * cellprob - 6 * flow_error)))
+        return fit_score(cellprob, flow_error, right, prior=prior)
+
+    def said(weights):
+        return 1 / (1 + np.exp(-(weights[0] + 3 * weights[1] + 0.1 * weights[2])))
+
+    before, truth = said(prior), said((-3.0, 0.8, -6.0))
+    assert said(fitted(5000)) == pytest.approx(truth, abs=0.05)
+    assert abs(said(fitted(5)) - before) < 0.3 * abs(truth - before)
+    none = np.zeros(0)
+    assert fit_score(none, none, none.astype(bool), prior=prior) == prior

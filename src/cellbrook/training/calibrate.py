@@ -8,21 +8,29 @@ import numpy as np
 
 from cellbrook import pipeline
 from cellbrook.core.params import SegmentParams
-from cellbrook.io import open_image
 from cellbrook.metrics import matching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
 
     from cellbrook.engines.base import Engine
+    from cellbrook.io import Source
     from cellbrook.networks.store import ResolvedModel
 
 
+PRIOR_OBJECTS = 50
+"""What a model's own calibration counts when it is fitted again, in objects: a few held-out cells must not overturn it."""
+
+
 def judged_objects(
-    model: ResolvedModel, engine: Engine, pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]], threads: int
+    model: ResolvedModel,
+    engine: Engine,
+    pairs: Iterable[tuple[Source, NDArray[Any]]],
+    threads: int,
+    **keywords: Any,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Segment labelled images, doubtful objects kept, and tell of each object whether it matches a true one at IoU 0.5.
 
@@ -30,8 +38,10 @@ def judged_objects(
     ----------
     model, engine
         What segments.
-    pairs : iterable of (image of shape (C, Y, X), labels of shape (Y, X))
+    pairs : iterable of (Source, labels of shape (Y, X))
     threads : int
+    **keywords
+        Further parameters of the segmentation.
 
     Returns
     -------
@@ -40,11 +50,9 @@ def judged_objects(
     right : ndarray of shape (n,), bool
     """
     columns: list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]] = []
-    for image, labels in pairs:
-        source = open_image(np.ascontiguousarray(image), axes="CYX")
-        plan = pipeline.resolve(
-            source, model, SegmentParams.from_keywords(threads=threads, flow_threshold=0, min_score=0)
-        )
+    doubtful = {**keywords, "threads": threads, "flow_threshold": 0, "min_score": 0}
+    for source, labels in pairs:
+        plan = pipeline.resolve(source, model, SegmentParams.from_keywords(**doubtful))
         data = pipeline.run(source, plan, model, engine, name="image", keep_output=False)
         found = matching(labels, data.labels, 0.5, threads=threads)
         right = np.isin(data.objects["label"], [pred for _, pred in found.pairs])
@@ -54,7 +62,10 @@ def judged_objects(
 
 
 def fit_score(
-    cellprob: NDArray[np.float64], flow_error: NDArray[np.float64], right: NDArray[np.bool_]
+    cellprob: NDArray[np.float64],
+    flow_error: NDArray[np.float64],
+    right: NDArray[np.bool_],
+    prior: Sequence[float] = (),
 ) -> tuple[float, float, float]:
     """Fit a logistic regression by Newton's method.
 
@@ -64,6 +75,9 @@ def fit_score(
         Figures of objects.
     right : ndarray of shape (n,), bool
         Whether each was right.
+    prior : sequence of float
+        Weights to start from: they count as much as `PRIOR_OBJECTS` objects that are right as often as they say.
+        Empty: none.
 
     Returns
     -------
@@ -71,11 +85,17 @@ def fit_score(
         Bias and the weights of cellprob and flow error, as in `NetworkSpec.score`.
     """
     x = np.stack([np.ones_like(cellprob), cellprob, np.nan_to_num(flow_error)], axis=1)
+    wanted = right.astype(np.float64)
+    if len(prior):
+        if not len(x):
+            return prior[0], prior[1], prior[2]
+        share = PRIOR_OBJECTS / len(x)
+        wanted = (wanted + share / (1 + np.exp(-x @ np.array(prior)))) / (1 + share)
     weights = np.zeros(3)
     ridge = np.diag([0.0, 1e-3, 1e-3]) * len(x)  # keeps the weights finite where all are right
     for _ in range(50):
         p = 1 / (1 + np.exp(-x @ weights))
-        gradient = x.T @ (p - right) + ridge @ weights
+        gradient = x.T @ (p - wanted) + ridge @ weights
         step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + ridge + 1e-9 * np.eye(3), gradient)
         weights -= step
         if np.abs(step).max() < 1e-8:

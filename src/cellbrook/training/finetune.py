@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from cellbrook.networks.cards import ModelCard
     from cellbrook.training.classes import ClassReport
     from cellbrook.training.dataset import Example
 
@@ -173,8 +174,11 @@ def finetune(
     if classifier is not None and classes is not None and network is not outcome.network:
         words.append(f"The new model has the network of {origin.name} as it was, and tells classes besides.")
         better, outcome = True, tests.unchanged(outcome)
+    card = base.card
+    if network is outcome.network and card.spec.score:
+        card, outcome = tests.calibrated(card, outcome)
     report = _report(dataset, parts, origin, tests, outcome, folder, better, words, classes)
-    write_model(outcome.network, base.card, report, dataset, folder, classifier)
+    write_model(outcome.network, card, report, dataset, folder, classifier)
     shutil.rmtree(folder / STATE, ignore_errors=True)
     return report
 
@@ -185,10 +189,11 @@ class _Tests:
     def __init__(
         self, origin: Start, base: Start, parts: Split, params: TrainParams, learned: Learned
     ) -> None:
-        where = (learned.settings.device, learned.settings.threads)
+        where = self._where = (learned.settings.device, learned.settings.threads)
         self._judge = Judge(base.card, *where, params.target)
         # general images are not of the size of the user's, which the new card may assume
         self._general_judge = Judge(origin.card, *where)
+        self._origin = origin
         self._parts = parts
         self._params = params
         self._base = base.network.to(where[0])
@@ -217,7 +222,7 @@ class _Tests:
             kept = guard(
                 self._base,
                 kept,
-                least=(1 - self._params.max_forgetting) * self.general.mean_ap,
+                least=self._least,
                 validation_start=self.start,
                 judge=lambda n: self._judge.score(n, self._parts.validation),
                 judge_frozen=self._score_frozen,
@@ -227,11 +232,35 @@ class _Tests:
             learned, kept.network, kept.share, kept.validation, kept.frozen, kept.within, tuple(words)
         )
 
+    @property
+    def _least(self) -> float:
+        """What a model must score on general images."""
+        return (1 - self._params.max_forgetting) * self.general.mean_ap if self.general else 0.0
+
     def unchanged(self, outcome: _Outcome) -> _Outcome:
         """Return the outcome with the network of the start instead of the new one."""
         assert self.start is not None
         return dataclasses.replace(
             outcome, network=self._base, share=0.0, validation=self.start, frozen=self.general
+        )
+
+    def calibrated(self, card: ModelCard, outcome: _Outcome) -> tuple[ModelCard, _Outcome]:
+        """Fit the score again on the held-out images, where that costs nothing there.
+
+        What a model learnt moves its logits, and the smallest score decides which objects are kept.
+        """
+        fitted, objects = self._judge.calibrated(outcome.network, self._parts.validation)
+        judge = Judge(fitted, *self._where, self._params.target)
+        score, frozen = judge.score(outcome.network, self._parts.validation), outcome.frozen
+        if frozen is not None:
+            spec = dataclasses.replace(self._origin.card.spec, score=fitted.spec.score)
+            general = Judge(dataclasses.replace(self._origin.card, spec=spec), *self._where)
+            frozen = general.score(outcome.network, *self._frozen)
+        if score.ap < outcome.validation.ap or (frozen and frozen.mean_ap < self._least):
+            return card, outcome
+        words = f"The score of a cell was fitted again, on {objects} that it found in held-out images."
+        return fitted, dataclasses.replace(
+            outcome, validation=score, frozen=frozen, words=(*outcome.words, words)
         )
 
     def segment(self, network: nn.Module, example: Example) -> NDArray[Any]:

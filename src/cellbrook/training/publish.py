@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cellbrook import engines
+from cellbrook.io import open_image
 from cellbrook.networks.cards import (
     FAMILY_SPECS,
     ModelCard,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from cellbrook.io import Source
 
 TRAINING_DATA = (
     TrainingData("dsb2018: Data Science Bowl 2018 stage 1 train (BBBC038), corrected annotations", "CC0-1.0"),
@@ -129,15 +132,16 @@ def score_weights(paths: dict[str, Path], data: Path) -> tuple[float, float, flo
     return fit_score(*judged_objects(model, engine, _unseen(data), threads=2))
 
 
-def _unseen(data: Path) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+def _unseen(data: Path) -> Iterator[tuple[Source, NDArray[Any]]]:
     for image, labels in held_out_pairs(data):
-        yield read_pair(image, labels)
+        pixels, truth = read_pair(image, labels)
+        yield open_image(np.ascontiguousarray(pixels), axes="CYX"), truth
     for family in synthetic.FAMILIES:
         for seed in range(UNSEEN_SEED, UNSEEN_SEED + 6):
             low, high = POOL_DIAMETERS_PX.get(family, (10, 60))
             diameter = float(np.exp(np.random.default_rng(seed).uniform(*np.log((low, high)))))
             sample = synthetic.generate(family, seed, 384, diameter)
-            yield sample.image, sample.labels
+            yield open_image(sample.image, axes="CYX"), sample.labels
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cellbrook import pipeline
@@ -12,6 +12,7 @@ from cellbrook.engines._torch import TorchEngine
 from cellbrook.metrics import matching
 from cellbrook.metrics.matching import ratio
 from cellbrook.networks.store import ResolvedModel
+from cellbrook.training.calibrate import fit_score, judged_objects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,10 +82,42 @@ class Judge:
         progress: Progress | None = None,
     ) -> NDArray[np.uint32]:
         """Return the labels that the network finds."""
-        keywords: dict[str, Any] = {"threads": self._threads}
-        if self._model.card.spec.targets:
-            keywords["target"] = target or self._target
-        engine = TorchEngine(
+        params = SegmentParams.from_keywords(threads=self._threads, **self._wishes(target))
+        source = example.source()
+        plan = pipeline.resolve(source, self._model, params)
+        data = pipeline.run(
+            source,
+            plan,
+            self._model,
+            self._engine(network),
+            name=example.name,
+            keep_output=False,
+            progress=progress,
+        )
+        return data.labels
+
+    def calibrated(self, network: nn.Module, examples: Sequence[Example]) -> tuple[ModelCard, int]:
+        """Return the model's card with the score fitted again on what the network finds in labelled images it never saw.
+
+        Returns
+        -------
+        ModelCard
+        int
+            Objects that it was fitted on.
+        """
+        pairs = ((e.source(), e.labels) for e in examples)
+        judged = judged_objects(
+            self._model, self._engine(network), pairs, self._threads, **self._wishes(None)
+        )
+        card = self._model.card
+        score = fit_score(*judged, prior=card.spec.score)
+        return replace(card, spec=replace(card.spec, score=score)), len(judged[0])
+
+    def _wishes(self, target: str | None) -> dict[str, Any]:
+        return {"target": target or self._target} if self._model.card.spec.targets else {}
+
+    def _engine(self, network: nn.Module) -> TorchEngine:
+        return TorchEngine(
             lambda: network,
             self._model.card.spec,
             device=self._device,
@@ -92,12 +125,6 @@ class Judge:
             threads=self._threads,
             why="it is being trained",
         )
-        source = example.source()
-        plan = pipeline.resolve(source, self._model, SegmentParams.from_keywords(**keywords))
-        data = pipeline.run(
-            source, plan, self._model, engine, name=example.name, keep_output=False, progress=progress
-        )
-        return data.labels
 
     def score(
         self,
