@@ -27,7 +27,7 @@ BAR_SIZE, BAR_BYTES = 4096, 1.5e9
 STEPS = """
 import importlib, resource, sys
 from contextlib import contextmanager
-from cellbrook import pipeline
+from cellbrook.core import report
 from cellbrook.cli.app import main
 
 save = importlib.import_module("cellbrook.export.save")
@@ -36,14 +36,14 @@ def mark(step):
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     print(f"    {step:<24}{peak / 1e6:8.0f} MB", file=sys.stderr)
 
-class Report(pipeline.Report):
+class Report(report.Report):
     @contextmanager
     def timed(self, step):
         with super().timed(step):
             yield
         mark(step)
 
-pipeline.Report = Report
+report.Report = Report
 for kind, write in list(save._WRITERS.items()):
     def writer(*args, _write=write, _kind=kind):
         _write(*args)

@@ -167,6 +167,7 @@ class Segmenter:
             If the image cannot be read.
         """
         from cellbrook import pipeline, provenance
+        from cellbrook.core.report import Report
         from cellbrook.io.hashing import sha256_of
 
         fixed = {"model", "device", "engine", "precision"} & set(keywords)
@@ -178,7 +179,7 @@ class Segmenter:
             raise UsageError('scene="all" gives several results: use segment_many, or name one scene')
         path = None if isinstance(image, np.ndarray) else Path(image)
         pixels = image if isinstance(image, np.ndarray) else Path(image)
-        report = pipeline.Report()
+        report = Report()
         with report.timed("open"):
             source = open_image(pixels, axes=wishes.axes, pixel_size=wishes.pixel_size, scene=wishes.scene)
             plan = pipeline.resolve(source, self._model, params)

@@ -10,31 +10,29 @@
 from __future__ import annotations
 
 import logging
-import time
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.blocks import LARGEST_WHOLE_PX, blocks_bytes, segment_in_blocks
 from cellbrook.core.memory import free_memory
 from cellbrook.core.objects import ObjectTable, concatenate
 from cellbrook.core.plan import Diameter, SegmentPlan
 from cellbrook.core.progress import NoProgress, Progress
+from cellbrook.core.report import Report
 from cellbrook.core.result import NetworkOutput, SegmentationData
 from cellbrook.core.threads import resolve_threads
 from cellbrook.dynamics import labels_from_flows, settled
-from cellbrook.errors import EngineMemoryError, ImageError, UsageError
+from cellbrook.errors import ImageError, UsageError
+from cellbrook.inference import infer
 from cellbrook.io.channels import resolve_channels
 from cellbrook.measure import measure
 from cellbrook.measure.classify import ObjectClassifier
-from cellbrook.networks.base import TARGET_VALUES
-from cellbrook.normalize import normalize, percentile_ranges
-from cellbrook.resize import resize, scaled_shape
-from cellbrook.tiles import plan_tiles, run_tiled
+from cellbrook.normalize import percentile_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
@@ -47,53 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_ENLARGEMENT = 3.0
-"""Small objects are enlarged up to this: beyond it the time grows with the square and nothing new is seen."""
-
-LOWEST_SCALE = 1 / 16
-
-MAX_PASSES = 3
-"""How often a network that estimates the size of objects may look at an image, each time at a better scale."""
-
-CLEAR_LOGIT, CLEAR_SHARE = 2.0, 0.05
-"""A size is believed if this share of the foreground has a cellprob above this logit. In cells it is a seventh at least;
-noise and shading have none, and would be enlarged until they look like cells."""
-
-SCALES_PER_OCTAVE = 4
-"""How finely a network's own estimate of the size chooses the scale. The estimate differs in its last digits between tilings
-and frames of a film; the scale must not, for objects at a threshold flip with it."""
-
 WORKING_BYTES = 56
 """Bytes a pixel that network outputs, blending and dynamics take at their peak, measured at 4096 x 4096."""
-
-
-@dataclass(slots=True)
-class Report:
-    """What happened on the way, for ``run.json``.
-
-    Parameters
-    ----------
-    timings_s : dict of str to float
-        Seconds by step, summed over planes.
-    planes : list of dict
-        For each plane: its index, the scale the network saw, the estimated diameter, tiles run, objects
-        found.
-    notes : list of str
-        What a user should know.
-    """
-
-    timings_s: dict[str, float] = field(default_factory=dict)
-    planes: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def timed(self, step: str) -> Iterator[None]:
-        """Add the seconds of the block to a step."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings_s[step] = self.timings_s.get(step, 0.0) + time.perf_counter() - started
 
 
 def resolve(source: Source, model: ResolvedModel, params: SegmentParams) -> SegmentPlan:
@@ -270,25 +223,23 @@ def run(
     count = 0
     for index, pixels in planes:
         image = _for_network(pixels, source, plan, model.card.spec, report)
-        output, facts = infer(
-            image,
-            plan,
-            model.card.spec,
-            engine,
-            ranges=ranges,
-            size_model=size_model,
-            threads=threads,
-            report=report,
-            progress=progress,
-        )
-        with report.timed("flows to labels"):
-            plane_labels, table = labels_from_flows(
-                output.flows,
-                output.cellprob,
-                plan.params.mask_params,
-                score_weights=model.card.spec.score,
-                threads=threads,
+        around: dict[str, Any] = {"ranges": ranges, "size_model": size_model, "threads": threads}
+        around |= {"report": report, "progress": progress}
+        output: NetworkOutput | None
+        if image[0].size > LARGEST_WHOLE_PX:
+            plane_labels, table, output, facts = segment_in_blocks(
+                image, plan, model.card.spec, engine, keep_output=keep_output, **around
             )
+        else:
+            output, facts = infer(image, plan, model.card.spec, engine, **around)
+            with report.timed("flows to labels"):
+                plane_labels, table = labels_from_flows(
+                    output.flows,
+                    output.cellprob,
+                    plan.params.mask_params,
+                    score_weights=model.card.spec.score,
+                    threads=threads,
+                )
         with report.timed("measure"):
             table = measure(
                 plane_labels,
@@ -308,7 +259,7 @@ def run(
         count += len(table)
         labels.append(plane_labels)
         tables.append(table)
-        if keep_output:
+        if keep_output and output is not None:
             outputs.append(output)
     stack = tuple(source.shape[source.axes.index(a)] for a in plan.stack_axes)
     return SegmentationData(
@@ -347,7 +298,7 @@ def _check_memory(source: Source, plan: SegmentPlan, keep_output: bool) -> None:
     plane = sizes["Y"] * sizes["X"]
     planes = int(np.prod([sizes[a] for a in plan.stack_axes], dtype=np.int64))
     channels = len(plan.channels)
-    working = plane * (WORKING_BYTES + channels * 4)
+    working = min(plane * (WORKING_BYTES + channels * 4), blocks_bytes(channels, WORKING_BYTES))
     stored = plane * planes * (channels * source.dtype.itemsize + 4 + (12 if keep_output else 0))
     free = free_memory() if working + stored > 2**30 else None
     if free is not None and working + stored > free:
@@ -392,182 +343,12 @@ def _for_network(
     return pixels
 
 
-def infer(
-    image: NDArray[Any],
-    plan: SegmentPlan,
-    spec: NetworkSpec,
-    engine: Engine,
-    *,
-    ranges: NDArray[np.float64] | None = None,
-    size_model: SizeModel | None = None,
-    threads: int,
-    report: Report,
-    progress: Progress,
-) -> tuple[NetworkOutput, dict[str, Any]]:
-    """Run the network on one plane at the scale that suits it.
-
-    A network that estimates the size of objects, itself or by a size model, runs once at the image's own
-    scale, and again only if the estimate is outside the diameters that it segments well: of very small objects
-    the first estimate is too large, and the second better.
-
-    Returns
-    -------
-    NetworkOutput
-        At the image's own resolution.
-    dict
-        Scale, diameter and tiles, for the report.
-    """
-    with report.timed("normalize"):
-        x = normalize(image, plan.params.normalize_params, ranges=ranges, threads=threads)
-        if spec.order_free:
-            x = _in_order(x)
-    rows, cols = x.shape[-2:]
-    scale = 1.0
-    assumed = plan.diameter_px if plan.diameter_px is not None else spec.default_diameter_px
-    if assumed is not None and spec.object_diameter_px is not None:
-        scale = _limited(spec.object_diameter_px / assumed)
-    maps, tiles = _at_scale(x, scale, plan, spec, engine, threads, report, progress)
-    diameter = _estimated_diameter(maps, size_model)
-    if diameter is not None:
-        diameter /= scale
-    passes = [scale]
-    low, high = spec.diameter_range_px
-    while (
-        plan.diameter_px is None
-        and diameter is not None
-        and not low <= diameter * scale <= high
-        and len(passes) < MAX_PASSES
-    ):
-        assert spec.object_diameter_px is not None
-        better = spec.object_diameter_px / diameter
-        if size_model is None:
-            better = 2.0 ** (round(np.log2(better) * SCALES_PER_OCTAVE) / SCALES_PER_OCTAVE)
-        better = _limited(better)
-        if better in passes:
-            break
-        scale = better
-        maps, more = _at_scale(x, scale, plan, spec, engine, threads, report, progress)
-        tiles += more
-        passes.append(scale)
-        again = _estimated_diameter(maps, None)
-        diameter = again / scale if again is not None else diameter
-    with report.timed("resize"):
-        flows = resize(np.ascontiguousarray(maps["flow"]), (rows, cols), threads=threads)
-        cellprob = resize(np.ascontiguousarray(maps["cellprob"]), (rows, cols), threads=threads)[0]
-        classes = (
-            resize(np.ascontiguousarray(maps["class"]), (rows, cols), threads=threads)
-            if "class" in maps
-            else None
-        )
-    known = plan.diameter_px if plan.diameter_px is not None else diameter
-    output = NetworkOutput(flows=flows, cellprob=cellprob, classes=classes, diameter_px=known)
-    return output, {"scales": passes, "diameter_px": known, "tiles": tiles}
-
-
-def _in_order(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the channels ordered by what they show, not by where the file has them: the fullest field first."""
-    means = [float(channel.mean(dtype=np.float64)) for channel in x]
-    order = sorted(range(len(x)), key=lambda c: -means[c])
-    return x if order == sorted(order) else x[order]
-
-
 def _size_model(model: ResolvedModel) -> SizeModel | None:
     if "size" not in model.paths:
         return None
     from cellbrook.networks.cp3.size import SizeModel
 
     return SizeModel.load(model.paths["size"])
-
-
-def _estimated_diameter(maps: dict[str, NDArray[np.float32]], size_model: SizeModel | None) -> float | None:
-    """Return the diameter that a network or its size model sees, in pixels of the network's input."""
-    if "log_diameter" in maps:
-        return typical_diameter(maps)
-    if size_model is not None and "style" in maps:
-        return size_model.diameter_px(maps["style"])
-    return None
-
-
-def _limited(scale: float) -> float:
-    return float(np.clip(scale, LOWEST_SCALE, MAX_ENLARGEMENT))
-
-
-def _at_scale(
-    x: NDArray[np.float32],
-    scale: float,
-    plan: SegmentPlan,
-    spec: NetworkSpec,
-    engine: Engine,
-    threads: int,
-    report: Report,
-    progress: Progress,
-) -> tuple[dict[str, NDArray[np.float32]], int]:
-    params = plan.params.tile_params
-    with report.timed("resize"):
-        scaled = resize(x, scaled_shape((x.shape[-2], x.shape[-1]), scale), threads=threads)
-    tiles = plan_tiles(
-        (scaled.shape[-2], scaled.shape[-1]),
-        tile_size=params.tile_size or spec.tile_size,
-        overlap=params.tile_overlap if params.tile_overlap is not None else spec.tile_overlap,
-        stride=spec.stride,
-        fixed=spec.fixed_tile,
-    )
-    run = _with_planes(engine.run, spec, plan.target)
-    # on a processor a batch gains nothing and takes its memory
-    batch = params.batch_size or (1 if engine.info.device == "cpu" else 8)
-    progress.start("tile", len(tiles))
-    with report.timed("network"):
-        while True:
-            try:
-                maps = run_tiled(
-                    scaled, run, tiles, batch_size=batch, augment=params.augment, progress=progress
-                )
-                engine.release()  # before the dynamics take their share
-                return maps, len(tiles)
-            except EngineMemoryError:
-                if batch == 1:
-                    raise
-                batch //= 2
-                report.notes.append(f"the device ran out of memory: went on with {batch} tiles at once")
-
-
-def _with_planes(
-    run: Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]], spec: NetworkSpec, target: str
-) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-    """Fill missing channels with zeros and add the target's plane, tile by tile rather than for the whole image."""
-
-    def filled(x_BCYX: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        if x_BCYX.shape[1] == spec.planes:
-            return run(x_BCYX)
-        full = np.zeros((x_BCYX.shape[0], spec.planes, *x_BCYX.shape[2:]), np.float32)
-        full[:, : x_BCYX.shape[1]] = x_BCYX
-        if spec.targets:
-            full[:, spec.channels] = TARGET_VALUES[target]
-        return run(full)
-
-    return filled
-
-
-def typical_diameter(maps: dict[str, NDArray[np.float32]]) -> float | None:
-    """Return the median diameter over objects, in pixels of the maps; None if nothing is clearly seen.
-
-    Every pixel votes for the size of the object it is in, with a weight of one over that object's area, so
-    that large objects do not outvote small ones.
-    """
-    log_diameter = maps["log_diameter"][0].astype(np.float64)
-    rows, cols = maps["cellprob"].shape[-2:]
-    step = max(1, round(rows / log_diameter.shape[0]))
-    y = np.minimum(np.arange(log_diameter.shape[0]) * step + step // 2, rows - 1)
-    x = np.minimum(np.arange(log_diameter.shape[1]) * step + step // 2, cols - 1)
-    cellprob = maps["cellprob"][0][np.ix_(y, x)]
-    inside = cellprob > 0
-    if np.count_nonzero(cellprob > CLEAR_LOGIT) <= CLEAR_SHARE * np.count_nonzero(inside):
-        return None
-    votes = log_diameter[inside]
-    order = np.argsort(votes)
-    weights = np.exp(-2 * votes[order])
-    half = np.searchsorted(np.cumsum(weights), weights.sum() / 2)
-    return float(np.exp(votes[order][min(half, len(order) - 1)]))
 
 
 def _placed(table: ObjectTable, index: dict[str, int], offset: int) -> ObjectTable:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellbrook.core.plan import SegmentPlan
+    from cellbrook.core.report import Report
     from cellbrook.core.result import SegmentationData
     from cellbrook.engines.base import EngineInfo
     from cellbrook.networks.store import ResolvedModel
-    from cellbrook.pipeline import Report
 
 SCHEMA = 1
 """Raised when a key of ``run.json`` changes its meaning."""

@@ -32,6 +32,11 @@ def keep_only(labels: NDArray[np.uint32], kept: NDArray[np.intp], count: int, th
     _native.map_labels(labels, new_label, threads)
 
 
+def in_raster_order(labels: NDArray[np.uint32], count: int, threads: int) -> NDArray[np.intp]:
+    """Return 0 ... `count` - 1 ordered by where the labels 1 ... `count` have their first pixels."""
+    return np.argsort(measure(labels, count, None, threads).first_pixel, kind="stable")
+
+
 class Discards:
     """Why candidates are discarded: the first reason that applies counts."""
 

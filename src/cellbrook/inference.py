@@ -1,0 +1,225 @@
+"""The network on one plane: at which scale, in which tiles, and back to the plane's own resolution."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.core.result import NetworkOutput
+from cellbrook.errors import EngineMemoryError
+from cellbrook.networks.base import TARGET_VALUES
+from cellbrook.normalize import normalize
+from cellbrook.resize import resize, scaled_shape
+from cellbrook.tiles import plan_tiles, run_tiled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from cellbrook.core.plan import SegmentPlan
+    from cellbrook.core.progress import Progress
+    from cellbrook.core.report import Report
+    from cellbrook.engines.base import Engine
+    from cellbrook.networks.base import NetworkSpec
+    from cellbrook.networks.cp3.size import SizeModel
+
+MAX_ENLARGEMENT = 3.0
+"""Small objects are enlarged up to this: beyond it the time grows with the square and nothing new is seen."""
+
+LOWEST_SCALE = 1 / 16
+
+MAX_PASSES = 3
+"""How often a network that estimates the size of objects may look at an image, each time at a better scale."""
+
+CLEAR_LOGIT, CLEAR_SHARE = 2.0, 0.05
+"""A size is believed if this share of the foreground has a cellprob above this logit. In cells it is a seventh at least;
+noise and shading have none, and would be enlarged until they look like cells."""
+
+SCALES_PER_OCTAVE = 4
+"""How finely a network's own estimate of the size chooses the scale. The estimate differs in its last digits between tilings
+and frames of a film; the scale must not, for objects at a threshold flip with it."""
+
+
+def infer(
+    image: NDArray[Any],
+    plan: SegmentPlan,
+    spec: NetworkSpec,
+    engine: Engine,
+    *,
+    ranges: NDArray[np.float64] | None = None,
+    size_model: SizeModel | None = None,
+    order: Sequence[int] | None = None,
+    threads: int,
+    report: Report,
+    progress: Progress,
+) -> tuple[NetworkOutput, dict[str, Any]]:
+    """Run the network on one plane at the scale that suits it.
+
+    A network that estimates the size of objects, itself or by a size model, runs once at the image's own
+    scale, and again only if the estimate is outside the diameters that it segments well: of very small objects
+    the first estimate is too large, and the second better.
+
+    Parameters
+    ----------
+    image : ndarray of shape (C, Y, X)
+        Raw pixels.
+    ranges : ndarray of shape (C, 2) or None
+        What becomes 0 and 1 in each channel. None: the image's own percentiles.
+    order : sequence of int or None
+        Of the channels, for a network to which it means nothing. None: the image's own.
+
+    Returns
+    -------
+    NetworkOutput
+        At the image's own resolution.
+    dict
+        Scale, diameter and tiles, for the report.
+    """
+    with report.timed("normalize"):
+        x = normalize(image, plan.params.normalize_params, ranges=ranges, threads=threads)
+        if spec.order_free:
+            x = _ordered(x, channel_order(x) if order is None else order)
+    rows, cols = x.shape[-2:]
+    scale = 1.0
+    assumed = plan.diameter_px if plan.diameter_px is not None else spec.default_diameter_px
+    if assumed is not None and spec.object_diameter_px is not None:
+        scale = _limited(spec.object_diameter_px / assumed)
+    maps, tiles = _at_scale(x, scale, plan, spec, engine, threads, report, progress)
+    diameter = _estimated_diameter(maps, size_model)
+    if diameter is not None:
+        diameter /= scale
+    passes = [scale]
+    low, high = spec.diameter_range_px
+    while (
+        plan.diameter_px is None
+        and diameter is not None
+        and not low <= diameter * scale <= high
+        and len(passes) < MAX_PASSES
+    ):
+        assert spec.object_diameter_px is not None
+        better = spec.object_diameter_px / diameter
+        if size_model is None:
+            better = 2.0 ** (round(np.log2(better) * SCALES_PER_OCTAVE) / SCALES_PER_OCTAVE)
+        better = _limited(better)
+        if better in passes:
+            break
+        scale = better
+        maps, more = _at_scale(x, scale, plan, spec, engine, threads, report, progress)
+        tiles += more
+        passes.append(scale)
+        again = _estimated_diameter(maps, None)
+        diameter = again / scale if again is not None else diameter
+    with report.timed("resize"):
+        flows = resize(np.ascontiguousarray(maps["flow"]), (rows, cols), threads=threads)
+        cellprob = resize(np.ascontiguousarray(maps["cellprob"]), (rows, cols), threads=threads)[0]
+        classes = (
+            resize(np.ascontiguousarray(maps["class"]), (rows, cols), threads=threads)
+            if "class" in maps
+            else None
+        )
+    known = plan.diameter_px if plan.diameter_px is not None else diameter
+    output = NetworkOutput(flows=flows, cellprob=cellprob, classes=classes, diameter_px=known)
+    return output, {"scales": passes, "diameter_px": known, "tiles": tiles}
+
+
+def channel_order(x: NDArray[np.float32]) -> list[int]:
+    """Return the order of normalised channels by what they show, not by where the file has them: the fullest field first."""
+    means = [float(channel.mean(dtype=np.float64)) for channel in x]
+    return sorted(range(len(x)), key=lambda c: -means[c])
+
+
+def _ordered(x: NDArray[np.float32], order: Sequence[int]) -> NDArray[np.float32]:
+    return x if list(order) == list(range(len(x))) else x[list(order)]
+
+
+def _estimated_diameter(maps: dict[str, NDArray[np.float32]], size_model: SizeModel | None) -> float | None:
+    """Return the diameter that a network or its size model sees, in pixels of the network's input."""
+    if "log_diameter" in maps:
+        return typical_diameter(maps)
+    if size_model is not None and "style" in maps:
+        return size_model.diameter_px(maps["style"])
+    return None
+
+
+def _limited(scale: float) -> float:
+    return float(np.clip(scale, LOWEST_SCALE, MAX_ENLARGEMENT))
+
+
+def _at_scale(
+    x: NDArray[np.float32],
+    scale: float,
+    plan: SegmentPlan,
+    spec: NetworkSpec,
+    engine: Engine,
+    threads: int,
+    report: Report,
+    progress: Progress,
+) -> tuple[dict[str, NDArray[np.float32]], int]:
+    params = plan.params.tile_params
+    with report.timed("resize"):
+        scaled = resize(x, scaled_shape((x.shape[-2], x.shape[-1]), scale), threads=threads)
+    tiles = plan_tiles(
+        (scaled.shape[-2], scaled.shape[-1]),
+        tile_size=params.tile_size or spec.tile_size,
+        overlap=params.tile_overlap if params.tile_overlap is not None else spec.tile_overlap,
+        stride=spec.stride,
+        fixed=spec.fixed_tile,
+    )
+    run = _with_planes(engine.run, spec, plan.target)
+    # on a processor a batch gains nothing and takes its memory
+    batch = params.batch_size or (1 if engine.info.device == "cpu" else 8)
+    progress.start("tile", len(tiles))
+    with report.timed("network"):
+        while True:
+            try:
+                maps = run_tiled(
+                    scaled, run, tiles, batch_size=batch, augment=params.augment, progress=progress
+                )
+                engine.release()  # before the dynamics take their share
+                return maps, len(tiles)
+            except EngineMemoryError:
+                if batch == 1:
+                    raise
+                batch //= 2
+                report.notes.append(f"the device ran out of memory: went on with {batch} tiles at once")
+
+
+def _with_planes(
+    run: Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]], spec: NetworkSpec, target: str
+) -> Callable[[NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Fill missing channels with zeros and add the target's plane, tile by tile rather than for the whole image."""
+
+    def filled(x_BCYX: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        if x_BCYX.shape[1] == spec.planes:
+            return run(x_BCYX)
+        full = np.zeros((x_BCYX.shape[0], spec.planes, *x_BCYX.shape[2:]), np.float32)
+        full[:, : x_BCYX.shape[1]] = x_BCYX
+        if spec.targets:
+            full[:, spec.channels] = TARGET_VALUES[target]
+        return run(full)
+
+    return filled
+
+
+def typical_diameter(maps: dict[str, NDArray[np.float32]]) -> float | None:
+    """Return the median diameter over objects, in pixels of the maps; None if nothing is clearly seen.
+
+    Every pixel votes for the size of the object it is in, with a weight of one over that object's area, so
+    that large objects do not outvote small ones.
+    """
+    log_diameter = maps["log_diameter"][0].astype(np.float64)
+    rows, cols = maps["cellprob"].shape[-2:]
+    step = max(1, round(rows / log_diameter.shape[0]))
+    y = np.minimum(np.arange(log_diameter.shape[0]) * step + step // 2, rows - 1)
+    x = np.minimum(np.arange(log_diameter.shape[1]) * step + step // 2, cols - 1)
+    cellprob = maps["cellprob"][0][np.ix_(y, x)]
+    inside = cellprob > 0
+    if np.count_nonzero(cellprob > CLEAR_LOGIT) <= CLEAR_SHARE * np.count_nonzero(inside):
+        return None
+    votes = log_diameter[inside]
+    order = np.argsort(votes)
+    weights = np.exp(-2 * votes[order])
+    half = np.searchsorted(np.cumsum(weights), weights.sum() / 2)
+    return float(np.exp(votes[order][min(half, len(order) - 1)]))
