@@ -10,6 +10,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.segmentation import find_boundaries
 
 from cellbrook.errors import ImageError
+from cellbrook.export import pictures
 from cellbrook.export.pictures import PALETTE, color_rgb, image_rgb, neighbour_palette, overlay_rgb
 
 
@@ -228,3 +229,13 @@ def test_planes_of_a_stack_can_be_compared():
     assert second[10, 28, 0] == 255
     assert third[10, 28, 0] < 30
     assert tuple(color_rgb(labels)[7, 7]) == tuple(first[5, 7])
+
+
+def test_the_overlay_of_a_huge_image_is_smaller(monkeypatch):
+    labels = np.kron(cells(gap=1), np.ones((2, 2), np.uint32))
+    image = (labels * 7 % 251).astype(np.uint8)
+    half = overlay_rgb(image[::2, ::2], labels[::2, ::2])
+    monkeypatch.setattr(pictures, "_LARGEST_SIDE_PX", max(labels.shape) // 2)
+    np.testing.assert_array_equal(overlay_rgb(image, labels), half)
+    stack = overlay_rgb(np.stack([image] * 2), np.stack([labels] * 2))
+    assert stack.shape[0] == half.shape[0]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import msgspec
 import numpy as np
 
+from cellbrook.blocks import LARGEST_WHOLE_PX
 from cellbrook.core.params import MaskParams, SegmentParams
 from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.io.atomic import atomic
@@ -183,6 +184,8 @@ class Runners:
                 "out": str(out),
                 "window": _window(window, (record.height, record.width)),
                 "only": only,
+                # three numbers a pixel are too much to keep of the largest
+                "keep_output": record.height * record.width <= LARGEST_WHOLE_PX,
             }
             return await self._run(job, "segment", args, image, keywords)
 

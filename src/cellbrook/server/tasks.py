@@ -64,7 +64,7 @@ def segment(call: Call, args: dict[str, Any]) -> dict[str, Any]:
         Told of every tile.
     args : dict
         ``path, scene, image, name, keywords, out``; ``window`` (plane, y0, x0, y1, x1) or None; ``only`` for
-        the window alone.
+        the window alone; ``keep_output`` for thresholds to be changed afterwards.
     """
     keywords = dict(args["keywords"])
     out = Path(args["out"])
@@ -77,7 +77,11 @@ def segment(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     segmenter = _segmenter(_model_wishes(keywords))
     rest = {k: v for k, v in keywords.items() if k not in _MODEL_FIELDS}
     result = segmenter.segment(
-        args["path"], name=args["name"], progress=call, **{**rest, "scene": args["scene"]}
+        args["path"],
+        name=args["name"],
+        keep_output=args.get("keep_output", True),
+        progress=call,
+        **{**rest, "scene": args["scene"]},
     )
     call.check_cancelled()
     recipe = _recipe(result.provenance)
