@@ -256,8 +256,8 @@ def _put(
         for label in cut.tolist():
             _keep_largest_piece(new, label)
     np.copyto(window, new, where=new > 0)
-    present = np.unique(new)
-    rows = np.flatnonzero(np.isin(number[table["label"]], present[present > 0]))
+    pixels = np.bincount(new.ravel(), minlength=count + len(table) + 1)
+    rows = np.flatnonzero(pixels[number[table["label"]]])
     kept = table.select(rows)
     dense = np.zeros(count + len(table) + 1, np.uint32)
     dense[number[kept["label"]]] = np.arange(count + 1, count + len(kept) + 1)

@@ -284,6 +284,10 @@ class Runners:
         record = self._workspace.project.image(image)
         if record.run is None:
             raise UsageError(f"{record.name} was not segmented yet: segment it first")
+        if record.height * record.width > LARGEST_WHOLE_PX:
+            raise UsageError(
+                f"what the network saw of {record.name} is not kept, as it is so large: set the limits, then find the cells anew"
+            )
         return cache_folder(self._workspace.project, record.run), record.run
 
     async def _find_ghosts(self, worker: Worker, image: str, keywords: dict[str, Any]) -> None:
