@@ -286,7 +286,7 @@ class Runners:
             raise UsageError(f"{record.name} was not segmented yet: segment it first")
         if record.height * record.width > LARGEST_WHOLE_PX:
             raise UsageError(
-                f"what the network saw of {record.name} is not kept, as it is so large: set the limits, then find the cells anew"
+                f"what the network saw of {record.name} is not kept, as it is large: set the limits and find cells anew"
             )
         return cache_folder(self._workspace.project, record.run), record.run
 

@@ -240,17 +240,17 @@ def _phase(scene: Scene, stamped: Stamped, rho: Field, width: float) -> Painting
     if scene.chance(0.15):  # refractile granules
         grains = smoothstep(smooth_noise(scene.rng, scene.shape, max(1.2, 0.25 * width)), 1.6, 2.4)
         thickness = thickness * (1 - np.float32(scene.uniform(0.3, 0.9)) * grains)
-    if scene.chance(
-        0.35
-    ):  # near the limit of resolution the gaps between neighbours are hardly lighter than these
-        soft = scene.uniform(0.15, 0.26) * width
+    # in a strong phase ring colonies are hardly darker than the ground, and a glow around them outshines both
+    glowing = scene.chance(0.4)
+    if glowing or scene.chance(0.25):  # near the limit of resolution gaps are hardly lighter than neighbours
+        soft = scene.uniform(0.14, 0.26) * width
     else:
         soft = min(scene.uniform(0.05, 0.15) * width, 0.4 + 0.07 * width)
     thickness = blur(thickness.astype(np.float32), soft)
     near = blur(thickness, width * scene.uniform(0.25, 0.8))
-    wide = blur(thickness, width * scene.uniform(1.5, 7.0))
+    wide = blur(thickness, width * (scene.uniform(1.2, 3.5) if glowing else scene.uniform(1.5, 7.0)))
     contrast = scene.uniform(0.35, 1.0)
-    halo = scene.log_uniform(0.15, 1.6)
+    halo = scene.uniform(0.75, 1.02) if glowing else scene.log_uniform(0.15, 1.6)
     base = scene.uniform(0.25, 0.5)
     shared = scene.uniform(0.2, 0.8)
     light = base * (1 - contrast * (thickness - halo * 1.1 * ((1 - shared) * near + shared * wide)))

@@ -127,16 +127,18 @@ def empty(scene: Scene) -> Painting:
             matter += np.float32(scene.log_uniform(0.05, 1.0)) * paint[str(name)](scene)
     noisy = scene.log_uniform(400 if look == "colour" else 20, 6000)
     ceiling = 255.0 if look == "colour" else float(scene.rng.choice([255.0, 255.0, 4095.0, 65535.0]))
+    # strongly compressed: of many small differences only the blocks' mean values are left
+    squeezed = scene.chance(0.2)
     camera = Camera(
         psf_px=scene.uniform(0.4, 1.3),
-        photons=noisy,
-        read_noise=scene.log_uniform(0.001, 0.05),
+        photons=noisy * (100 if squeezed else 1),
+        read_noise=scene.log_uniform(0.001, 0.05) * (0.05 if squeezed else 1),
         grain_px=scene.uniform(0.4, 1.2) if scene.chance(0.3) else 0.0,
         shading=scene.uniform(0, 0.5),
         full_scale=ceiling * scene.log_uniform(0.1, 1.0) if look == "dark" else 0.9 * ceiling,
         offset=ceiling * scene.uniform(0, 0.06) if look == "dark" else 0.0,
         ceiling=ceiling,
-        blockiness=scene.log_uniform(0.01, 0.12) if scene.chance(0.35) else 0.0,
+        blockiness=scene.log_uniform(0.01, 0.12) if squeezed or scene.chance(0.2) else 0.0,
     )
     if look == "dark":
         light = (np.float32(scene.log_uniform(0.01, 0.3)) + matter)[None]
