@@ -251,7 +251,7 @@ def run(
             )
         if classifier is not None:
             with report.timed("classes"):
-                table = _classified(table, plane_labels, pixels, classifier, report, threads)
+                table = classified(table, plane_labels, pixels, classifier, report, threads)
         report.planes.append({**index, **facts, "objects": len(table), "discarded": table.discard_counts()})
         if index:
             table = _placed(table, index, count)
@@ -274,7 +274,7 @@ def run(
     )
 
 
-def _classified(
+def classified(
     table: ObjectTable,
     labels: NDArray[np.uint32],
     pixels: NDArray[Any],

@@ -151,6 +151,12 @@ def test_classes_that_a_model_tells_are_those_of_the_project(page, project, tell
     assert {i: r.class_id for i, r in again.items()} == {
         i: r.class_id for i, r in rows.items() if i != largest.id
     }
+    # also what other limits bring back
+    assert page.job("rethreshold", page.image, min_size=100_000)["state"] == "done"
+    assert not project.labels(page.image).objects()
+    assert page.job("rethreshold", page.image)["state"] == "done"
+    back = [r.class_id for r in project.labels(page.image).objects()]
+    assert sorted(back) == sorted(r.class_id for r in rows.values())
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 
-from cellbrook.errors import UsageError
+from cellbrook.errors import ModelError, UsageError
 from cellbrook.networks.cards import CARD_NAME
 from cellbrook.networks.store import resolve_model
 
@@ -47,6 +48,23 @@ def find_model(project: Project, name: str | None = None) -> ResolvedModel:
         If there is none, or its files are damaged.
     """
     return resolve_model(model_reference(project, name))
+
+
+def model_of_run(project: Project, run: dict[str, Any]) -> str | None:
+    """Return the name of the model that a run was made with, found by its hash; None if it is no longer there.
+
+    Parameters
+    ----------
+    project : Project
+        Its own models are looked at first.
+    run : dict
+        A recipe, as an image's ``run``.
+    """
+    for name in (*own_models(project), str(run["parameters"].get("model"))):
+        with contextlib.suppress(ModelError, UsageError):
+            if find_model(project, name).sha256 == run["model"]:
+                return name
+    return None
 
 
 def activate_model(project: Project, name: str) -> str:

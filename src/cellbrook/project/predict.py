@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,10 +16,10 @@ from cellbrook.core.objects import concatenate
 from cellbrook.core.params import MaskParams, SegmentParams
 from cellbrook.core.progress import NoProgress
 from cellbrook.dynamics import labels_from_flows, settled
-from cellbrook.errors import Cancelled, CellbrookError, ProjectError, UsageError
+from cellbrook.errors import Cancelled, CellbrookError, ImageError, ProjectError, UsageError
 from cellbrook.io.atomic import atomic
 from cellbrook.project.classes import with_class_ids
-from cellbrook.project.models import find_model
+from cellbrook.project.models import find_model, model_of_run
 from cellbrook.project.ops import MODEL_RUNS, Replace
 from cellbrook.project.project import choose
 from cellbrook.provenance import recipe_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from cellbrook.core.progress import Progress
     from cellbrook.core.result import SegmentationData
     from cellbrook.engines.base import Engine
+    from cellbrook.io.source import Source
     from cellbrook.networks.store import ResolvedModel
     from cellbrook.project.images import ImageRecord
     from cellbrook.project.oplog import Applied
@@ -241,22 +243,103 @@ def rethreshold(
         If nothing is cached for the image: it has to be predicted first.
     """
     record = project.find(name)
-    weights = calibration(cache_folder(project, dict(record.run or {})))
+    run = dict(record.run or {})
+    weights = calibration(cache_folder(project, run))
     params = settled(params or MaskParams(), weights)
     flows, cellprob = read_cache(project, record)
+    tell = None
+    with contextlib.suppress(ImageError):  # without the image nobody tells classes
+        if (known := model_of_run(project, run)) is not None:
+            model, source = find_model(project, known), project.open_image(record.id)
+            tell = teller(model, source, run["parameters"], threads)
+    labels, objects = labels_anew(flows, cellprob, params, weights, tell=tell, threads=threads)
+    run["parameters"] = {**run.get("parameters", {}), **dataclasses.asdict(params)}
+    return land(project, record, labels, objects, run=run, kind="rethreshold")
+
+
+def labels_anew(
+    flows: NDArray[Any],
+    cellprob: NDArray[Any],
+    params: MaskParams,
+    weights: tuple[float, ...],
+    *,
+    tell: Callable[[NDArray[np.uint32], ObjectTable], ObjectTable] | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[NDArray[np.uint32], ObjectTable]:
+    """Make labels from a network's output that was kept.
+
+    Parameters
+    ----------
+    flows, cellprob : ndarray of shape (P, 2, Y, X) and (P, Y, X)
+        Of all planes.
+    params : MaskParams
+        Settled.
+    weights : tuple of float
+        The model's calibration of scores.
+    tell : callable or None
+        Adds classes to a plane's table, from its labels; see `teller`.
+    threads : int or None
+        Processor threads. None: the cores this process may use.
+    progress : Progress or None
+        Told of planes; may cancel.
+
+    Returns
+    -------
+    labels : ndarray of shape (P, Y, X), uint32
+        All planes share one numbering.
+    objects : ObjectTable
+    """
+    progress = progress or NoProgress()
+    progress.start("finding cells", len(cellprob))
     tables, planes, count = [], [], 0
-    for f, c in zip(flows, cellprob, strict=True):
+    for flow, logits in zip(flows, cellprob, strict=True):
+        progress.check_cancelled()
         labels, table = labels_from_flows(
-            f.astype(np.float32), c.astype(np.float32), params, score_weights=weights, threads=threads
+            flow.astype(np.float32), logits.astype(np.float32), params, score_weights=weights, threads=threads
         )
+        if tell is not None:
+            table = tell(labels, table)
         labels[labels > 0] += np.uint32(count)
-        tables.append(table.with_columns(label=table["label"] + count))
+        tables.append(table.with_columns(label=table["label"] + np.uint32(count)))
         planes.append(labels)
         count += len(table)
-    run = dict(record.run or {})
-    objects = concatenate(tables)
-    run["parameters"] = {**run.get("parameters", {}), **dataclasses.asdict(params)}
-    return land(project, record, np.stack(planes), objects, run=run, kind="rethreshold")
+        progress.advance()
+    return np.stack(planes), concatenate(tables)
+
+
+def teller(
+    model: ResolvedModel, source: Source, parameters: dict[str, Any], threads: int | None = None
+) -> Callable[[NDArray[np.uint32], ObjectTable], ObjectTable] | None:
+    """Return what adds the classes that a model tells to the tables of an image's planes, one after the other.
+
+    Parameters
+    ----------
+    model : ResolvedModel
+        None is returned if it tells no classes.
+    source : Source
+        The image.
+    parameters : dict
+        Of the run that found the objects.
+    threads : int or None
+        Processor threads. None: the cores this process may use.
+    """
+    if "classes" not in model.paths:
+        return None
+    from cellbrook import pipeline
+    from cellbrook.core.report import Report
+    from cellbrook.core.threads import resolve_threads
+    from cellbrook.measure.classify import ObjectClassifier
+
+    classifier = ObjectClassifier.load(model.paths["classes"])
+    plan = pipeline.resolve(source, model, SegmentParams.from_keywords(**parameters))
+    planes = pipeline.read_planes(source, plan)
+
+    def tell(labels: NDArray[np.uint32], table: ObjectTable) -> ObjectTable:
+        _, pixels = next(planes)
+        return pipeline.classified(table, labels, pixels, classifier, Report(), resolve_threads(threads))
+
+    return tell
 
 
 def cache_folder(project: Project, run: dict[str, Any]) -> Path:

@@ -17,7 +17,7 @@ from cellbrook.blocks import LARGEST_WHOLE_PX
 from cellbrook.core.params import MaskParams, SegmentParams
 from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.io.atomic import atomic
-from cellbrook.project.models import model_reference
+from cellbrook.project.models import model_of_run, model_reference
 from cellbrook.project.ops import Replace
 from cellbrook.project.predict import cache_folder, land, project_params
 from cellbrook.project.second_looks import read_second_looks
@@ -129,9 +129,13 @@ class Runners:
         store = await workspace.read(workspace.project.labels, image)
         with workspace.scratch() as out:
             cache, run = await workspace.read(self._output, image)
+            record = await workspace.read(workspace.project.image, image)
             args = {
                 "cache": str(cache),
                 "run": run,
+                "model": await workspace.read(self._model_of, run),
+                "path": str(await workspace.read(workspace.project.path, image)),
+                "scene": record.scene,
                 "out": str(out),
                 "keywords": keywords,
                 "window": _window(job.params.get("window"), store.shape),
@@ -289,6 +293,11 @@ class Runners:
                 f"what the network saw of {record.name} is not kept, as it is large: set the limits and find cells anew"
             )
         return cache_folder(self._workspace.project, record.run), record.run
+
+    def _model_of(self, run: dict[str, Any]) -> str | None:
+        """Return the model that a run was made with; None if it is there no more."""
+        name = model_of_run(self._workspace.project, run)
+        return None if name is None else model_reference(self._workspace.project, name)
 
     async def _find_ghosts(self, worker: Worker, image: str, keywords: dict[str, Any]) -> None:
         """Find the discarded candidates, which nobody waits for."""

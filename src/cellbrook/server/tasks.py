@@ -7,6 +7,7 @@ and ``cache/``, which the server moves to where the project keeps it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from functools import lru_cache
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.core.objects import ObjectTable, concatenate
+from cellbrook.core.objects import ObjectTable
 from cellbrook.core.params import MaskParams, SegmentParams
-from cellbrook.errors import UsageError
-from cellbrook.project.predict import calibration
+from cellbrook.errors import ImageError, ModelError, UsageError
+from cellbrook.io import open_image
+from cellbrook.networks.store import resolve_model
+from cellbrook.project.predict import calibration, labels_anew, teller
 from cellbrook.provenance import recipe_of
 
 if TYPE_CHECKING:
@@ -103,30 +106,32 @@ def rethreshold(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     call : Call
         May cancel between window and whole.
     args : dict
-        ``cache, out, keywords``; ``run``, what the cached output was made with; ``window`` or None.
+        ``cache, out, keywords``; ``run``, what the cached output was made with; ``model``, with which, or None if it is
+        gone; ``path, scene``; ``window`` or None.
     """
     out, params = Path(args["out"]), _mask_params(args)
-    find = _finder(args, params)
+    find, threads = _finder(args, params), args["keywords"].get("threads")
     flows, cellprob = read_output(Path(args["cache"]))
     if args.get("window") is not None:
         plane, *box = args["window"]
         y0, x0, y1, x1 = _grown(box, cellprob.shape[-2:])
         labels, objects = find(flows[plane, :, y0:y1, x0:x1], cellprob[plane, y0:y1, x0:x1])
         call.partial(_answer(out / "window", labels, objects, None) | {"window": [plane, y0, x0]})
-    call.start("finding cells", len(cellprob))
-    parts, tables, count = [], [], 0
-    for flow, logits in zip(flows, cellprob, strict=True):
-        call.check_cancelled()
-        labels, objects = find(flow, logits)
-        highest = int(labels.max(initial=0))
-        labels[labels > 0] += np.uint32(count)
-        tables.append(objects.with_columns(label=objects["label"] + np.uint32(count)))
-        count += highest
-        parts.append(labels)
-        call.advance()
     run = args["run"]
+    weights, tell = calibration(Path(args["cache"])), None
+    if args["model"] is not None:
+        given = run["parameters"]
+        with contextlib.suppress(ModelError, ImageError):  # without model or image nobody tells classes
+            source = open_image(
+                Path(args["path"]),
+                axes=given.get("axes"),
+                pixel_size=given.get("pixel_size"),
+                scene=args["scene"],
+            )
+            tell = teller(resolve_model(args["model"]), source, given, threads)
+    labels, objects = labels_anew(flows, cellprob, params, weights, tell=tell, threads=threads, progress=call)
     recipe = {**run, "parameters": {**run["parameters"], **dataclasses.asdict(params)}}
-    return _answer(out, np.stack(parts), concatenate(tables), recipe)
+    return _answer(out, labels, objects, recipe)
 
 
 def candidates(call: Call, args: dict[str, Any]) -> dict[str, Any]:
@@ -420,7 +425,6 @@ def _run_window(
     call: Call, args: dict[str, Any], keywords: dict[str, Any], window: tuple[int, ...]
 ) -> tuple[Any, tuple[int, int, int]]:
     """Segment a window of a plane with the intensities of the whole plane; return also where it lies."""
-    from cellbrook.io import open_image
     from cellbrook.server.window import Window
 
     wishes = SegmentParams.from_keywords(**keywords)
@@ -485,8 +489,6 @@ def _segmenter(wishes: tuple[tuple[str, Any], ...]) -> Segmenter:
 @lru_cache(maxsize=2)
 def _score_of(model: str) -> tuple[float, ...]:
     """Return a model's calibration of scores, as `cellbrook.project.predict` keeps it."""
-    from cellbrook.networks.store import resolve_model
-
     return tuple(resolve_model(model).card.spec.score or ())
 
 
