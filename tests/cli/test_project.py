@@ -86,6 +86,32 @@ def test_a_round_without_training(tmp_path: Path, images: Path, capsys: pytest.C
     assert code == 0
 
 
+def test_places_are_labelled_again(tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = tmp_path / "my.project"
+    run(capsys, "create", project, images)
+    run(capsys, "predict", project, "--threads", 1, "--quiet")
+    code, _, err = run(capsys, "again", project)
+    assert (code, "mark one as done" in err) == (2, True)
+    run(capsys, "mark", project, "a", "--state", "done")
+    code, out, _ = run(capsys, "again", project, "--count", 1)
+    assert (code, out.splitlines()[0]) == (0, "1 place to label again: again-01")
+    code, _, err = run(capsys, "again", project, "--compare")
+    assert (code, "no place was labelled again yet" in err) == (2, True)
+    run(capsys, "predict", project, "again-01", "--threads", 1, "--quiet")
+    run(capsys, "mark", project, "again-01", "--state", "done")
+    code, out, _ = run(capsys, "again", project, "--compare", "--threads", 1)
+    assert code == 0
+    assert "1 place labelled again" in out
+    assert "decide nothing" in out
+    code, out, _ = run(capsys, "again", project, "--compare", "--threads", 1, "--json")
+    scores = json.loads(out)["scores"]
+    assert scores[0]["people"]["value"] > 0.5
+    assert all(side["value"] > 0.5 for side in scores[0]["model"])
+    # an export of all images leaves it out
+    run(capsys, "export", project, "--out", tmp_path / "out", "--save", "labels")
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.tif")) == ["a_labels.tif", "b_labels.tif"]
+
+
 def test_merge(tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "create", tmp_path / "one", images / "a.png")
     run(capsys, "create", tmp_path / "two", images)

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from cellbrook.cli import _console
 from cellbrook.cli._common import Json, answer
+from cellbrook.cli._project_again import again
 from cellbrook.cli._project_models import predict, suggest, train
 from cellbrook.errors import UsageError
 
@@ -26,7 +27,7 @@ app = App(
     help="Correct and teach in rounds: images, labels, every edit and the models learnt from them, in one folder.",
 )
 
-for _command in (predict, suggest, train):
+for _command in (predict, suggest, train, again):
     app.command(_command)
 
 Copy = Annotated[
