@@ -42,7 +42,8 @@ function Row({ session, image }: { session: Session; image: ImageInfo }) {
 }
 
 /** Short enough for the list: that cells were found is told by their number. */
-function stateOf({ objects, state }: ImageInfo): string {
+function stateOf({ again, objects, state }: ImageInfo): string {
+  if (again && state === "new") return "to be labelled again";
   if (objects === 0) return STATES[state];
   return state === "predicted" ? plural(objects, "cell") : `${plural(objects, "cell")} · ${STATES[state]}`;
 }
@@ -52,7 +53,8 @@ export function ImageList({ session }: { session: Session }) {
   const images = session.images.value;
   const text = wanted.value.trim().toLowerCase();
   const shown = images.filter((image) => (state.value === "all" || image.state === state.value) && image.name.toLowerCase().includes(text));
-  const done = images.filter((image) => image.state === "done").length;
+  const own = images.filter((image) => !image.again);
+  const done = own.filter((image) => image.state === "done").length;
   return (
     <nav class="left" aria-label="Images">
       <div class="head">
@@ -79,7 +81,7 @@ export function ImageList({ session }: { session: Session }) {
       <ul class="images">{shown.map((image) => <Row key={image.id} session={session} image={image} />)}</ul>
       {images.length > 0 && (
         <div class="foot2">
-          <span>{picked.value.size ? `${picked.value.size} chosen` : `${done} of ${images.length} done`}</span>
+          <span>{picked.value.size ? `${picked.value.size} chosen` : `${done} of ${own.length} done`}</span>
           {picked.value.size > 0 && <Button kind="quiet" onClick={() => (picked.value = new Set())}>Choose none</Button>}
         </div>
       )}
