@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cellbrook import engines
@@ -64,11 +65,20 @@ UNSEEN_SEED = 900_000
 """Generated images from this seed on are in no training pool."""
 
 
-def publish(checkpoint: Path, data: Path, pool: Path | None, folder: Path) -> None:
-    """Write weights, graphs and card of a training checkpoint into `folder`."""
-    state = torch.load(checkpoint, weights_only=True)
+def publish(
+    checkpoint: Path, data: Path, pool: Path | None, folder: Path, mean_with: Path | None = None
+) -> None:
+    """Write weights, graphs and card of a training checkpoint into `folder`.
+
+    `mean_with` names the weights that the training started from: what is written is then the mean of both, which has most
+    of what was learnt and less of what was forgotten.
+    """
+    weights = torch.load(checkpoint, weights_only=True)["averaged"]
+    if mean_with is not None:
+        for name, start in load_file(mean_with).items():
+            weights[name] = (weights[name] + start) / 2
     network = CompactNet()
-    network.load_state_dict(state["averaged"])
+    network.load_state_dict(weights)
     crops = training_crops(data, pool)
     settle_statistics(network, crops)
     paths = export_network(network, folder, "compact")
@@ -153,8 +163,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with the training sets")
     parser.add_argument("--synthetic", type=Path, help="folder with generated images")
     parser.add_argument("--folder", type=Path, default=weights_dir())
+    parser.add_argument(
+        "--mean-with", type=Path, help="safetensors file of the start, to write the mean of both weights"
+    )
     args = parser.parse_args()
-    publish(args.checkpoint, args.data, args.synthetic, args.folder)
+    publish(args.checkpoint, args.data, args.synthetic, args.folder, args.mean_with)
 
 
 if __name__ == "__main__":
