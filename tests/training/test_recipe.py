@@ -5,6 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from cellbrook.engines import _probe  # noqa: E402
 from cellbrook.networks.base import TARGET_VALUES  # noqa: E402
 from cellbrook.networks.compact.model import CompactNet  # noqa: E402
 from cellbrook.training.augment import AugmentParams, random_crop  # noqa: E402
@@ -230,6 +231,8 @@ def test_the_int8_graph_is_close_and_stands_alone(tmp_path):
     tiles = [random_crop(discs(), rng, AugmentParams(crop=64))[0] for _ in range(8)]
     quantize_network(network, tiles, tmp_path / "tiny.int8.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.int8.onnx"]
+    if not _probe.fast_int8():
+        pytest.skip("without int8 instructions sums of products saturate, and the graph is not used")
     session = onnxruntime.InferenceSession(str(tmp_path / "tiny.int8.onnx"))
     x = np.stack(tiles[:2])
     with torch.no_grad():

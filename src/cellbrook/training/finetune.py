@@ -161,6 +161,7 @@ def finetune(
             outcome = dataclasses.replace(second, words=(note, *second.words))
     better, words = words_of_result(tests.start, outcome.validation, origin.name)
     network = outcome.network if better or tests.start is None else base.network
+    learnt = network is outcome.network
     classifier, classes = learn_classes(
         parts.train,
         parts.validation,
@@ -171,11 +172,11 @@ def finetune(
         classifier = origin.classifier
     else:
         words = [*words, classes.words]
-    if classifier is not None and classes is not None and network is not outcome.network:
+    if classifier is not None and classes is not None and not learnt:
         words.append(f"The new model has the network of {origin.name} as it was, and tells classes besides.")
         better, outcome = True, tests.unchanged(outcome)
     card = base.card
-    if network is outcome.network and card.spec.score:
+    if learnt and card.spec.score:
         card, outcome = tests.calibrated(card, outcome)
     report = _report(dataset, parts, origin, tests, outcome, folder, better, words, classes)
     write_model(outcome.network, card, report, dataset, folder, classifier)
