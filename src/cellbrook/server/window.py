@@ -67,12 +67,11 @@ class Window:
         """Return the chosen channels of the window, (C, y, x), as the network would see them in the whole plane."""
         source, params = self.source, self.params.normalize_params
         y0, x0, y1, x1 = self.box
-        part = self._read(slice(y0, y1), slice(x0, x1))
-        shown = (
-            self._sample()
-            if math.prod(source.shape[-2:]) > LARGE_PX
-            else self._read(slice(None), slice(None))
-        )
+        if math.prod(source.shape[-2:]) > LARGE_PX:
+            shown, part = self._sample(), self._read(slice(y0, y1), slice(x0, x1))
+        else:
+            shown = self._read(slice(None), slice(None))
+            part = np.ascontiguousarray(shown[:, y0:y1, x0:x1])
         if (
             source.is_rgb
             and len(shown) == 3
