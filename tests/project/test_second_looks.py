@@ -145,3 +145,24 @@ def test_a_merged_copy_knows_them(done: Project, place: Path) -> None:
         assert read_second_looks(other.folder) == read_second_looks(done.folder)
         assert {r.id for r in added} <= {r.id for r in other.images()}
         assert {r.name for r in choose(other, ())} == {"a", "b"}
+
+
+def test_what_a_crash_leaves_is_never_learnt_from(done: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    add = Project.add
+
+    def some(self: Project, paths: list[Path], **keywords: bool) -> None:
+        add(self, paths[:1], **keywords)
+        raise Killed
+
+    monkeypatch.setattr(Project, "add", some)
+    with pytest.raises(Killed):
+        plan_second_looks(done, 3, seed=0)
+    assert len(done.images()) == 3
+    assert [r.name for r in choose(done, ())] == ["a", "b"]
+    monkeypatch.undo()
+    added = plan_second_looks(done, 2, seed=0)  # the places that did not come are free
+    assert {r.id for r in added} <= set(read_second_looks(done.folder))
+    assert [r.name for r in choose(done, ())] == ["a", "b"]

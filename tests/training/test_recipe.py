@@ -232,7 +232,9 @@ def test_the_int8_graph_is_close_and_stands_alone(tmp_path):
     quantize_network(network, tiles, tmp_path / "tiny.int8.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["tiny.int8.onnx"]
     options = onnxruntime.SessionOptions()
-    if not _probe.fast_int8():  # sums of products would saturate: what the graph says is then computed in floats
+    if (
+        not _probe.fast_int8()
+    ):  # sums of products would saturate: what the graph says is then computed in floats
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(str(tmp_path / "tiny.int8.onnx"), options)
     x = np.stack(tiles[:2])

@@ -84,16 +84,10 @@ class _Model:
 
         if self._segmenter is None:
             self._segmenter = Segmenter(model=model_reference(self._project), threads=self._threads)
-        given = project_params(self._project).input_params
+        keywords = project_params(self._project).to_keywords()
+        given = {k: keywords[k] for k in ("axes", "channels", "pixel_size", "z")}
         found = self._segmenter.segment(
-            self._project.path(record.id),
-            name=record.name,
-            keep_output=False,
-            axes=given.axes,
-            channels=given.channels,
-            pixel_size=given.pixel_size,
-            z=given.z,
-            scene=record.scene,
+            self._project.path(record.id), name=record.name, keep_output=False, scene=record.scene, **given
         )
         labels: NDArray[Any] = found.labels
         return labels

@@ -13,7 +13,7 @@ from cellbrook.evaluation.files import read_plain_labels
 from cellbrook.io.files import natural_key
 from cellbrook.io.pairs import image_id, is_image, label_files
 from cellbrook.metrics.evaluation import THRESHOLDS, ImageCounts, count_image, pooled_metrics
-from cellbrook.metrics.human import MARGIN, HumanComparison, compare_with_human
+from cellbrook.metrics.human import MARGIN, HumanComparison, compare_with_human, count_pairs
 
 if TYPE_CHECKING:
     import os
@@ -182,23 +182,10 @@ def agreement(
                 labels = [read_plain_labels(of_a[name]), read_plain_labels(of_b[name])]
                 if of_model is not None:
                     labels.append(_model_labels(of_model[name], crops.get(name), labels[0].shape))
-                pairs = ((0, 1), (0, 2), (1, 2))[: 1 if of_model is None else 3]
-                counted.append(
-                    (
-                        name,
-                        [
-                            count_image(
-                                labels[i],
-                                labels[j],
-                                name=name,
-                                thresholds=thresholds,
-                                tolerance_px=tolerance_px,
-                                threads=threads,
-                            )
-                            for i, j in pairs
-                        ],
-                    )
+                counts = count_pairs(
+                    labels, name=name, thresholds=thresholds, tolerance_px=tolerance_px, threads=threads
                 )
+                counted.append((name, counts))
             except (CellbrookError, OSError) as error:
                 failed[name] = " ".join(str(error).split())
         progress.advance()

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cellbrook.errors import UsageError
-from cellbrook.metrics.evaluation import pooled_metrics
+from cellbrook.metrics.evaluation import THRESHOLDS, count_image, pooled_metrics
 from cellbrook.metrics.intervals import Interval, bootstrap_draws, interval_note, intervals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from cellbrook.metrics.evaluation import ImageCounts
 
@@ -111,6 +111,37 @@ class HumanComparison:
             ],
             "notes": list(self.notes),
         }
+
+
+def count_pairs(
+    labels: Sequence[ArrayLike],
+    *,
+    name: str,
+    thresholds: Sequence[float] = THRESHOLDS,
+    tolerance_px: float = 2.0,
+    threads: int | None = None,
+) -> list[ImageCounts]:
+    """Compare the labels of one image by two people, and by a model, each with each.
+
+    Parameters
+    ----------
+    labels : sequence of two or three ndarrays
+        The first person's, the second's and, where there is a model, its own.
+    name, thresholds, tolerance_px, threads
+        As for `count_image`.
+
+    Returns
+    -------
+    list of ImageCounts
+        Of the people; with a model also of the first and of the second person with it.
+    """
+    pairs = ((0, 1), (0, 2), (1, 2))[: 1 if len(labels) == 2 else 3]
+    return [
+        count_image(
+            labels[i], labels[j], name=name, thresholds=thresholds, tolerance_px=tolerance_px, threads=threads
+        )
+        for i, j in pairs
+    ]
 
 
 def compare_with_human(

@@ -187,7 +187,7 @@ class ImageIndex:
         try:
             digest = sha256_of(path)
             size, mtime = _stat(path)
-            image = digest[:16] + (f"-s{scene}" if scene else "")
+            image = id_of(digest, scene)
             there = self._db.one(f"SELECT {_FIELDS}, removed FROM images WHERE id = ?", (image,))
             if there is not None:
                 self._again(path, _record(there[:-1]), bool(there[-1]), size, mtime, report)
@@ -283,6 +283,11 @@ class ImageIndex:
             return Path(os.path.relpath(path, self._folder)).as_posix()
         except ValueError:  # another drive
             return str(path)
+
+
+def id_of(sha256: str, scene: str | None = None) -> str:
+    """Return the id of an image whose file has this hash: the same in every copy of a project."""
+    return sha256[:16] + (f"-s{scene}" if scene else "")
 
 
 def _stat(path: Path) -> tuple[int, int]:

@@ -146,12 +146,12 @@ def _add(project: Project, other: Project, record: ImageRecord, report: MergeRep
     if problem is not None:
         report.notes.append(f"left out an image of the other copy: {problem}")
         return False
+    if (look := read_second_looks(other.folder).get(record.id)) is not None:
+        add_second_looks(project.folder, {record.id: look})  # before it is there, as when it was made
     added = project.add([other.path(record.id)], copy=record.copied, scene=record.scene)
     for path, why in added.failed:
         report.notes.append(f"left out an image of the other copy: {path}: {why}")
     report.images_added += [r.name for r in added.added]
-    if (look := read_second_looks(other.folder).get(record.id)) is not None:
-        add_second_looks(project.folder, {record.id: look})
     return any(r.id == record.id for r in project.images())
 
 

@@ -82,6 +82,11 @@ class ObjectRow:
         return self.locked or self.origin != "auto"
 
 
+def meet(a: Sequence[int], b: Sequence[int]) -> bool:
+    """Return whether two boxes (see `Box`) share a pixel."""
+    return a[0] == b[0] and a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]
+
+
 def as_table(rows: Sequence[ObjectRow], leading: tuple[int, ...] = (), axes: str = "YX") -> ObjectTable:
     """Return rows as an object table, with the columns of a segmentation's as far as they are known.
 

@@ -16,7 +16,7 @@ from cellbrook.project._draft import Draft
 from cellbrook.project._edits import boxes_of, carry_out
 from cellbrook.project._patch import Chunk, Patch
 from cellbrook.project._runs import keep_run, revert_run
-from cellbrook.project.objects import COLUMNS, Box, ObjectRow
+from cellbrook.project.objects import COLUMNS, Box, ObjectRow, meet
 from cellbrook.project.ops import MODEL_RUNS, Op, Replace, kind_of
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ class OpLog:
         )
         theirs = [tuple(box) for row in rows for box in json.loads(row[0])]
         ours = boxes_of(op, self.store) if theirs else []
-        met = tuple(b for b in theirs if any(_meet(b, a) for a in ours))
+        met = tuple(b for b in theirs if any(meet(b, a) for a in ours))
         if met:
             raise EditConflict(
                 f"somebody else changed this place meanwhile (revisions {base_rev + 1} to {newest}): look, and draw again",
@@ -465,10 +465,6 @@ def _revert_attributes(draft: Draft, changes: list[tuple[ObjectRow | None, Objec
 def _boxes(patches: list[Patch]) -> tuple[Box, ...]:
     """Return the boxes of patches; those of neighbouring chunks of one edit stay apart, as they are smaller."""
     return tuple(p.box for p in patches)
-
-
-def _meet(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
-    return a[0] == b[0] and a[1] < b[3] and b[1] < a[3] and a[2] < b[4] and b[2] < a[4]
 
 
 def _packed(changes: list[tuple[ObjectRow | None, ObjectRow | None]]) -> bytes:

@@ -225,6 +225,11 @@ class Project:
         """Return all images, in the order they were added."""
         return self._images.all()
 
+    def own_images(self) -> list[ImageRecord]:
+        """Return all images but second looks: what is learnt from, predicted and exported if nothing else is said."""
+        again = read_second_looks(self.folder)
+        return [r for r in self.images() if r.id not in again]
+
     def image(self, image: str) -> ImageRecord:
         """Return the image of an id.
 
@@ -469,8 +474,7 @@ def choose(project: Project, names: Sequence[str], states: Sequence[str] = STATE
     """Return the images of these names; without names, those in one of the states that are no second looks."""
     if names:
         return [project.find(n) for n in names]
-    again = read_second_looks(project.folder)
-    return [r for r in project.images() if r.state in states and r.id not in again]
+    return [r for r in project.own_images() if r.state in states]
 
 
 def _now() -> str:

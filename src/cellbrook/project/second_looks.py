@@ -17,7 +17,10 @@ import numpy as np
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.errors import CellbrookError, ProjectError, UsageError
 from cellbrook.io.atomic import atomic
+from cellbrook.io.hashing import sha256_of
 from cellbrook.io.writers import write_image
+from cellbrook.project.images import id_of
+from cellbrook.project.objects import meet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellbrook.project.images import ImageRecord
+    from cellbrook.project.objects import Box
     from cellbrook.project.project import Project
 
 FILE = "second_looks.json"
@@ -112,8 +116,9 @@ def plan_second_looks(
     project.check_writable()
     if count < 1:
         raise UsageError(f"the number of places must be at least 1, got {count}")
-    known = read_second_looks(project.folder)
-    records = [r for r in project.images() if r.state == "done" and r.id not in known]
+    there = {r.id for r in project.images()}
+    known = {i: look for i, look in read_second_looks(project.folder).items() if i in there}
+    records = [r for r in project.own_images() if r.state == "done"]
     if not records:
         raise UsageError("no image is done yet: mark one as done when all of its cells are right")
     rng = np.random.default_rng(seed)
@@ -123,18 +128,22 @@ def plan_second_looks(
             "there is no place with cells left that was not labelled again already: finish more images"
         )
     progress = progress or NoProgress()
-    added: dict[str, SecondLook] = {}
-    progress.start("image", len(places))
+    by_image: dict[str, list[tuple[Path, SecondLook]]] = {}
     with tempfile.TemporaryDirectory(prefix="cellbrook-looks-") as temporary:
         for number, look in enumerate(places, len(known) + 1):
-            progress.check_cancelled()
             path = Path(temporary) / f"again-{number:02d}.tif"
-            _write(project, look, path)
-            for record in project.add(path, copy=True).added:
-                added[record.id] = look
+            by_image.setdefault(look.image, []).append((path, look))
+        progress.start("image", len(by_image))
+        for image, crops in by_image.items():
+            progress.check_cancelled()
+            _write(project, image, crops)
             progress.advance()
-    add_second_looks(project.folder, added)
-    return [project.image(i) for i in added]
+        new = {id_of(sha256_of(path)): (path, look) for crops in by_image.values() for path, look in crops}
+        new = {i: new[i] for i in sorted(new.keys() - there, key=lambda i: new[i][0].name)}
+        # that they are second looks must be known before they are there: else a crash would leave images to learn from
+        add_second_looks(project.folder, {i: look for i, (_, look) in new.items()})
+        project.add([path for path, _ in new.values()], copy=True)
+    return [project.image(i) for i in new]
 
 
 def compare_second_looks(
@@ -164,9 +173,8 @@ def compare_second_looks(
     UsageError
         If no place was labelled again yet.
     """
-    from cellbrook.metrics.evaluation import THRESHOLDS, count_image
-    from cellbrook.metrics.human import compare_with_human
-    from cellbrook.metrics.matching import ratio
+    from cellbrook.metrics.evaluation import pooled_metrics
+    from cellbrook.metrics.human import compare_with_human, count_pairs
 
     progress = progress or NoProgress()
     looks = read_second_looks(project.folder)
@@ -197,13 +205,10 @@ def compare_second_looks(
             sides = [_cut(first, look), second]
             if model is not None:
                 sides.append(_cut(model, look))
-            pairs = ((0, 1), (0, 2), (1, 2))[: 1 if model is None else 3]
-            counts = [
-                count_image(sides[i], sides[j], name=record.name, thresholds=THRESHOLDS) for i, j in pairs
-            ]
+            counts = count_pairs(sides, name=record.name)
             columns.append(counts)
-            f1 = ratio(2 * counts[0].tp[0], counts[0].n_true + counts[0].n_pred)
-            rows.append({"id": record.id, "name": record.name, "f1": float(f1)})
+            f1 = float(pooled_metrics([counts[0]])["f1"][0, 0])
+            rows.append({"id": record.id, "name": record.name, "f1": f1})
         progress.advance()
     if not columns:
         raise UsageError(f"{failed[0]['name']}: {failed[0]['error']}")
@@ -222,9 +227,9 @@ def _places(
     """Return places with cells, drawn from all tiles of all images; fewer than `count` if there are no more."""
     many: list[SecondLook] = []
     few: list[SecondLook] = []
-    used: dict[tuple[str, int], list[tuple[int, int, int, int]]] = {}
+    used: dict[str, list[Box]] = {}
     for look in taken:
-        used.setdefault((look.image, look.plane), []).append(look.box)
+        used.setdefault(look.image, []).append((look.plane, *look.box))
     for record in records:
         rows = project.labels(record.id).objects()
         if not rows:
@@ -247,14 +252,10 @@ def _places(
         for (plane, i, j), cells in held.items():
             box = (top + i * height, left + j * width, top + (i + 1) * height, left + (j + 1) * width)
             inside = min(box[:2]) >= 0 and box[2] <= record.height and box[3] <= record.width
-            if inside and not any(_meet(box, b) for b in used.get((record.id, plane), ())):
+            if inside and not any(meet((plane, *box), b) for b in used.get(record.id, ())):
                 (many if cells >= _FEWEST else few).append(SecondLook(record.id, plane, box))
     order = [*rng.permutation(len(many)), *(rng.permutation(len(few)) + len(many))]
     return [(many + few)[int(k)] for k in order[:count]]
-
-
-def _meet(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _cut(labels: NDArray[Any], look: SecondLook) -> NDArray[Any]:
@@ -262,20 +263,21 @@ def _cut(labels: NDArray[Any], look: SecondLook) -> NDArray[Any]:
     return np.ascontiguousarray(labels.reshape(-1, *labels.shape[-2:])[look.plane, y0:y1, x0:x1])
 
 
-def _write(project: Project, look: SecondLook, path: Path) -> None:
-    """Write a place as an image of its own, with the channels that are segmented."""
+def _write(project: Project, image: str, crops: list[tuple[Path, SecondLook]]) -> None:
+    """Write places of an image as images of their own, with the channels that are segmented."""
     from cellbrook.project._pixels import stack_of
 
-    source = project.open_image(look.image)
+    source = project.open_image(image)
     pixels, plan = stack_of(source, project.settings)
-    y0, x0, y1, x1 = look.box
-    part = pixels.reshape(-1, *pixels.shape[-3:])[look.plane, :, y0:y1, x0:x1]
-    rgb = source.is_rgb and len(part) == 3
-    write_image(
-        path,
-        part,
-        axes="CYX",
-        pixel_size_um={a: v for a, v in plan.pixel_size_um.items() if a in "YX"},
-        names=() if rgb else plan.channel_names,
-        rgb=rgb,
-    )
+    planes = pixels.reshape(-1, *pixels.shape[-3:])
+    rgb = source.is_rgb and planes.shape[1] == 3
+    for path, look in crops:
+        y0, x0, y1, x1 = look.box
+        write_image(
+            path,
+            planes[look.plane, :, y0:y1, x0:x1],
+            axes="CYX",
+            pixel_size_um={a: v for a, v in plan.pixel_size_um.items() if a in "YX"},
+            names=() if rgb else plan.channel_names,
+            rgb=rgb,
+        )

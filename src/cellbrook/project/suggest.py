@@ -19,7 +19,6 @@ from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.io.atomic import atomic
 from cellbrook.project._pixels import planes_of
 from cellbrook.project.predict import read_cache
-from cellbrook.project.second_looks import read_second_looks
 from cellbrook.resize import resize
 
 if TYPE_CHECKING:
@@ -100,8 +99,7 @@ def suggest(
         If every image is corrected already, or there is none.
     """
     progress = progress or NoProgress()
-    again = read_second_looks(project.folder)
-    records = [r for r in project.images() if r.id not in again]
+    records = project.own_images()
     chosen = {project.find(n).id for n in names}
     open_ = {r.id for r in records if (r.id in chosen if chosen else r.state in ("new", "predicted"))}
     if not open_:

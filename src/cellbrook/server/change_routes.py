@@ -20,7 +20,6 @@ from starlette.routing import BaseRoute, Route
 from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.export import KINDS, save
 from cellbrook.project.corrections import correcting, read_corrections
-from cellbrook.project.second_looks import read_second_looks
 from cellbrook.server.routes import answered, json_answer, plain_error
 from cellbrook.server.tables import result_of
 
@@ -225,8 +224,7 @@ def _kinds(kind: str) -> tuple[str, ...]:
 def _everything(workspace: Workspace, kinds: tuple[str, ...], folder: Path, kind: str) -> Path:
     from cellbrook.export.table import TableRow, all_objects_csv, summarise, summary_csv
 
-    again = read_second_looks(workspace.project.folder)
-    records = [r for r in workspace.project.images() if r.rev > 0 and r.id not in again]
+    records = [r for r in workspace.project.own_images() if r.rev > 0]
     if not records:
         raise UsageError("no image has cells yet: segment one, or draw")
     files: list[Path] = []

@@ -12,7 +12,7 @@ from cellbrook.project.second_looks import read_second_looks
 from cellbrook.server.messages import ClassInfo, ImageInfo, ModelInfo, ProjectInfo, Round
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from cellbrook.project.images import ImageRecord
     from cellbrook.project.project import Project
@@ -31,9 +31,11 @@ LIMITS = (
 """Parameters of an image's last run that a page's sliders show."""
 
 
-def image_info(project: Project, record: ImageRecord, pixels: ImagePixels | None) -> ImageInfo:
-    """Return what is known of an image; of its channels only if it is open."""
-    again = record.id in read_second_looks(project.folder)
+def image_info(
+    project: Project, record: ImageRecord, pixels: ImagePixels | None, again: Container[str] | None = None
+) -> ImageInfo:
+    """Return what is known of an image, of its channels only if it is open; `again` are the second looks, if known."""
+    again = read_second_looks(project.folder) if again is None else again
     sizes = dict(zip(record.axes, record.shape, strict=True))
     count, score = project.database.one(
         "SELECT count(DISTINCT id), avg(score) FROM objects WHERE image = ?", (record.id,)
@@ -55,7 +57,7 @@ def image_info(project: Project, record: ImageRecord, pixels: ImagePixels | None
         score=None if score is None else float(score),
         limits=None if record.run is None else {k: record.run["parameters"].get(k) for k in LIMITS},
         problem=problem,
-        again=again,
+        again=record.id in again,
     )
     if pixels is not None and problem is None:
         try:
@@ -72,13 +74,14 @@ def image_info(project: Project, record: ImageRecord, pixels: ImagePixels | None
 def project_info(project: Project, opened: Mapping[str, ImagePixels], *, sample: bool) -> ProjectInfo:
     """Return what is known of a project."""
     settings = project.settings
+    again = read_second_looks(project.folder)
     return ProjectInfo(
         name=settings.name,
         path=str(project.folder),
         classes=[ClassInfo(id=c.id, name=c.name, color=c.color) for c in settings.classes],
         models=models_of(project),
         model=settings.model,
-        images=[image_info(project, r, opened.get(r.id)) for r in project.images()],
+        images=[image_info(project, r, opened.get(r.id), again) for r in project.images()],
         rounds=rounds_of(project),
         sample=sample,
     )

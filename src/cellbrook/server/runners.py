@@ -20,7 +20,6 @@ from cellbrook.io.atomic import atomic
 from cellbrook.project.models import model_of_run, model_reference
 from cellbrook.project.ops import Replace
 from cellbrook.project.predict import cache_folder, land, project_params
-from cellbrook.project.second_looks import read_second_looks
 from cellbrook.server.ghosts import Ghosts
 from cellbrook.server.info import models_of
 from cellbrook.server.jobs import Again, Job, Runner
@@ -148,10 +147,10 @@ class Runners:
         keywords = await workspace.read(self.keywords, job.params)
         if not state:
             wanted = job.params.get("images")
-            records = await workspace.read(workspace.project.images)
-            everything = wanted in (None, "all")
-            blind = read_second_looks(workspace.project.folder) if everything else ()
-            ids = [r.id for r in records if (everything and r.id not in blind) or (wanted and r.id in wanted)]
+            if wanted in (None, "all"):
+                ids = [r.id for r in await workspace.read(workspace.project.own_images)]
+            else:
+                ids = [r.id for r in await workspace.read(workspace.project.images) if r.id in wanted]
             if not ids:
                 raise UsageError("there is no image to segment: choose some, or add them")
             state.update(left=ids, total=len(ids), done=0, failed=[])

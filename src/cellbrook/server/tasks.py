@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cellbrook.metrics.errors import ObjectError
     from cellbrook.project.images import ImageRecord
     from cellbrook.project.objects import ObjectRow
+    from cellbrook.project.project import Project
     from cellbrook.server.worker import Call
     from cellbrook.training.report import CurvePoint
 
@@ -226,26 +227,19 @@ def evaluate(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     args : dict
         ``project, images, keywords``.
     """
-    from cellbrook.core.progress import NoProgress
     from cellbrook.metrics import average_precision
     from cellbrook.metrics.errors import find_errors
     from cellbrook.project.project import Project
 
-    segmenter = _segmenter(_model_wishes(args["keywords"]))
-    rest = {k: v for k, v in args["keywords"].items() if k not in _MODEL_FIELDS}
     rows: list[dict[str, Any]] = []
     gallery: list[dict[str, Any]] = []
     with Project.open(args["project"], read_only=True) as project:
+        find = _finding(call, project, args["keywords"])
         call.start("comparing", len(args["images"]))
         for image in args["images"]:
             call.check_cancelled()
             record = project.image(image)
-            found = segmenter.segment(
-                project.path(image),
-                name=record.name,
-                progress=_Only(call, NoProgress()),
-                **{**rest, "scene": record.scene},
-            )
+            found = find(record)
             truth = project.labels(image).read_all()
             ap, tp, fp, fn = average_precision(truth, found.labels, thresholds=(0.5, 0.75, 0.9))
             errors = find_errors(truth, found.labels)
@@ -296,23 +290,30 @@ def agreement(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     args : dict
         ``project, keywords``.
     """
-    from cellbrook.core.progress import NoProgress
     from cellbrook.project.project import Project
     from cellbrook.project.second_looks import compare_second_looks
 
-    segmenter = _segmenter(_model_wishes(args["keywords"]))
-    rest = {k: v for k, v in args["keywords"].items() if k not in _MODEL_FIELDS}
     with Project.open(args["project"], read_only=True) as project:
+        find = _finding(call, project, args["keywords"])
+        return compare_second_looks(project, lambda record: find(record).labels, progress=call)
 
-        def segment(record: ImageRecord) -> NDArray[np.uint32]:
-            return segmenter.segment(
-                project.path(record.id),
-                name=record.name,
-                progress=_Only(call, NoProgress()),
-                **{**rest, "scene": record.scene},
-            ).labels
 
-        return compare_second_looks(project, segment, progress=call)
+def _finding(call: Call, project: Project, keywords: dict[str, Any]) -> Callable[[ImageRecord], Segmentation]:
+    """Return what finds the cells of an image and tells of nothing but the wish to stop."""
+    from cellbrook.core.progress import NoProgress
+
+    segmenter = _segmenter(_model_wishes(keywords))
+    rest = {k: v for k, v in keywords.items() if k not in _MODEL_FIELDS}
+
+    def find(record: ImageRecord) -> Segmentation:
+        return segmenter.segment(
+            project.path(record.id),
+            name=record.name,
+            progress=_Only(call, NoProgress()),
+            **{**rest, "scene": record.scene},
+        )
+
+    return find
 
 
 def train(call: Call, args: dict[str, Any]) -> dict[str, Any]:
