@@ -64,7 +64,7 @@ def files(folder):
         ("evaluate", "cellbrook.evaluation.compare.count_image", 2),
         ("evaluate", "cellbrook.evaluation.gallery._outlines", 1),
         ("evaluate", "cellbrook.evaluation.page.page", 1),
-        ("agreement", "cellbrook.evaluation.human.count_image", 2),
+        ("agreement", "cellbrook.evaluation.human.count_pairs", 2),
         ("tune", "cellbrook.evaluation.tuning._keep", 2),
         ("tune", "cellbrook.evaluation.tuning.labels_from_flows", 3),
         ("tune", "cellbrook.evaluation.surface.draw_surface", 1),
