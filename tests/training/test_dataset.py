@@ -203,6 +203,23 @@ def test_a_single_image_is_cut_so_that_something_is_held_out():
     np.testing.assert_array_equal(rebuilt, example.pixels)
 
 
+def test_few_large_images_are_each_cut_so_that_every_kind_is_learnt_and_judged():
+    pairs = [nuclei(s, 384) for s in range(3)]
+    empty = sample_image(size=384).astype(np.uint16)
+    images, labels = zip(*pairs, (empty, pairs[0][1] * 0), strict=True)
+    dataset = from_arrays(images, labels, list("abcd"))
+    parts = split(dataset.examples, 0.2)
+    assert [e.name[0] for e in parts.train] == list("abcd")
+    assert [e.name[0] for e in parts.validation] == list("abc"), "of an empty image there is nothing to find"
+    for learnt, kept, image in zip(parts.train, parts.validation, images, strict=False):
+        assert kept.n_objects
+        np.testing.assert_array_equal(np.concatenate([learnt.pixels, kept.pixels], axis=2)[0], image)
+    many = split(from_arrays(*zip(*[nuclei(s, 384) for s in range(9)], strict=True)).examples, 0.2)
+    assert len(many.train) + len(many.validation) == 9
+    large = split([e for e in dataset.examples if e.n_objects], 0.2)
+    assert "few" in large.how
+
+
 def test_images_without_objects_are_not_what_is_validated_on():
     pairs = [nuclei(s) for s in range(3)]
     images = [p[0] for p in pairs] + [sample_image(size=128).astype(np.uint16)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.resize import resize, smooth
+from cellbrook.training.dataset import typical_diameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,12 @@ ALIKE = 0.8
 
 SMALLEST_PART = 64
 """An image is not cut into parts with sides below this, in pixels."""
+
+FEW = 8
+"""Below this many different images, each is cut: one held out alone may be of a kind that no other teaches."""
+
+OBJECTS_ACROSS = 2.5
+"""So many typical objects must fit across what is cut off, or it holds pieces of objects only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,8 @@ class Split:
 def split(examples: Sequence[Example], held_out: float = 0.2, seed: int = 0) -> Split:
     """Hold out images; those that look alike (frames of a film, overlapping fields) stay together.
 
-    If all look alike, or there is one image only, a block of each image is held out instead: the same place in each,
-    so that no frame of a film tells of another's.
+    Of one image, of images that all look alike, and of few but large images a block of each is held out instead: the
+    same place in each, so that no frame of a film tells of another's.
 
     Parameters
     ----------
@@ -58,7 +65,10 @@ def split(examples: Sequence[Example], held_out: float = 0.2, seed: int = 0) -> 
     groups = [g for g in alike(examples) if g]
     labelled = [g for g in groups if any(examples[i].n_objects for i in g)]
     if len(labelled) < 2:
-        return _by_blocks(examples, held_out)
+        which = "the image is" if len(examples) == 1 else "the images look alike, so each is"
+        return _by_blocks(examples, held_out, which)
+    if len(labelled) < FEW and all(_has_room(e) for e in examples):
+        return _by_blocks(examples, held_out, "the images are few, so each is")
     order = sorted(labelled, key=lambda g: min(examples[i].sha256 for i in g))
     order = [order[i] for i in np.random.default_rng(seed).permutation(len(order))]
     wanted = max(1, round(held_out * len(examples)))
@@ -108,7 +118,13 @@ def _thumbnail(pixels: NDArray[Any]) -> NDArray[np.float32]:
     return scores
 
 
-def _by_blocks(examples: Sequence[Example], held_out: float) -> Split:
+def _has_room(example: Example) -> bool:
+    """Tell whether a quarter of an image shows whole objects."""
+    across = max(SMALLEST_PART, OBJECTS_ACROSS * typical_diameter(example.labels))
+    return bool(max(example.labels.shape) / 4 >= across)
+
+
+def _by_blocks(examples: Sequence[Example], held_out: float, which: str) -> Split:
     train, validation = [], []
     fractions = _cut(examples, held_out)
     for example in examples:
@@ -125,9 +141,8 @@ def _by_blocks(examples: Sequence[Example], held_out: float) -> Split:
         else:
             train.append(example.part(everything, first, " (left part)"))
             validation.append(example.part(everything, second, " (right part)"))
-    which = "the image is" if len(examples) == 1 else "the images look alike, so each is"
     how = f"{which} cut: {fractions:.0%} of it is learnt from, the rest held out"
-    return Split(tuple(train), tuple(validation), how)
+    return Split(tuple(train), tuple(e for e in validation if e.n_objects), how)
 
 
 def _cut(examples: Sequence[Example], held_out: float) -> float:
