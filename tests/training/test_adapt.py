@@ -205,3 +205,30 @@ def test_memory_is_counted_before_it_is_taken():
     assert 2 * 24 * 128 * 128 * 4 < kept["all"] < 100e6
     attention = 2 * 2 * 64 * 64 * 4  # blocks, heads, tokens squared
     assert kept_bytes(two_blocks(), two_blocks().spec, 64) > attention
+
+
+def test_a_slower_processor_gets_fewer_steps_but_the_same_at_every_start(monkeypatch):
+    from cellbrook.training import settings
+    from cellbrook.training.params import TrainParams
+
+    class Taught:
+        n_objects = 40
+
+    whole = settings.step_flops(CompactNet(), CompactNet().spec, 64)
+    last = CompactNet()
+    choose_layers(last, "last")
+    assert 0.2e9 < settings.step_flops(last, last.spec, 64) < 0.7 * whole < 1e9
+    monkeypatch.setattr(settings, "step_flops", lambda *_: 16 * whole)  # a crop of 256 px
+
+    def steps(threads, *, fast, scratch=False, **wishes):
+        monkeypatch.setattr(settings, "fast_bf16", lambda: fast)
+        monkeypatch.setattr(settings, "resolve_threads", lambda _: threads)
+        params = TrainParams(device="cpu", **wishes)
+        return settings.settle(params, CompactNet(), [Taught()] * 5, scratch=scratch).steps
+
+    assert steps(2, fast=True) == steps(16, fast=False) == settings.USUAL_STEPS
+    assert steps(1, fast=False) >= settings.FEWEST * settings.USUAL_STEPS
+    assert steps(1, fast=False) < steps(2, fast=False) == steps(2, fast=False)
+    assert steps(2, fast=False) < settings.USUAL_STEPS
+    assert steps(2, fast=False, scratch=True) == 4 * steps(2, fast=False)
+    assert steps(1, fast=False, steps=7) == 7

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.flop_counter import FlopCounterMode
 
 from cellbrook.core.memory import free_memory
 from cellbrook.core.threads import resolve_threads
@@ -30,6 +31,14 @@ CROP_PX = 256
 BATCH = 8
 MEMORY_SHARE = 0.7
 """Part of the free memory that a training may plan to take."""
+
+USUAL_STEPS, PATIENCE_S, FEWEST = 600, 420.0, 0.4
+"""Steps that teach a few hundred cells, seconds that they may take on a processor, and the least part of them that is left
+where it is slower: so that people who correct and train in turns wait less than ten minutes, scoring included."""
+
+FLOPS_FP32, FLOPS_BF16 = 4e10, 1.2e11
+"""Of one thread, learning: measured on two server processors. A figure that is the same at every start keeps a training
+repeatable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +115,6 @@ def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *,
     threads = resolve_threads(params.threads)
     bf16 = device.startswith("cuda") or (device == "cpu" and fast_bf16())
     crop = _crop(params, spec)
-    objects = sum(e.n_objects for e in train)
-    if params.steps is not None:
-        steps = params.steps
-    else:  # a few hundred teach a few hundred cells; ten times as many cells need twice as many
-        steps = round(float(np.clip(600 * (max(objects, 1) / 200) ** 0.3, 300, 3000)) / 25) * 25
-        steps *= 4 if scratch else 1
-    rate = params.learning_rate
-    if rate is None:
-        rate = {"compact": 2e-3 if scratch else 5e-4, "cp3": 3e-4}.get(spec.family, 5e-5)
-        if params.train == "lora":
-            rate = 1e-3
     weights = sum(p.numel() for p in network.parameters())
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     batch = params.batch_size or (BATCH if spec.family in ("compact", "cp3") else 2)
@@ -132,6 +130,16 @@ def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *,
             + (" or lora" if spec.family in ("cpsam", "cpdino") else "")
             + ", a smaller --batch-size or a smaller --crop"
         )
+    steps = params.steps
+    if steps is None:
+        pace = (FLOPS_BF16 if bf16 else FLOPS_FP32) * threads if device == "cpu" else None
+        steps = _steps(network, spec, sum(e.n_objects for e in train), batch, crop, pace)
+        steps *= 4 if scratch else 1
+    rate = params.learning_rate
+    if rate is None:
+        rate = {"compact": 2e-3 if scratch else 5e-4, "cp3": 3e-4}.get(spec.family, 5e-5)
+        if params.train == "lora":
+            rate = 1e-3
     replay = params.replay if params.replay is not None else (0.0 if scratch else 0.25)
     return Settings(
         steps=steps,
@@ -208,6 +216,17 @@ def _crop(params: TrainParams, spec: NetworkSpec) -> int:
     return crop
 
 
+def _steps(
+    network: nn.Module, spec: NetworkSpec, objects: int, batch: int, crop: int, pace: float | None
+) -> int:
+    """Return the steps for so many objects: ten times as many need twice as many; `pace` is a processor's, in FLOP/s."""
+    wanted = float(np.clip(USUAL_STEPS * (max(objects, 1) / 200) ** 0.3, USUAL_STEPS / 2, 5 * USUAL_STEPS))
+    if pace is not None:
+        usual_s = USUAL_STEPS * batch * step_flops(network, spec, crop) / pace
+        wanted *= float(np.clip(PATIENCE_S / usual_s, FEWEST, 1))
+    return round(wanted / 25) * 25
+
+
 def _free_on(device: str) -> int | None:
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(device)[0])
@@ -241,6 +260,15 @@ def kept_bytes(network: nn.Module, spec: NetworkSpec, crop: int) -> int:
         output = shadow.train()(torch.zeros(1, spec.planes, crop, crop, device="meta"))
     del output  # until here, what was kept had to live
     return sum(kept.values())
+
+
+def step_flops(network: nn.Module, spec: NetworkSpec, crop: int) -> int:
+    """Return the operations of learning from one crop, there and back, without computing it; frozen layers cost less."""
+    shadow = copy.deepcopy(network).to("meta").train()
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        output = shadow(torch.zeros(1, spec.planes, crop, crop, device="meta"))
+        torch.stack([plane.sum() for plane in output.values()]).sum().backward()  # type: ignore[no-untyped-call]
+    return int(counter.get_total_flops())
 
 
 def _storage(tensor: torch.Tensor) -> int:
