@@ -44,6 +44,8 @@ class AugmentParams:
     upright_share : float
         Share of the crops that are turned by right angles only: the rows of a camera and the blocks of a compression lie
         along the axes.
+    upright_share_empty : float
+        The same for images without objects: nothing there is like a cell but such rows and blocks.
     paint_share : float
         Share of the one-channel crops that get a second, painted channel: nuclei for labels of cells, and the other
         way round.
@@ -58,6 +60,7 @@ class AugmentParams:
     channels: int = 3
     target_plane: bool = True
     upright_share: float = 0.25
+    upright_share_empty: float = 0.7
     paint_share: float = 0.0
 
 
@@ -118,7 +121,8 @@ def _warp(
     height, width = labels.shape[-2:]
     squeeze = np.exp(rng.normal(0, 0.08))
     angle = rng.uniform(0, 2 * np.pi)
-    if rng.random() < p.upright_share:
+    upright = p.upright_share if item.diameter_px else p.upright_share_empty
+    if rng.random() < upright:
         squeeze, angle = 1.0, rng.integers(4) * np.pi / 2
     flip = -1.0 if rng.random() < 0.5 else 1.0
     cos, sin = np.cos(angle), np.sin(angle)

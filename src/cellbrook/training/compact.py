@@ -46,7 +46,7 @@ POOL_DIAMETERS_PX = {
 }
 """Range of diameters at which a family is drawn, where it is not 10 to 60 px: details are those of that scale."""
 
-POOL_SHARES = {"empty": 1.5, "phase_bacteria": 3.0}
+POOL_SHARES = {"empty": 3.0, "phase_bacteria": 3.0}
 """How many images of a family are drawn for each of the others, where it is not one."""
 
 SHARES = {"dsb2018": 0.34, "usiigaci": 0.12, "other": 0.04, "synthetic": 0.38, "bacteria": 0.12}
