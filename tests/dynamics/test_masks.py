@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cellbrook import MaskParams
 from cellbrook.dynamics import _reference, flows_from_labels, labels_from_flows
 from cellbrook.errors import UsageError
+from cellbrook.metrics import mask_ious
 from cellbrook.resize import smooth
 
 
@@ -178,6 +179,23 @@ def test_few_steps_do_not_gather():
     flows, cellprob = _noisy(_ellipses())
     labels, _ = labels_from_flows(flows, cellprob, MaskParams(niter=0, flow_threshold=0))
     assert not _same_objects(labels, _ellipses())
+
+
+@pytest.mark.parametrize(("side_px", "blur"), [(60, 6), (80, 8)])
+def test_large_cells_of_which_a_network_is_unsure_do_not_become_one_heap(side_px, blur):
+    size = 480
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(size)] * 2, indexing="ij"), -1)
+    middles = rng.uniform(0, size, (size * size // side_px**2, 2))
+    labels = 1 + ((grid[:, :, None] - middles) ** 2).sum(-1).argmin(-1).astype(np.uint32)
+    flows = np.stack([smooth(f, blur, threads=1) for f in flows_from_labels(labels)]) * 0.6
+    flows += np.stack([smooth(n, 4.0, threads=1) for n in rng.normal(0, 2.5, flows.shape).astype(np.float32)])
+    got, objects = labels_from_flows(
+        flows.astype(np.float32), np.full(labels.shape, 5.0), MaskParams(flow_threshold=0)
+    )
+    found, _ = mask_ious(labels, got)
+    assert (found > 0.5).mean() > 0.6
+    assert objects["area_px"].max() < 0.2 * labels.size
 
 
 def test_a_filament_whose_flow_leads_to_its_axis_stays_whole():

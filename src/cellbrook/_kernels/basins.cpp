@@ -28,12 +28,17 @@ constexpr double kEvenParting = 0.5;
 // For larger ones the flow decides which is likelier, one object or two: by how much may the mean squared error rise
 // for each px/step that their parting is below kEvenParting?
 constexpr double kErrorForParting = 0.3;
+// The mean is over both, but at most over so many times the smaller one: in a heap it would hide what becomes of a cell.
+constexpr int64_t kOverSmaller = 4;
 
-// The shape is asked only of basins whose sizes are comparable, and only up to this many pixels together: where a prediction
-// is chaotic, thousands of splinters would else be weighed against an ever larger heap.
-constexpr int64_t kLargestRatio = 64, kLargestShape = 1 << 16;
+// The shape is asked only of basins whose sizes are comparable: a splinter changes little, and goes by the border too.
+constexpr int64_t kLargestRatio = 64;
+// Shapes of more pixels are solved on every k-th pixel along each axis: the work would grow with the third power of their
+// size, and what tells one object from two is coarse. Thin ones have few pixels, and keep all.
+template <int D>
+constexpr double kFinePixels = D == 2 ? 4096 : 65536;
 // And only for so much work, in pixels times steps for each pixel of the image; predictions that make sense need a
-// tenth of it.
+// tenth of it. Beyond it basins stay apart: where a prediction is chaotic, all would else become one heap.
 constexpr double kMostWork = 2000;
 
 constexpr double kFixedPoint = 1 << 20;  // sums of integers do not depend on the order, nor on the threads
@@ -107,7 +112,7 @@ public:
           neighbours_(count + 1),
           boxes_(find_boxes(grid, reinterpret_cast<const uint32_t*>(basins))),
           area_(count + 1, 0),
-          error_(count + 1, kUnknown) {
+          error_(count + 1) {
         boxes_.resize(count + 1);
         for (int64_t i = 0; i < grid.size(); ++i) ++area_[basins[i]];
         for (const auto& [key, contact] : contacts) {
@@ -132,7 +137,11 @@ public:
     }
 
 private:
-    static constexpr double kUnknown = -1;
+    // Sum over a basin's pixels, and the step between those that were looked at; 0: not known.
+    struct Error {
+        double sum = 0;
+        int64_t step = 0;
+    };
 
     struct Candidate {
         double parting;
@@ -151,39 +160,68 @@ private:
 
     void consider(int32_t a, int32_t b, double parting) {
         const int64_t smaller = std::min(area_[a], area_[b]), larger = std::max(area_[a], area_[b]);
-        const bool worth = larger <= kLargestRatio * smaller && smaller + larger <= kLargestShape &&
-                           work_ < kMostWork * double(grid_.size());
-        if (smaller < kShapelessPixels || !worth) {
+        if (smaller < kShapelessPixels || larger > kLargestRatio * smaller) {
             if (parting >= kEvenParting) return;
             // a few pixels more change little: the larger one's error stands for both
-            const double error = area_[a] >= area_[b] ? error_[a] : error_[b];
+            const Error error = area_[a] >= area_[b] ? error_[a] : error_[b];
             join(a, b);
             error_[a] = error;
             return;
         }
+        if (work_ > kMostWork * double(grid_.size())) return;
+        const int64_t step = step_for(area_[a] + area_[b]);
         for (const int32_t k : {a, b})
-            if (error_[k] == kUnknown) error_[k] = squared_error(k, k);
-        const double together = squared_error(a, b), apart = error_[a] + error_[b];
-        if ((together - apart) / double(area_[a] + area_[b]) > kErrorForParting * (kEvenParting - parting)) return;
+            if (error_[k].step != step) error_[k] = {squared_error(k, k, step), step};
+        const double together = squared_error(a, b, step), apart = error_[a].sum + error_[b].sum;
+        const double over = double(std::min(smaller + larger, kOverSmaller * smaller));
+        if ((together - apart) / over > kErrorForParting * (kEvenParting - parting)) return;
         join(a, b);
-        error_[a] = together;
+        error_[a] = {together, step};
     }
 
-    // Of the flows of an object that is basin a or b, against the given flows.
-    double squared_error(int32_t a, int32_t b) {
+    static int64_t step_for(int64_t pixels) {
+        return int64_t(std::ceil(std::pow(double(pixels) / kFinePixels<D>, 1. / D)));
+    }
+
+    // Of the flows of an object that is basin a or b, against the given flows, at every step-th pixel along each axis.
+    double squared_error(int32_t a, int32_t b, int64_t step) {
         const Box<D> box = around(a, b);
-        double pixels = 1, extents = 0;
-        for (int k = 0; k < D; ++k) {
-            pixels *= box.high[k] - box.low[k];
-            extents += box.high[k] - box.low[k];
+        Box<D> part;
+        Grid<D> coarse;
+        double pixels = 1, extents = 0, share = 1;
+        for (int k = 0; k < D; ++k) {  // the same pixels, whichever box is asked
+            const int64_t low = (box.low[k] + step - 1) / step, high = (box.high[k] + step - 1) / step;
+            part.low[k] = 0;
+            part.high[k] = int32_t(coarse.n[k] = std::max<int64_t>(high - low, 1));
+            pixels *= double(coarse.n[k]);
+            extents += double(coarse.n[k]);
+            share *= double(step);
         }
         work_ += pixels * extents;
-        solver_.solve_where(grid_, box, [&](int64_t i) {
+        const auto belongs = [&](int64_t i) {
             if (!basins_[i]) return false;
             const int32_t basin = sets_.find(basins_[i]);
             return basin == a || basin == b;
-        });
-        return solver_.squared_error(grid_, box, flows_);
+        };
+        if (step == 1) {
+            solver_.solve_where(grid_, box, belongs);
+            return solver_.squared_error(grid_, box, flows_);
+        }
+        const int64_t size = coarse.size();
+        picked_.resize(size_t(D * size));
+        inside_.resize(size_t(size));
+        for (int64_t i = 0; i < size; ++i) {
+            const auto c = coarse.coordinates(i);
+            int64_t at = 0;
+            for (int k = 0; k < D; ++k) {
+                const int64_t first = (box.low[k] + step - 1) / step * step;
+                at += std::min(first + c[k] * step, grid_.n[k] - 1) * grid_.stride(k);
+            }
+            inside_[i] = belongs(at);
+            for (int k = 0; k < D; ++k) picked_[k * size + i] = flows_[k * grid_.size() + at];
+        }
+        solver_.solve_where(coarse, part, [&](int64_t i) { return inside_[i] != 0; });
+        return share * solver_.squared_error(coarse, part, picked_.data());
     }
 
     Box<D> around(int32_t a, int32_t b) const {
@@ -219,8 +257,10 @@ private:
     std::priority_queue<Candidate> queue_;
     std::vector<Box<D>> boxes_;
     std::vector<int64_t> area_;
-    std::vector<double> error_;  // sum over the basin's pixels
+    std::vector<Error> error_;
     ObjectFlows<D> solver_;
+    std::vector<float> picked_;  // flows of a shape that is looked at coarsely, and which of its pixels are its own
+    std::vector<uint8_t> inside_;
     double work_ = 0;
 };
 
