@@ -149,6 +149,42 @@ def test_looks_do_not_go_to_and_fro():
     assert _scales(160, 2.5, 160) == [1.0, 1 / 8]
 
 
+class Nearsighted(BlobEngine):
+    """Takes stripes closer than 5 of its pixels for one object, and is unsure of what it cannot see sharply."""
+
+    def run(self, x_BCYX):
+        rows = np.pad(x_BCYX, ((0, 0), (0, 0), (0, 0), (2, 2)), mode="edge")
+        blurred = sum(rows[..., i : i + x_BCYX.shape[-1]] for i in range(5)) / 5
+        out = super().run(blurred.astype(np.float32))
+        out["cellprob"][:, 0][(out["cellprob"][:, 0] > 0) & (blurred[:, 0] < 0.95)] = 0.5
+        return out
+
+
+def _groups(width, gap, shape=(160, 400)):
+    """Ten groups of three upright bars, so wide and so far apart."""
+    image = np.zeros(shape, np.uint16)
+    for y in range(20, shape[0] - 40, 50):
+        for x in range(20, shape[1] - 60, 70):
+            for bar in range(3):
+                image[y : y + 30, x + bar * (width + gap) :][:, :width] = 1000
+    return image
+
+
+@pytest.mark.parametrize(
+    ("bars", "keywords", "scales", "found"),
+    [
+        ((4, 2), {}, [1.0, 2.0], 30),  # unsure of groups, sure of the bars that a closer look shows
+        ((4, 2), {"diameter": 20}, [1.0], 10),  # what was said is not doubted
+        ((10, 8), {}, [1.0], 30),  # looked at closer, there is nothing new
+    ],
+)
+def test_what_is_doubtful_is_looked_at_closer(bars, keywords, scales, found):
+    spec = replace(_sized(BLOB_SPEC), score=(0.0, 0.5, 0.0))
+    data, report = run(_groups(*bars), Nearsighted(spec), spec=spec, tile_size=1024, **keywords)
+    assert report.planes[0]["scales"] == scales
+    assert len(data.objects) == found
+
+
 def test_a_slightly_different_estimate_gives_the_same_scale():
     assert _scales(60.0, 20) == _scales(60.6, 20) == _scales(59.4, 20)
 
