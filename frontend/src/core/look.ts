@@ -1,8 +1,9 @@
 // What the shader is told of each object, four bytes an id: flags, colour slot + 1 (0: none yet), class, score.
 
-import type { ObjectTable } from "./objects";
+import type { Cell, ObjectTable } from "./objects";
 import type { Slots } from "./palette";
 import { Fate } from "./state";
+import type { Box } from "./wire";
 
 export const FLAG = { selected: 1, ghost: 2, hidden: 4, locked: 8 } as const;
 export const STATE_WIDTH = 4096; // ids in a row of the texture
@@ -11,11 +12,15 @@ export class Look {
   /** Bytes of whole rows of STATE_WIDTH ids. */
   bytes = new Uint8Array(STATE_WIDTH * 4);
 
+  private cells: readonly Cell[] = [];
+
   constructor(private readonly slots: Slots) {}
 
-  /** Bring up to date; returns the ids that look different, or null when all must be sent anew (more rows). */
-  update(objects: ObjectTable, selection: ReadonlySet<number>): number[] | null {
+  /** Bring up to date; returns the ids that look different and where, or null when all must be sent anew (more rows). */
+  update(objects: ObjectTable, selection: ReadonlySet<number>): { ids: number[]; boxes: Box[] } | null {
+    const old = this.cells;
     const cells = objects.rows();
+    this.cells = cells;
     this.slots.assign(cells);
     const last = cells.length > 0 ? cells[cells.length - 1].id : 0;
     const rows = Math.max(this.bytes.length / (STATE_WIDTH * 4), Math.floor(last / STATE_WIDTH) + 1);
@@ -34,6 +39,19 @@ export class Look {
     const [a, b] = [new Uint32Array(before.buffer), new Uint32Array(next.buffer)];
     const changed: number[] = [];
     for (let id = 0; id < b.length; id++) if (a[id] !== b[id]) changed.push(id);
-    return changed;
+    return { ids: changed, boxes: changed.flatMap((id) => [...boxOf(old, id), ...boxOf(cells, id)]) };
   }
+}
+
+/** Where an object of a table in the order of ids lies. */
+function boxOf(cells: readonly Cell[], id: number): Box[] {
+  let [low, high] = [0, cells.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (cells[middle].id < id) low = middle + 1;
+    else high = middle;
+  }
+  if (low === cells.length || cells[low].id !== id) return [];
+  const { y0, x0, y1, x1 } = cells[low];
+  return [[y0, x0, y1, x1]];
 }

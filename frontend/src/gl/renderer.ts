@@ -4,6 +4,7 @@ import { STATE_WIDTH } from "../core/look";
 import type { Capacity } from "../core/picture";
 import type { Pyramid } from "../core/pyramid";
 import type { Rgb } from "../core/palette";
+import type { Box } from "../core/wire";
 import { FRAGMENT, MOST_CHANNELS, VERTEX } from "./shader";
 import { formats, IdTable, PagedTexture } from "./textures";
 
@@ -38,6 +39,7 @@ export class Renderer {
   readonly state: IdTable;
   private readonly remapTable: IdTable;
   private remap = new Uint32Array(STATE_WIDTH);
+  private remapped = false;
   private readonly uniforms = new Map<string, WebGLUniformLocation | null>();
   private readonly program: WebGLProgram;
   private pyramid: Pyramid | null = null;
@@ -47,7 +49,7 @@ export class Renderer {
   field!: PagedTexture;
 
   constructor(private readonly canvas: HTMLCanvasElement | OffscreenCanvas) {
-    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false, preserveDrawingBuffer: false });
+    const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false, preserveDrawingBuffer: true });
     if (gl === null) {
       throw new NoWebGL2(
         "This browser has no WebGL 2, which draws the picture: update it, or switch hardware acceleration on in its settings.",
@@ -71,6 +73,7 @@ export class Renderer {
     this.candidates = new PagedTexture(this.gl, pyramid, kinds.u32, capacity.candidates);
     this.field = new PagedTexture(this.gl, pyramid.withChannels(3), kinds.f16, capacity.field);
     this.remap = new Uint32Array(STATE_WIDTH);
+    this.remapped = false;
     this.remapTable.fill(this.remap, 1);
   }
 
@@ -86,12 +89,14 @@ export class Renderer {
       grown.set(this.remap);
       this.remap = grown;
     }
+    this.remapped ||= ids.length > 0;
     for (const id of ids) this.remap[id] = resolve(id) === id ? 0 : resolve(id) + 1;
     if (this.remap.length !== this.remapTable.capacity) this.remapTable.fill(this.remap, this.remap.length / STATE_WIDTH);
     else this.remapTable.update(ids, this.remap, 1);
   }
 
-  draw(frame: Frame): void {
+  /** Draw the window, or of an otherwise unchanged one only what shows these boxes of the image. */
+  draw(frame: Frame, boxes: readonly Box[] | null = null): void {
     const { gl, canvas } = this;
     gl.viewport(0, 0, canvas.width, canvas.height);
     if (this.pyramid === null) {
@@ -102,7 +107,18 @@ export class Renderer {
     gl.useProgram(this.program);
     this.bindTextures();
     this.setUniforms(frame, this.pyramid);
-    gl.drawArrays(gl.TRIANGLES, 0, 3);
+    const parts = boxes?.map((box) => onScreen(box, frame, canvas.width, canvas.height)).filter(({ width, height }) => width > 0 && height > 0);
+    // Boxes that overlap would be drawn twice.
+    if (!parts || parts.reduce((sum, { width, height }) => sum + width * height, 0) >= canvas.width * canvas.height) {
+      gl.drawArrays(gl.TRIANGLES, 0, 3);
+      return;
+    }
+    gl.enable(gl.SCISSOR_TEST);
+    for (const { left, bottom, width, height } of parts) {
+      gl.scissor(left, bottom, width, height);
+      gl.drawArrays(gl.TRIANGLES, 0, 3);
+    }
+    gl.disable(gl.SCISSOR_TEST);
   }
 
   private bindTextures(): void {
@@ -130,7 +146,8 @@ export class Renderer {
     gl.uniform1f(this.at("height"), this.canvas.height);
     gl.uniform3fv(this.at("background"), unit(frame.background));
 
-    const channels = frame.channels.slice(0, MOST_CHANNELS);
+    // What is not here yet need not be looked for at each pixel.
+    const channels = this.image.blank ? [] : frame.channels.slice(0, MOST_CHANNELS);
     gl.uniform1i(this.at("channelCount"), channels.length);
     if (channels.length > 0) {
       gl.uniform1iv(this.at("channel"), channels.map(({ channel }) => channel));
@@ -139,14 +156,15 @@ export class Renderer {
     }
     gl.uniform1i(this.at("invert"), frame.invert ? 1 : 0);
 
-    gl.uniform1i(this.at("showLabels"), frame.showLabels ? 1 : 0);
-    gl.uniform1i(this.at("ghosts"), frame.ghosts ? 1 : 0);
+    gl.uniform1i(this.at("showLabels"), frame.showLabels && !(this.labels.blank && this.candidates.blank) ? 1 : 0);
+    gl.uniform1i(this.at("ghosts"), frame.ghosts && !this.candidates.blank ? 1 : 0);
     gl.uniform1i(this.at("colorMode"), frame.colorMode);
     gl.uniform1f(this.at("fill"), frame.fill);
     gl.uniform1f(this.at("outline"), frame.outline);
     gl.uniform1f(this.at("reach"), frame.outlineWidth / frame.zoom);
     gl.uniform3fv(this.at("class"), frame.classColors.flatMap(unit));
     gl.uniform1i(this.at("overlay"), frame.overlay);
+    gl.uniform1i(this.at("remapped"), this.remapped ? 1 : 0);
   }
 
   private at(name: string): WebGLUniformLocation | null {
@@ -157,6 +175,16 @@ export class Renderer {
     }
     return location;
   }
+}
+
+/** Device pixels that may show anything of a box, with the outlines that reach out of it; counted from the bottom left. */
+function onScreen([y0, x0, y1, x1]: Box, { corner: [y, x], zoom, outlineWidth }: Frame, columns: number, rows: number) {
+  const around = Math.ceil(Math.max(2 * outlineWidth, 2)) + 1;
+  const left = Math.max(0, Math.floor((x0 - x) * zoom) - around);
+  const top = Math.max(0, Math.floor((y0 - y) * zoom) - around);
+  const right = Math.min(columns, Math.ceil((x1 - x) * zoom) + around);
+  const bottom = Math.min(rows, Math.ceil((y1 - y) * zoom) + around);
+  return { left, bottom: rows - bottom, width: right - left, height: bottom - top };
 }
 
 const unit = (rgb: Rgb): number[] => rgb.map((value) => value / 255);

@@ -27,6 +27,7 @@ uniform usampler2DArray u_labels; uniform usampler2D u_labelPages;
 uniform usampler2DArray u_candidates; uniform usampler2D u_candidatePages;
 uniform sampler2DArray u_field; uniform usampler2D u_fieldPages;
 uniform usampler2D u_state;  // by id: flags, colour slot + 1, class, score
+uniform bool u_remapped;     // some id stands for another
 uniform usampler2D u_remap;  // by id: 0 itself, else the id it stands for, + 1
 
 uniform ivec2 u_shape;       // x, y
@@ -89,16 +90,24 @@ uvec4 stateOf(uint id) {
 }
 
 uint resolved(uint id) {
+  if (!u_remapped) return id;
   uint entry = texelFetch(u_remap, ivec2(int(id & 4095u), int(id >> 12)), 0).r;
   return entry == 0u ? id : entry - 1u;
 }
 
+// Of the pixel that is drawn: its tile, and its page's entry, 0 unless it is of the finest level. Neighbours are mostly of it.
+ivec2 g_tile;
+uint g_entry;
+
 uint rawAt(ivec2 p) {
-  return outside(p) ? 0u : pixel(u_labels, u_labelPages, 0, p);
+  if (outside(p)) return 0u;
+  ivec2 q = p >> u_level;
+  if (g_entry > 0u && q >> 9 == g_tile) return g_entry == 65535u ? 0u : texelFetch(u_labels, ivec3(q & 511, int(g_entry) - 1), 0).r;
+  return pixel(u_labels, u_labelPages, 0, p);
 }
 
 // The object that is shown at a pixel: of the labels, else a candidate that was discarded.
-uint shownAt(ivec2 p, uint raw) {
+uint shownAt(ivec2 p, uint raw, out uvec4 state) {
   if (outside(p)) return 0u;
   uint id = raw > 0u ? resolved(raw) : 0u;
   if (id == 0u && u_ghosts) {
@@ -107,9 +116,9 @@ uint shownAt(ivec2 p, uint raw) {
     if (id > 0u && stateOf(id).y == 0u) return 0u;  // not in the table of this plane any more
   }
   if (id == 0u) return 0u;
-  uint flags = stateOf(id).x;
-  bool ghost = (flags & ${FLAG.ghost}u) > 0u;
-  return (flags & ${FLAG.hidden}u) > 0u || (ghost && !u_ghosts) ? 0u : id;
+  state = stateOf(id);
+  bool ghost = (state.x & ${FLAG.ghost}u) > 0u;
+  return (state.x & ${FLAG.hidden}u) > 0u || (ghost && !u_ghosts) ? 0u : id;
 }
 
 vec3 colorOf(uint id, uvec4 state) {
@@ -129,18 +138,24 @@ bool bordersAt(vec2 at, uint id, uint raw, float reach) {
   for (int i = 0; i < 4; i++) {
     ivec2 p = u_corner + ivec2(floor(at + steps[i]));
     uint there = rawAt(p);
-    // Within an object no table has to be asked.
-    if ((there == 0u || there != raw) && shownAt(p, there) != id) return true;
+    if (there > 0u && there == raw) continue;  // within an object no table has to be asked
+    uint other = there > 0u ? resolved(there) : 0u;
+    if (other == id) continue;
+    if (other > 0u || !u_ghosts) return true;  // shown or hidden, it is another
+    uvec4 state;
+    if (shownAt(p, there, state) != id) return true;
   }
   return false;
 }
 
 vec3 labelled(vec3 under, vec2 at, ivec2 p, vec2 screen) {
+  g_tile = p >> (u_level + 9);
+  g_entry = page(u_labelPages, 0, u_level, p >> u_level);
   uint raw = rawAt(p);
-  uint id = shownAt(p, raw);
+  uvec4 state;
+  uint id = shownAt(p, raw, state);
   if (id == 0u) return under;
   if (raw > 0u && resolved(raw) != id) raw = 0u;  // a candidate where an object was deleted
-  uvec4 state = stateOf(id);
   bool selected = (state.x & ${FLAG.selected}u) > 0u;
   bool border = bordersAt(at, id, raw, selected ? max(2.0 * u_reach, 2.0 * u_scale) : u_reach);
   if ((state.x & ${FLAG.ghost}u) > 0u) {
@@ -189,7 +204,8 @@ void main() {
   for (int i = 0; i < u_channelCount; i++) {
     float value = float(pixel(u_image, u_imagePages, u_channel[i], p));
     vec3 range = u_range[i];
-    color += u_color[i] * pow(clamp((value - range.x) * range.y, 0.0, 1.0), range.z);
+    float light = clamp((value - range.x) * range.y, 0.0, 1.0);
+    color += u_color[i] * (range.z == 1.0 ? light : pow(light, range.z));
   }
   color = min(color, vec3(1.0));
   if (u_invert) color = 1.0 - color;

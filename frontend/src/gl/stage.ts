@@ -8,11 +8,12 @@ import type { Pyramid, Tile } from "../core/pyramid";
 import type { Session } from "../core/session";
 import type { LabelColor } from "../core/state";
 import type { TileArray, TileListener } from "../core/tiles";
-import type { Box } from "../core/wire";
+import { TILE, type Box } from "../core/wire";
 import { NoWebGL2, Renderer, type ChannelLook, type Frame } from "./renderer";
 import { sent, type PagedTexture } from "./textures";
 
 const BACKGROUND: Rgb = [22, 24, 27];
+const MOST_BOXES = 64; // of a frame: with more, all is drawn
 const NO_CLASS: Rgb = [150, 155, 160];
 const COLOR_MODES: Record<LabelColor, Frame["colorMode"]> = { distinct: 0, class: 1, quality: 2, single: 3 };
 
@@ -27,12 +28,14 @@ export class Stage implements Screen {
   private session: Session | null = null;
   private readonly look = new Look(new Slots());
   private scheduled = false;
+  /** What must be drawn anew: boxes of the image, or null for the window. */
+  private dirty: Box[] | null = [];
   private colors: readonly Rgb[] = [];
 
-  readonly image = this.listener<Uint8Array | Uint16Array>((renderer) => renderer.image);
-  readonly labels = this.listener<Uint32Array>((renderer) => renderer.labels);
-  readonly candidates = this.listener<Uint32Array>((renderer) => renderer.candidates);
-  readonly field = this.listener<Uint16Array>((renderer) => renderer.field);
+  readonly image = this.listener<Uint8Array | Uint16Array>((renderer) => renderer.image, true);
+  readonly labels = this.listener<Uint32Array>((renderer) => renderer.labels, true);
+  readonly candidates = this.listener<Uint32Array>((renderer) => renderer.candidates, false);
+  readonly field = this.listener<Uint16Array>((renderer) => renderer.field, false);
 
   constructor() {
     this.canvas.className = "canvas";
@@ -77,8 +80,9 @@ export class Stage implements Screen {
     effect(() => {
       void session.objects.fatesVersion.value;
       const changed = this.look.update(session.objects, session.selection.value);
-      this.renderer?.setState(this.look.bytes, changed);
-      this.invalidate();
+      this.renderer?.setState(this.look.bytes, changed?.ids ?? null);
+      if (changed === null) this.invalidate();
+      else for (const box of changed.boxes) this.invalidate(box);
     });
     effect(() => {
       this.colors = classColors(session);
@@ -101,19 +105,25 @@ export class Stage implements Screen {
     };
   }
 
-  invalidate(): void {
-    if (this.scheduled || !this.renderer) return;
+  /** Draw with the next frame: a box of the image, or the whole window. */
+  invalidate(box?: Box): void {
+    if (!this.renderer) return;
+    if (box === undefined) this.dirty = null;
+    else if (this.dirty && this.dirty.push(box) > MOST_BOXES) this.dirty = null;
+    if (this.scheduled) return;
     this.scheduled = true;
     requestAnimationFrame(() => {
+      const boxes = this.dirty;
       this.scheduled = false;
-      this.draw();
+      this.dirty = [];
+      this.draw(boxes);
     });
   }
 
-  draw(): void {
+  draw(boxes: readonly Box[] | null = null): void {
     if (!this.renderer || !this.session) return;
     this.frames++;
-    this.renderer.draw(this.frame(this.session));
+    this.renderer.draw(this.frame(this.session), boxes);
   }
 
   private resize(element: HTMLElement): void {
@@ -153,16 +163,23 @@ export class Stage implements Screen {
     };
   }
 
-  private listener<T extends TileArray>(texture: (renderer: Renderer) => PagedTexture): TileListener<T> {
-    const tell = (change: (texture: PagedTexture) => void): void => {
+  /** Of a texture that has coarser levels even zeros hide something: what the coarser ones say. */
+  private listener<T extends TileArray>(texture: (renderer: Renderer) => PagedTexture, levels: boolean): TileListener<T> {
+    const tell = (tile: Tile, box: Box, change: (texture: PagedTexture) => void): void => {
       if (!this.renderer) return;
-      change(texture(this.renderer));
-      this.invalidate();
+      const pages = texture(this.renderer);
+      const before = pages.has(tile);
+      change(pages);
+      if (!levels && !before && !pages.has(tile)) return;
+      const step = 2 ** tile.level;
+      const [y, x] = [tile.ty * TILE, tile.tx * TILE];
+      this.invalidate([(y + box[0]) * step, (x + box[1]) * step, (y + box[2]) * step, (x + box[3]) * step]);
     };
+    const whole: Box = [0, 0, TILE, TILE];
     return {
-      loaded: (tile: Tile, data: T | null) => tell((pages) => pages.put(tile, data)),
-      written: (tile: Tile, data: T, box: Box) => tell((pages) => pages.write(tile, data, box)),
-      evicted: (tile: Tile) => tell((pages) => pages.drop(tile)),
+      loaded: (tile: Tile, data: T | null) => tell(tile, whole, (pages) => pages.put(tile, data)),
+      written: (tile: Tile, data: T, box: Box) => tell(tile, box, (pages) => pages.write(tile, data, box)),
+      evicted: (tile: Tile) => tell(tile, whole, (pages) => pages.drop(tile)),
     };
   }
 }

@@ -63,6 +63,16 @@ export class PagedTexture {
     nearest(gl, gl.TEXTURE_2D);
   }
 
+  /** Whether it holds no pixel but zeros. */
+  get blank(): boolean {
+    return this.layers.size === 0;
+  }
+
+  /** Whether it has pixels of this tile. */
+  has(tile: Tile): boolean {
+    return this.layers.has(this.placeOf(tile));
+  }
+
   put(tile: Tile, data: TileArray | null): void {
     if (data === null) {
       this.release(tile);

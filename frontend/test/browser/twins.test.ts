@@ -13,6 +13,7 @@ const CHROMIUM =
 interface Outcome {
   outcome: { wrong: number; worst: number; first: string; frame: string }[];
   texels: { patch: number; tables: number };
+  parts: { changed: number; wrong: number }[];
   error: number;
 }
 
@@ -33,8 +34,8 @@ describe.skipIf(CHROMIUM === "" && !process.env.CI)("the shader, in a real brows
       throw new Error(errors.join("\n") || "the page did not finish");
     });
     found = await page.evaluate(() => {
-      const { outcome, texels, error } = window as unknown as Outcome;
-      return { outcome, texels, error };
+      const { outcome, texels, parts, error } = window as unknown as Outcome;
+      return { outcome, texels, parts, error };
     });
     if (process.env.SHOT) await page.screenshot({ path: process.env.SHOT });
   }, 180_000);
@@ -46,6 +47,10 @@ describe.skipIf(CHROMIUM === "" && !process.env.CI)("the shader, in a real brows
 
   it("draws what its twin says, at every zoom and style", () => {
     expect(found.outcome.filter(({ wrong }) => wrong > 0)).toEqual([]);
+  });
+
+  it("draws of a changed picture what changed, and the same as if all were drawn", () => {
+    expect(found.parts.filter(({ changed, wrong }) => wrong > 0 || changed === 0)).toEqual([]);
   });
 
   it("makes no WebGL error", () => {

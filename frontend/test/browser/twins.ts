@@ -126,5 +126,33 @@ renderer.setRemap([42], () => 43);
 renderer.setState(state, [42]);
 const texels = { patch, tables: sent.tables - before.tables };
 
+// A frame of which only what changed is drawn anew is the frame drawn whole.
+function shot(): Uint8Array {
+  const { gl } = renderer;
+  const pixels = new Uint8Array(gl.drawingBufferWidth * gl.drawingBufferHeight * 4);
+  gl.readPixels(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+  return pixels;
+}
+const differing = (a: Uint8Array, b: Uint8Array): number => new Uint32Array(a.buffer).reduce((sum, value, i) => sum + Number(value !== new Uint32Array(b.buffer)[i]), 0);
+const parts = frames.map((change, i) => {
+  const frame = { ...base, ...change, outlineWidth: 1 + (i % 3) };
+  renderer.draw(frame);
+  const earlier = shot();
+  const [y, x] = [Math.round(frame.corner[0] + 60 / frame.zoom), Math.round(frame.corner[1] + 90 / frame.zoom)];
+  const [ty, tx] = [Math.floor(Math.max(0, y) / TILE), Math.floor(Math.max(0, x) / TILE)];
+  const [row, column] = [Math.min(Math.max(0, y) - ty * TILE, TILE - 40), Math.min(Math.max(0, x) - tx * TILE, TILE - 50)];
+  for (const level of [0, 1, 2]) {
+    const [r, c, h, w] = [row, column, 40, 50].map((value) => value >> level);
+    const tile = { channel: 0, level, ty: ty >> level, tx: tx >> level };
+    const off = [((ty - (tile.ty << level)) * TILE) >> level, ((tx - (tile.tx << level)) * TILE) >> level];
+    renderer.labels.write(tile, new Uint32Array(TILE * TILE).fill(5000 + i), [r + off[0], c + off[1], r + off[0] + h, c + off[1] + w]);
+  }
+  const [top, left] = [ty * TILE + row, tx * TILE + column];
+  renderer.draw(frame, [[top, left, top + 40, left + 50]]);
+  const partial = shot();
+  renderer.draw(frame);
+  return { changed: differing(earlier, partial), wrong: differing(partial, shot()) };
+});
+
 renderer.draw({ ...base, corner: [430, 460], zoom: 1 });
-Object.assign(window, { outcome, texels, error: renderer.gl.getError() });
+Object.assign(window, { outcome, texels, parts, error: renderer.gl.getError() });
