@@ -2,7 +2,7 @@
 
 import pytest
 
-# Pixels of all tiles that the page holds, merged and deleted ids resolved, against what the server has; and the table.
+# Pixels of all tiles that the page holds, merged and deleted ids resolved, against what the server has; the table; the screen.
 DIFFER = """async () => {
   const session = window.cellbrook.session;
   for (let i = 0; i < 600 && session.unsaved.value > 0; i++) await new Promise((wake) => setTimeout(wake, 50));
@@ -23,6 +23,19 @@ DIFFER = """async () => {
     if (!cell || cell.area !== rows.area[i] || cell.y0 !== rows.y0[i] || cell.x1 !== rows.x1[i]) found.push(`object ${id}`);
   });
   if (rows.id.length !== session.objects.rows().length) found.push("the number of objects");
+  // What is on the screen was drawn bit by bit: it must be what one whole frame is.
+  await new Promise((wake) => requestAnimationFrame(() => requestAnimationFrame(wake)));
+  const { stage } = window.cellbrook;
+  const read = () => {
+    const { gl } = stage;
+    const pixels = new Uint32Array(gl.drawingBufferWidth * gl.drawingBufferHeight);
+    gl.readPixels(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(pixels.buffer));
+    return pixels;
+  };
+  const shown = read();
+  stage.draw();
+  const old = read().reduce((sum, value, i) => sum + Number(value !== shown[i]), 0);
+  if (old) found.push(`${old} pixels of the screen are out of date`);
   return { found, cells: rows.id.length - rows.discarded.filter((gone) => gone).length };
 }"""
 
