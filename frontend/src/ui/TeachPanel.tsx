@@ -128,7 +128,7 @@ function Rounds({ session, rounds }: { session: Session; rounds: readonly Round[
               <td class="num">{score(round.ap_before)}</td>
               <td class="num">{score(round.ap_after)}</td>
               <td class="num">{round.objects}</td>
-              <td class="num">{round.active ? <span class="note">in use</span> : <Button kind="quiet" onClick={() => session.activateModel(round.name)}>Use</Button>}</td>
+              <td class="num">{round.active ? <span class="note">in use</span> : <Button kind="quiet" hint={better(round) ? undefined : "No better than what it started from on pictures that were held back"} onClick={() => session.activateModel(round.name)}>Use</Button>}</td>
             </tr>
           ))}
         </tbody>
@@ -139,6 +139,8 @@ function Rounds({ session, rounds }: { session: Session; rounds: readonly Round[
     </Section>
   );
 }
+
+const better = ({ ap_before, ap_after }: Round) => ap_before === null || (ap_after !== null && ap_after > ap_before);
 
 export function TeachPanel({ session }: { session: Session }) {
   const project = session.project.value;

@@ -22,7 +22,7 @@ from cellbrook.project.models import activate_model
 from cellbrook.server import edits, messages
 from cellbrook.server.ghosts import Ghosts
 from cellbrook.server.hub import Client, Hub
-from cellbrook.server.info import image_info, models_of, project_info
+from cellbrook.server.info import image_info, models_of, project_info, rounds_of
 from cellbrook.server.pixels import ImagePixels, Kept
 
 if TYPE_CHECKING:
@@ -356,7 +356,8 @@ class Workspace:
                 raise UsageError("classes have different numbers from 1 to 255")
             self.project.save_settings(classes=classes)
         elif what == "model":
-            names = [m.name for m in models_of(self.project)]
+            # a person may choose a round that was no better, too
+            names = [*(m.name for m in models_of(self.project)), *(r.name for r in rounds_of(self.project))]
             if value not in names:  # a page may not name files
                 raise UsageError(f"there is no model {value!r}: there are {', '.join(names)}")
             activate_model(self.project, str(value))
