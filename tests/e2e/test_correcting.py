@@ -2,7 +2,7 @@
 
 import pytest
 
-# Pixels of all tiles that the page holds, merged and deleted ids resolved, against what the server has; the table; the screen.
+# Pixels of all tiles that the page holds, merged and deleted ids resolved, against what the server has; table and screen.
 DIFFER = """async () => {
   const session = window.cellbrook.session;
   for (let i = 0; i < 600 && session.unsaved.value > 0; i++) await new Promise((wake) => setTimeout(wake, 50));
@@ -28,8 +28,9 @@ DIFFER = """async () => {
   const { stage } = window.cellbrook;
   const read = () => {
     const { gl } = stage;
-    const pixels = new Uint32Array(gl.drawingBufferWidth * gl.drawingBufferHeight);
-    gl.readPixels(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(pixels.buffer));
+    const { drawingBufferWidth: width, drawingBufferHeight: height } = gl;
+    const pixels = new Uint32Array(width * height);
+    gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(pixels.buffer));
     return pixels;
   };
   const shown = read();
