@@ -15,6 +15,7 @@ import numpy as np
 from cellbrook._kernels import _native
 from cellbrook.core.labels import components
 from cellbrook.core.objects import ObjectTable, concatenate
+from cellbrook.core.progress import CancelOnly
 from cellbrook.core.result import NetworkOutput
 from cellbrook.dynamics import in_raster_order, labels_from_flows
 from cellbrook.inference import channel_order, infer
@@ -136,7 +137,14 @@ def segment_in_blocks(
         channel_order(normalize(sample, params, ranges=ranges, threads=threads)) if spec.order_free else None
     )
     _, facts = infer(
-        sample, plan, spec, engine, size_model=size_model, order=order, progress=_Unheard(progress), **around
+        sample,
+        plan,
+        spec,
+        engine,
+        size_model=size_model,
+        order=order,
+        progress=CancelOnly(progress),
+        **around,
     )
     scale = float(facts["scales"][-1])
     usual = spec.object_diameter_px or 30.0
@@ -157,7 +165,7 @@ def segment_in_blocks(
         progress.check_cancelled()
         y0, x0, y1, x1 = block.window
         part = np.ascontiguousarray(image[:, y0:y1, x0:x1])
-        found, about = infer(part, fixed, spec, engine, order=order, progress=_Unheard(progress), **around)
+        found, about = infer(part, fixed, spec, engine, order=order, progress=CancelOnly(progress), **around)
         tiles += about["tiles"]
         with report.timed("flows to labels"):
             mine, table = _objects_of(block, found, plan, spec, labels.size, threads)
@@ -174,23 +182,6 @@ def segment_in_blocks(
         objects = _numbered(labels, concatenate(tables), plan.params.mask_params.exclude_border, threads)
     facts |= {"tiles": tiles, "blocks": len(blocks)}
     return labels, objects, output, facts
-
-
-class _Unheard:
-    """Passes on that the user wants to stop, and nothing else: blocks are what is counted."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def start(self, task: str, total: int) -> None:
-        """Do nothing."""
-
-    def advance(self, count: int = 1) -> None:
-        """Do nothing."""
-
-    def check_cancelled(self) -> None:
-        """Raise `Cancelled` if the user asked to stop."""
-        self._progress.check_cancelled()
 
 
 def _mosaic(image: NDArray[Any]) -> NDArray[Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.core.params import MaskParams
+from cellbrook.core.progress import CancelOnly
 from cellbrook.core.result import NetworkOutput
 from cellbrook.dynamics import labels_from_flows
 from cellbrook.errors import EngineMemoryError
@@ -130,7 +131,7 @@ def infer(
         and spec.score
         and "log_diameter" in maps
         and closer <= MAX_ENLARGEMENT
-        and _closer_is_better(x, maps, scale, plan, spec, engine, threads, report, progress)
+        and _closer_is_better(x, maps, scale, plan, spec, engine, threads, report, CancelOnly(progress))
     ):
         scale = closer
         maps, more = _at_scale(x, scale, plan, spec, engine, threads, report, progress)

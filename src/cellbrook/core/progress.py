@@ -32,3 +32,20 @@ class NoProgress:
 
     def check_cancelled(self) -> None:
         """Do nothing."""
+
+
+class CancelOnly(NoProgress):
+    """Passes on that the user wants to stop, and nothing else: what is counted is another task.
+
+    Parameters
+    ----------
+    progress : Progress
+        Of that other task.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def check_cancelled(self) -> None:
+        """Raise `Cancelled` if the user asked to stop."""
+        self._progress.check_cancelled()
