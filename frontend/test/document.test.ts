@@ -114,6 +114,18 @@ describe("a document", () => {
     expect(differences(server, session)).toEqual([]);
   });
 
+  it("lets go of what is there no longer", async () => {
+    const { wire, session } = await opened();
+    const kept = session.draw(stroke(10, 100, 130, 9));
+    await wire.settle();
+    const undone = session.draw(stroke(30, 100, 130, 9));
+    await wire.settle();
+    session.select([kept, undone]);
+    session.undo();
+    await wire.settle();
+    expect([...session.selection.value]).toEqual([kept]);
+  });
+
   it("takes back what the server refuses", async () => {
     const { server, wire, session } = await opened();
     const id = session.draw(stroke(10, 100, 130, 9));

@@ -122,9 +122,16 @@ export class Workplace extends Signals {
         if (this.isOpen(message)) this.document?.rejected(message, pending);
         return;
       }
-      case "patch":
-        if (this.isOpen(message)) this.document?.patched(message);
+      case "patch": {
+        if (this.isOpen(message)) {
+          this.document?.patched(message);
+          // What somebody undid or deleted cannot stay selected.
+          const gone = new Set(message.objects.flatMap((row) => (row.gone ? [row.id] : [])));
+          const kept = [...this.selection.peek()].filter((id) => !gone.has(id));
+          if (kept.length < this.selection.peek().size) this.selection.value = new Set(kept);
+        }
         return this.askHistory(message.image);
+      }
       case "pong":
         return;
     }
