@@ -50,9 +50,9 @@ SURE_SCORE = 0.9
 DOUBT_PX = 256
 """Side of the window, as the network sees it, that is looked at closer where the scale is doubted."""
 
-CLOSER, GAIN, DOUBT_LEFT = 2.0, 1.3, 0.8
+CLOSER, GAIN, DOUBT_LEFT, TELLING = 2.0, 1.3, 0.8, 8
 """How much closer; how many times as many right objects, and at most which part of the wrong ones' share, are to be expected
-there before the whole image is seen so."""
+there before the whole image is seen so; and how many objects that must be, for fewer tell too little."""
 
 
 def infer(
@@ -196,7 +196,7 @@ def _closer_is_better(
     inside = tuple(slice(int(side.start / scale), int(np.ceil(side.stop / scale))) for side in window)
     near, _ = _at_scale(x[:, *inside], scale * CLOSER, plan, spec, engine, threads, report, progress)
     closer = _scores(near, part["cellprob"][0].shape != cellprob.shape, spec, threads, report)
-    if not len(closer):
+    if len(closer) < TELLING:
         return False
     surer = 1 - closer.mean() < DOUBT_LEFT * (1 - scores.mean())
     return bool(surer and closer.sum() > GAIN * scores.sum())
