@@ -285,7 +285,8 @@ def test_nothing_improving_ends_it_early(tmp_path, monkeypatch):
         learn.State, "after", lambda s, p, t: learn.State(s.key, (*s.curve, p), s.best_step, t)
     )
     said = []
-    report = finetune(cells(), tmp_path, params=replace(QUICK, steps=60, patience=2), say=said.append)
+    ruinous = replace(QUICK, steps=60, patience=2, learning_rate=0.03, max_forgetting=1.0)
+    report = finetune(cells(), tmp_path, params=ruinous, say=said.append)
     assert report.steps == 20
     assert report.best_step == 0
     assert any("nothing improved since step 0" in line for line in said)
