@@ -100,16 +100,25 @@ def infer(
     assumed = plan.diameter_px if plan.diameter_px is not None else spec.default_diameter_px
     if assumed is not None and spec.object_diameter_px is not None:
         scale = _limited(spec.object_diameter_px / assumed)
-    maps, tiles = _at_scale(x, scale, plan, spec, engine, threads, report, progress)
-    diameter = _estimated_diameter(maps, size_model)
-    if diameter is not None:
-        diameter /= scale
-    passes = [scale]
+    maps: dict[str, NDArray[np.float32]] = {}
+    passes: list[float] = []
+    tiles, diameter = 0, None
+
+    def look(at: float) -> None:
+        """See the plane at a scale, and say what diameter that shows."""
+        nonlocal maps, tiles, diameter
+        maps, more = _at_scale(x, at, plan, spec, engine, threads, report, progress)
+        seen = _estimated_diameter(maps, None if passes else size_model)
+        diameter = seen / at if seen is not None else diameter
+        tiles += more
+        passes.append(at)
+
+    look(scale)
     low, high = spec.diameter_range_px
     while (
         plan.diameter_px is None
         and diameter is not None
-        and not low <= diameter * scale <= high
+        and not low <= diameter * passes[-1] <= high
         and len(passes) < MAX_PASSES
     ):
         assert spec.object_diameter_px is not None
@@ -119,26 +128,16 @@ def infer(
         better = _limited(better)
         if better in passes:
             break
-        scale = better
-        maps, more = _at_scale(x, scale, plan, spec, engine, threads, report, progress)
-        tiles += more
-        passes.append(scale)
-        again = _estimated_diameter(maps, None)
-        diameter = again / scale if again is not None else diameter
-    closer = scale * CLOSER
+        look(better)
+    closer = passes[-1] * CLOSER
     if (
         plan.diameter_px is None
         and spec.score
         and "log_diameter" in maps
         and closer <= MAX_ENLARGEMENT
-        and _closer_is_better(x, maps, scale, plan, spec, engine, threads, report, CancelOnly(progress))
+        and _closer_is_better(x, maps, passes[-1], plan, spec, engine, threads, report, CancelOnly(progress))
     ):
-        scale = closer
-        maps, more = _at_scale(x, scale, plan, spec, engine, threads, report, progress)
-        tiles += more
-        passes.append(scale)
-        again = _estimated_diameter(maps, None)
-        diameter = again / scale if again is not None else diameter
+        look(closer)
     with report.timed("resize"):
         flows = resize(np.ascontiguousarray(maps["flow"]), (rows, cols), threads=threads)
         cellprob = resize(np.ascontiguousarray(maps["cellprob"]), (rows, cols), threads=threads)[0]
@@ -190,12 +189,13 @@ def _closer_is_better(
     y0, x0 = _fullest(cellprob > 0, DOUBT_PX)
     window = (slice(y0, y0 + DOUBT_PX), slice(x0, x0 + DOUBT_PX))
     part = {name: maps[name][:, *window] for name in ("flow", "cellprob")}
-    scores = _scores(part, part["cellprob"][0].shape != cellprob.shape, spec, threads, report)
+    cut = part["cellprob"][0].shape != cellprob.shape
+    scores = _scores(part, cut, spec, threads, report)
     if not len(scores) or scores.mean() > SURE_SCORE:
         return False
     inside = tuple(slice(int(side.start / scale), int(np.ceil(side.stop / scale))) for side in window)
     near, _ = _at_scale(x[:, *inside], scale * CLOSER, plan, spec, engine, threads, report, progress)
-    closer = _scores(near, part["cellprob"][0].shape != cellprob.shape, spec, threads, report)
+    closer = _scores(near, cut, spec, threads, report)
     if len(closer) < TELLING:
         return False
     surer = 1 - closer.mean() < DOUBT_LEFT * (1 - scores.mean())

@@ -1,13 +1,11 @@
 """Is the model as good as I am? Places are labelled again, and compared."""
 
-from .test_first_minutes import SESSION, find_cells, open_image, wait
+from .test_first_minutes import SESSION, found_cells_to_teach, wait
 
 
 def test_places_are_labelled_again_and_compared(serve, tab):
     with tab(serve("--sample").start()) as page:
-        open_image(page, "fluorescence")
-        find_cells(page)
-        page.get_by_role("tab", name="Teach").click()
+        found_cells_to_teach(page)
         pick = page.get_by_role("button", name="Pick 6 places to label again")
         assert pick.is_disabled(), "nothing is done yet"
         page.get_by_role("button", name="Mark this image as done").click()

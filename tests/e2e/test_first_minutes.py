@@ -38,6 +38,13 @@ def find_cells(page):
     wait(page, f"{SESSION}.objects.counts.value[0] > 10")
 
 
+def found_cells_to_teach(page):
+    """With the cells of an image found, the tab where they teach."""
+    open_image(page, "fluorescence")
+    find_cells(page)
+    page.get_by_role("tab", name="Teach").click()
+
+
 def centre_of_a_cell(page, number=0):
     """Where the n-th cell lies on the screen, and its id."""
     return page.evaluate(

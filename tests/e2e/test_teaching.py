@@ -1,14 +1,12 @@
 """A round of teaching, from the corrected image to the model in use and the mistakes that it still makes."""
 
-from .test_first_minutes import SESSION, find_cells, open_image, wait
+from .test_first_minutes import SESSION, found_cells_to_teach, wait
 
 
 def test_a_round_is_taught_watched_and_used(serve, tab):
     job = f"{SESSION}.jobs.value.findLast((job) => job.kind === 'train')"
     with tab(serve("--sample").start()) as page:
-        open_image(page, "fluorescence")
-        find_cells(page)
-        page.get_by_role("tab", name="Teach").click()
+        found_cells_to_teach(page)
         teach = page.get_by_role("button", name="Train a round")
         assert teach.is_disabled(), "nothing to learn from yet"
         page.get_by_role("button", name="Mark this image as done").click()
