@@ -7,6 +7,7 @@ import type { Box } from "./wire";
 
 export const FLAG = { selected: 1, ghost: 2, hidden: 4, locked: 8 } as const;
 export const STATE_WIDTH = 4096; // ids in a row of the texture
+export const MOST_BOXES = 64; // that are drawn one by one: with more, all is
 
 export class Look {
   /** Bytes of whole rows of STATE_WIDTH ids. */
@@ -16,8 +17,8 @@ export class Look {
 
   constructor(private readonly slots: Slots) {}
 
-  /** Bring up to date; returns the ids that look different and where, or null when all must be sent anew (more rows). */
-  update(objects: ObjectTable, selection: ReadonlySet<number>): { ids: number[]; boxes: Box[] } | null {
+  /** Bring up to date; returns the ids that look different and where (null: many), or null when all must be sent anew (more rows). */
+  update(objects: ObjectTable, selection: ReadonlySet<number>): { ids: number[]; boxes: Box[] | null } | null {
     const old = this.cells;
     const cells = objects.rows();
     this.cells = cells;
@@ -39,7 +40,8 @@ export class Look {
     const [a, b] = [new Uint32Array(before.buffer), new Uint32Array(next.buffer)];
     const changed: number[] = [];
     for (let id = 0; id < b.length; id++) if (a[id] !== b[id]) changed.push(id);
-    return { ids: changed, boxes: changed.flatMap((id) => [...boxOf(old, id), ...boxOf(cells, id)]) };
+    const boxes = changed.length > MOST_BOXES ? null : changed.flatMap((id) => [...boxOf(old, id), ...boxOf(cells, id)]);
+    return { ids: changed, boxes };
   }
 }
 

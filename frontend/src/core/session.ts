@@ -135,7 +135,7 @@ export class Session extends Workplace {
   }
   delete(ids: readonly number[]): void {
     this.document?.delete(ids);
-    this.selection.value = new Set([...this.selection.value].filter((id) => !ids.includes(id)));
+    this.deselect(ids);
   }
   /** Give one object's two sides of a line different ids. */
   split(id: number, line: readonly Point[]): void {

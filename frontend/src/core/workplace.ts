@@ -125,10 +125,7 @@ export class Workplace extends Signals {
       case "patch": {
         if (this.isOpen(message)) {
           this.document?.patched(message);
-          // What somebody undid or deleted cannot stay selected.
-          const gone = new Set(message.objects.flatMap((row) => (row.gone ? [row.id] : [])));
-          const kept = [...this.selection.peek()].filter((id) => !gone.has(id));
-          if (kept.length < this.selection.peek().size) this.selection.value = new Set(kept);
+          this.deselect(message.objects.flatMap((row) => (row.gone ? [row.id] : [])));
         }
         return this.askHistory(message.image);
       }
@@ -172,6 +169,13 @@ export class Workplace extends Signals {
       this.transport.send({ type: "open", image, plane: this.plane.value });
     }
     this.outbox.resend();
+  }
+
+  /** What is deleted or undone cannot stay selected. */
+  protected deselect(ids: readonly number[]): void {
+    const gone = new Set(ids);
+    const kept = [...this.selection.peek()].filter((id) => !gone.has(id));
+    if (kept.length < this.selection.peek().size) this.selection.value = new Set(kept);
   }
 
   /** Open an image, or another plane of it; `whole` if the view starts anew. */

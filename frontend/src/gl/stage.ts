@@ -1,7 +1,7 @@
 // The canvas: tells the renderer what the session shows, and draws when something has changed, never otherwise.
 
 import { effect } from "@preact/signals-core";
-import { Look } from "../core/look";
+import { Look, MOST_BOXES } from "../core/look";
 import { parseColor, Slots, type Rgb } from "../core/palette";
 import type { Capacity, Screen } from "../core/picture";
 import type { Pyramid, Tile } from "../core/pyramid";
@@ -13,7 +13,6 @@ import { NoWebGL2, Renderer, type ChannelLook, type Frame } from "./renderer";
 import { sent, type PagedTexture } from "./textures";
 
 const BACKGROUND: Rgb = [22, 24, 27];
-const MOST_BOXES = 64; // of a frame: with more, all is drawn
 const NO_CLASS: Rgb = [150, 155, 160];
 const COLOR_MODES: Record<LabelColor, Frame["colorMode"]> = { distinct: 0, class: 1, quality: 2, single: 3 };
 
@@ -81,7 +80,7 @@ export class Stage implements Screen {
       void session.objects.fatesVersion.value;
       const changed = this.look.update(session.objects, session.selection.value);
       this.renderer?.setState(this.look.bytes, changed?.ids ?? null);
-      if (changed === null) this.invalidate();
+      if (!changed?.boxes) this.invalidate();
       else for (const box of changed.boxes) this.invalidate(box);
     });
     effect(() => {
