@@ -59,6 +59,10 @@ def test_rounds_are_written_down(project: Project, monkeypatch: pytest.MonkeyPat
     assert (third.activated, project.settings.model) == (False, "my.1")
     rounds = project.rounds()
     assert [r["model"] for r in rounds] == ["my.1", "my.2", "my.3"]
+    with pytest.raises(UsageError, match=r"has a model my\.2 already"):
+        train_round(project, name="my.2")
+    record_round(project, "my.5", "compact", report(active=False), ["cells"])
+    assert next_model_name(project) == "my.6", "a model that is no better has its name too"
     assert (rounds[0]["ap_before"], rounds[0]["ap_after"], rounds[0]["frozen_before"]) == (None, 0.8, 0.7)
     project.save_settings(model="my.3")
     assert general_start(project) == "compact"
@@ -85,5 +89,6 @@ def test_a_round(project: Project, image: str, monkeypatch: pytest.MonkeyPatch) 
     done = train_round(project)
     assert given["files"] == ["cells_img.png", "cells_masks.tif"]
     assert (given["start"], given["out"]) == ("compact", project.folder / "models" / "my.1")
+    assert given["overwrite"], "a training that was broken off blocks no other"
     assert (done.model, done.activated, own_models(project)) == ("my.1", False, ["my.1"])
     assert model_reference(project, "my.1") == str(given["out"])

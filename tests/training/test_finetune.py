@@ -215,6 +215,8 @@ def test_an_unfinished_training_of_other_data_is_not_gone_on_with(tmp_path):
         finetune(cells(2), tmp_path, params=QUICK)
     with pytest.raises(UsageError, match="other images or options"):
         finetune(cells(), tmp_path, params=replace(QUICK, seed=3))
+    with pytest.raises(KeyboardInterrupt):  # begun anew, as it is wished
+        finetune(cells(2), tmp_path, params=QUICK, watch=lambda point: stop_at(point, 0), overwrite=True)
     (tmp_path / "training" / "first" / "last.pt").write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ModelError, match="is damaged"):
         finetune(cells(), tmp_path, params=QUICK)

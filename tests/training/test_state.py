@@ -7,6 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 
+from cellbrook.errors import UsageError  # noqa: E402
 from cellbrook.networks.compact.model import CompactNet  # noqa: E402
 from cellbrook.training import state as module  # noqa: E402
 from cellbrook.training.loop import LoopParams, Trainer  # noqa: E402
@@ -61,6 +62,15 @@ def test_a_crash_while_saving_leaves_the_old_or_the_new_state(dies_in, best, tmp
     assert Settings(**stored["settings"]) == SETTINGS
     weights = torch.load(tmp_path / state.best_name, weights_only=True)
     assert float(weights["pixels.bias"][0]) == state.best_step
+
+
+def test_a_state_of_other_data_is_refused_or_replaced_but_its_own_is_gone_on_with(tmp_path):
+    save_state(tmp_path, state_at(1, 1), trainer_at(1), SETTINGS)
+    assert read_state(tmp_path, "key", overwrite=True)["step"] == 1
+    with pytest.raises(UsageError, match="--overwrite"):
+        read_state(tmp_path, "other")
+    assert read_state(tmp_path, "other", overwrite=True) is None
+    assert read_state(tmp_path, "key") is None
 
 
 def test_older_bests_are_removed(tmp_path):

@@ -55,7 +55,7 @@ def train(
     check
         Only check the images and say what was found.
     overwrite
-        Replace a finished model in OUT.
+        Replace a finished model in OUT, or an unfinished training of other images or options.
 
     Returns
     -------

@@ -91,7 +91,7 @@ def train_round(
     tag = name or next_model_name(project)
     if not re.fullmatch(r"[\w.-]+", tag) or tag.startswith("."):
         raise UsageError(f"a model's name has letters, digits, '.', '-' and '_', got {tag!r}")
-    if tag in own_models(project):
+    if tag in _taken(project):
         raise UsageError(f"the project has a model {tag} already: give another name")
     origin = start or general_start(project)
     with tempfile.TemporaryDirectory(prefix="cellbrook-round-") as folder:
@@ -111,6 +111,7 @@ def train_round(
             params=params,
             progress=progress,
             watch=watch,
+            overwrite=True,  # what lies there is of a training that never became a round
             **keywords,
         )
     return record_round(project, tag, origin, report, sorted(files), activate=activate)
@@ -169,9 +170,14 @@ def next_model_name(project: Project) -> str:
     """Return the name of the next round's model; the same one until that round is written down, so that it is resumed."""
     stem = re.sub(r"[^\w.-]+", "-", project.name).strip("-.") or "project"
     number = len(project.rounds()) + 1
-    while f"{stem}.{number}" in own_models(project):
+    while f"{stem}.{number}" in _taken(project):
         number += 1
     return f"{stem}.{number}"
+
+
+def _taken(project: Project) -> set[str]:
+    """Return the names of models that no training may replace, also of those that are no better than their start."""
+    return {*own_models(project), *(r["model"] for r in project.rounds())}
 
 
 def summary_of(model: str, start: str, report: TrainReport, images: list[str]) -> dict[str, Any]:

@@ -357,6 +357,7 @@ def train(call: Call, args: dict[str, Any]) -> dict[str, Any]:
             progress=call,
             watch=watch,
             say=lambda line: call.partial({"say": line}),
+            overwrite=True,  # what lies there is of a training that never became a round
         )
     return {
         "summary": summary_of(args["model"], args["origin"], report, sorted(files)),

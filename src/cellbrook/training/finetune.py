@@ -101,7 +101,7 @@ def finetune(
     watch : callable or None
         Is given each validation's numbers.
     overwrite : bool
-        Replace a finished model in `out`.
+        Replace what else lies in `out`: a finished model, or an unfinished training of other data or options.
     parts : Split or None
         What is learnt from and what is held out. None: `cellbrook.training.split.split` decides.
 
@@ -143,6 +143,7 @@ def finetune(
             progress=progress,
             say=say,
             watch=watch,
+            overwrite=overwrite,
         )
 
     learned = attempt(params, "first")

@@ -139,6 +139,7 @@ def learn(
     progress: Progress,
     say: Callable[[str], None],
     watch: Callable[[CurvePoint], None] | None = None,
+    overwrite: bool = False,
 ) -> Learned:
     """Run the loop from where it stands to its end.
 
@@ -154,7 +155,7 @@ def learn(
         Hash of the data.
     progress : Progress
         Told of every step. When it cancels, the best weights so far are returned.
-    say, watch : callable
+    say, watch, overwrite
         See `cellbrook.training.finetune.finetune`.
 
     Raises
@@ -168,7 +169,7 @@ def learn(
     torch.manual_seed(params.seed)  # of LoRA's first weights
     choose_layers(network, params.train, params.rank)
     key = _key(data_sha256, start, params)
-    stored = read_state(folder, key)
+    stored = read_state(folder, key, overwrite=overwrite)
     settings = settle(params, network, parts.train, scratch=start.scratch)
     if stored is not None:
         here = {"device": settings.device, "threads": settings.threads, "memory_bytes": settings.memory_bytes}

@@ -94,8 +94,10 @@ def save_state(folder: Path, state: State, trainer: Trainer, settings: Settings)
             path.unlink(missing_ok=True)
 
 
-def read_state(folder: Path, key: str) -> dict[str, Any] | None:
+def read_state(folder: Path, key: str, *, overwrite: bool = False) -> dict[str, Any] | None:
     """Return what an unfinished training left; None if there is none.
+
+    With `overwrite`, one of other data or options is removed instead of refused.
 
     Raises
     ------
@@ -114,9 +116,13 @@ def read_state(folder: Path, key: str) -> dict[str, Any] | None:
         raise ModelError(
             f"{path} is damaged ({type(error).__name__}): remove {folder} to start anew"
         ) from error
+    if not same and overwrite:
+        path.unlink()
+        return None
     if not same:
         raise UsageError(
-            f"{folder} holds an unfinished training of other images or options: give another --out, or remove it"
+            f"{folder} holds an unfinished training of other images or options: give another --out, or "
+            "--overwrite to replace it"
         )
     return stored
 
