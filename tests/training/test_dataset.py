@@ -203,6 +203,49 @@ def test_a_single_image_is_cut_so_that_something_is_held_out():
     np.testing.assert_array_equal(rebuilt, example.pixels)
 
 
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom", "corner"])
+def test_objects_in_one_part_of_an_image_are_shared_out(side):
+    image, labels = nuclei(5, 512)
+    y, x = np.mgrid[:512, :512] / 512
+    there = {
+        "left": x < 0.3,
+        "right": x > 0.9,
+        "top": y < 0.3,
+        "bottom": y > 0.9,
+        "corner": (x < 0.3) & (y < 0.3),
+    }
+    inside = np.unique(labels[~there[side]])  # whole objects only
+    parts = split(from_arrays([image], [np.where(np.isin(labels, inside), 0, labels)]).examples, 0.2)
+    assert sum(e.n_objects for e in parts.train) > sum(e.n_objects for e in parts.validation) > 0
+
+
+def test_one_object_cannot_be_held_out():
+    image, labels = nuclei(5, 512)
+    labels[:] = 0
+    labels[20:40, 20:40] = 1
+    with pytest.raises(UsageError, match="label some more"):
+        split(from_arrays([image], [labels]).examples, 0.2)
+
+
+def test_a_film_beside_one_image_is_learnt_from():
+    image, labels = nuclei(1)
+    frames = [(image + np.uint16(i), labels) for i in range(6)]
+    images, labels = zip(*frames, nuclei(2), strict=True)
+    for seed in range(4):
+        parts = split(from_arrays(images, labels).examples, 0.2, seed)
+        assert [len(parts.train), len(parts.validation)] == [6, 1]
+
+
+def test_very_large_label_numbers_become_small_ones():
+    image, labels = nuclei(1)
+    large = np.where(labels > 0, labels.astype(np.int64) + 4_000_000_000, 0)
+    given = {int(large.max()): "dead"}
+    (example,) = from_arrays([image], [large], classes=[given]).examples
+    np.testing.assert_array_equal(example.labels > 0, labels > 0)
+    assert example.n_objects == len(np.unique(labels)) - 1
+    assert example.classes == {example.n_objects: "dead"}
+
+
 def test_few_large_images_are_each_cut_so_that_every_kind_is_learnt_and_judged():
     pairs = [nuclei(s, 384) for s in range(3)]
     empty = sample_image(size=384).astype(np.uint16)

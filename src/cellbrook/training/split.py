@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.errors import UsageError
 from cellbrook.resize import resize, smooth
 from cellbrook.training.dataset import typical_diameter
 
@@ -51,7 +52,7 @@ def split(examples: Sequence[Example], held_out: float = 0.2, seed: int = 0) -> 
     """Hold out images; those that look alike (frames of a film, overlapping fields) stay together.
 
     Of one image, of images that all look alike, and of few but large images a block of each is held out instead: the
-    same place in each, so that no frame of a film tells of another's.
+    same place in each, so that no frame of a film tells of another's, and both parts have objects.
 
     Parameters
     ----------
@@ -61,6 +62,11 @@ def split(examples: Sequence[Example], held_out: float = 0.2, seed: int = 0) -> 
         Share of the images, or of the area.
     seed : int
         Of the choice. It depends on nothing else but the pixels: not on names or the order of files.
+
+    Raises
+    ------
+    UsageError
+        If no cut leaves objects on both sides of it, as with a single object.
     """
     groups = [g for g in alike(examples) if g]
     labelled = [g for g in groups if any(examples[i].n_objects for i in g)]
@@ -75,8 +81,9 @@ def split(examples: Sequence[Example], held_out: float = 0.2, seed: int = 0) -> 
     held: list[int] = []
     for group in order[:-1]:  # the last one is always learnt from
         # a group that would hold out far too much is passed over
-        if len(held) < wanted and (not held or len(held) + len(group) <= 1.5 * wanted):
+        if len(held) < wanted and len(held) + len(group) <= 1.5 * wanted:
             held += group
+    held = held or min(order, key=len)
     train = tuple(e for i, e in enumerate(examples) if i not in held)
     validation = tuple(examples[i] for i in sorted(held))
     names = ", ".join(e.name for e in validation[:4]) + (" ..." if len(validation) > 4 else "")
@@ -125,35 +132,55 @@ def _has_room(example: Example) -> bool:
 
 
 def _by_blocks(examples: Sequence[Example], held_out: float, which: str) -> Split:
-    train, validation = [], []
-    fractions = _cut(examples, held_out)
-    for example in examples:
-        rows, cols = example.labels.shape
-        everything = slice(None)
-        along = rows if rows > cols else cols
-        at = round(along * fractions)
-        if min(at, along - at) < SMALLEST_PART:
-            at = round(along / 2)
-        first, second = slice(0, at), slice(at, along)
-        if rows > cols:
-            train.append(example.part(first, everything, " (upper part)"))
-            validation.append(example.part(second, everything, " (lower part)"))
-        else:
-            train.append(example.part(everything, first, " (left part)"))
-            validation.append(example.part(everything, second, " (right part)"))
-    how = f"{which} cut: {fractions:.0%} of it is learnt from, the rest held out"
-    return Split(tuple(train), tuple(e for e in validation if e.n_objects), how)
+    for shorter in (False, True):
+        at = _cut(examples, held_out, shorter)
+        parts = [_halves(e, at, shorter) for e in examples]
+        train, validation = (tuple(part) for part in zip(*parts, strict=True))
+        kept = tuple(e for e in validation if e.n_objects)
+        if kept and any(e.n_objects for e in train):
+            return Split(train, kept, f"{which} cut: {at:.0%} of it is learnt from, the rest held out")
+    raise UsageError(
+        "the labelled objects lie in one place, so that none can be held out to judge by: label some more, in other "
+        "parts of the image or in another one"
+    )
 
 
-def _cut(examples: Sequence[Example], held_out: float) -> float:
-    """Return where to cut, as a part of the longer side, so that about this share of the objects is held out."""
+def _halves(example: Example, at: float, shorter: bool) -> tuple[Example, Example]:
+    """Return what is learnt from and what is held out of an image that is cut across one of its sides."""
+    axis = _axis(example, shorter)
+    along = example.labels.shape[axis]
+    row = round(along * at)
+    if min(row, along - row) < SMALLEST_PART:
+        row = round(along / 2)
+    everything = slice(None)
+    names = (" (upper part)", " (lower part)") if axis == 0 else (" (left part)", " (right part)")
+    sides = [(slice(0, row), names[0]), (slice(row, along), names[1])]
+    first, second = (
+        example.part(side, everything, name) if axis == 0 else example.part(everything, side, name)
+        for side, name in sides
+    )
+    return first, second
+
+
+def _axis(example: Example, shorter: bool) -> int:
+    rows, cols = example.labels.shape
+    return 0 if (rows > cols) != shorter else 1
+
+
+def _cut(examples: Sequence[Example], held_out: float, shorter: bool) -> float:
+    """Return where to cut, as a part of a side, so that about this share of the objects is held out."""
     places: list[NDArray[np.float64]] = []
     for example in examples:
-        longer = 0 if example.labels.shape[0] > example.labels.shape[1] else 1
-        at = np.nonzero(example.labels)[longer]
+        axis = _axis(example, shorter)
+        at = np.nonzero(example.labels)[axis]
         which = example.labels[example.labels > 0]
         area = np.bincount(which)
         centres = (np.bincount(which, at)[1:] / np.maximum(area[1:], 1))[area[1:] > 0]
-        places.append(centres / example.labels.shape[longer])
-    share = max(held_out, 0.25)  # a part of one image needs to be larger to say something
-    return float(np.clip(np.quantile(np.concatenate(places), 1 - share), 0.5, 0.85))
+        places.append(centres / example.labels.shape[axis])
+    centre = np.sort(np.concatenate(places))
+    share = 1 - max(held_out, 0.25)  # a part of one image needs to be larger to say something
+    at = float(np.clip(np.quantile(centre, share), 0.5, 0.85))
+    if len(centre) > 1 and not centre[0] < at < centre[-1]:  # all on one side: cut between them
+        last = int(np.clip(round(share * len(centre)), 1, len(centre) - 1))
+        at = float(centre[last - 1 : last + 1].mean())
+    return at
