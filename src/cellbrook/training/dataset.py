@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from cellbrook.io.source import Source
 
+LARGEST_LABEL = 2**24
+"""Whole numbers up to here are the same in float32, in which crops are turned and scaled."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -78,6 +81,16 @@ class Example:
             sha256=hash_of_array(pixels),
             classes={label: name for label, name in self.classes.items() if label in present},
         )
+
+    def renumbered(self) -> Example:
+        """Return it with small label numbers where there are very large ones, which tables and float32 cannot hold."""
+        if not self.labels.size or int(self.labels.max()) <= min(self.labels.size, LARGEST_LABEL):
+            return self
+        values = np.unique(self.labels[self.labels > 0])
+        labels = np.where(self.labels > 0, np.searchsorted(values, self.labels) + 1, 0).astype(np.uint32)
+        number = {int(value): i + 1 for i, value in enumerate(values)}
+        classes = {number[label]: name for label, name in self.classes.items() if label in number}
+        return replace(self, labels=labels, classes=classes)
 
     def normalised(self) -> NDArray[np.float32]:
         """Return the image as the network sees it; gray pictures saved as RGB have one channel."""
@@ -196,7 +209,8 @@ def load_folder(folder: str | Path, *, channels: str | None = None) -> Dataset:
     issues: list[Issue] = []
     for name, image_path, labels_path in found.pairs:
         try:
-            planes = _with_classes(read_pair(name, image_path, labels_path, channels), labels_path)
+            read = _with_classes(read_pair(name, image_path, labels_path, channels), labels_path)
+            planes = [plane.renumbered() for plane in read]
         except CellbrookError as error:
             kind = "size" if isinstance(error, _SizesDiffer) else "unreadable"
             issues.append(Issue(name, kind, fatal=True, text=str(error)))
@@ -259,6 +273,7 @@ def from_arrays(
             issues.append(_mismatch(name, pixels.shape[1:], label.shape))
             continue
         example = Example(name, pixels, as_labels(label, name), False, hash_of_array(pixels), dict(own))
+        example = example.renumbered()
         issues += check_pair(name, example.normalised(), example.labels)
         examples.append(example)
     return checked("arrays", examples, issues)
