@@ -105,8 +105,40 @@ def test_an_image_is_taken_out_and_comes_back(project: Project, image: str) -> N
     assert project.images() == []
     with pytest.raises(UsageError, match="no image"):
         project.image(image)
-    project.add([path])
+    elsewhere = path.parents[1] / "upload" / path.name
+    elsewhere.parent.mkdir()
+    shutil.copy(path, elsewhere)
+    report = project.add([elsewhere], copy=True)
+    assert [r.id for _, r in report.found_again] == [image]
+    assert project.path(image) == path, "its own file is still there"
     assert project.labels(image).at(0, 6, 6) == 1
+
+
+@pytest.mark.parametrize("taken_out", [True, False])
+def test_an_upload_of_an_image_whose_file_is_gone_is_kept(
+    project: Project, image: str, *, taken_out: bool
+) -> None:
+    path = project.path(image)
+    upload = path.parents[1] / "upload" / path.name
+    upload.parent.mkdir()
+    path.rename(upload)
+    if taken_out:
+        project.remove(image)
+    project.add([upload], copy=True)
+    shutil.rmtree(upload.parent)
+    assert project.image(image).copied
+    assert project.open_image(image).shape == (530, 540)
+
+
+def test_the_file_of_a_changed_image_is_found_elsewhere(
+    project: Project, image: str, picture: Callable[..., Path]
+) -> None:
+    path = project.path(image)
+    kept = shutil.copy(path, path.with_name("kept.png"))
+    picture(path.name, seed=3)
+    project.add([kept])
+    assert project.path(image) == kept
+    assert project.problem(image) is None
 
 
 def test_states_and_names(project: Project, image: str) -> None:

@@ -102,7 +102,7 @@ class AddReport:
     already : list of (Path, ImageRecord)
         Files whose content is in the project; those that had moved are found again.
     found_again : list of (Path, ImageRecord)
-        Of `already`, those whose file was missing where it had been.
+        Of `already`, those that had been taken out, or whose file was missing or another where it had been.
     failed : list of (Path, str)
         Files that are no images, with the reason.
     """
@@ -186,14 +186,13 @@ class ImageIndex:
         """Add one file, and say in `report` what became of it."""
         try:
             digest = sha256_of(path)
-            size, mtime = _stat(path)
             image = id_of(digest, scene)
             there = self._db.one(f"SELECT {_FIELDS}, removed FROM images WHERE id = ?", (image,))
             if there is not None:
-                self._again(path, _record(there[:-1]), bool(there[-1]), size, mtime, report)
+                self._again(path, _record(there[:-1]), bool(there[-1]), report, copy=copy)
                 return
             source = open_image(path, axes=settings.axes, pixel_size=settings.pixel_size, scene=scene)
-            row = self._row(image, path, digest, size, mtime, source, settings, copy=copy, scene=scene)
+            row = self._row(image, path, digest, source, settings, copy=copy, scene=scene)
         except (CellbrookError, OSError) as error:
             report.failed.append((path, str(error)))
             return
@@ -208,14 +207,17 @@ class ImageIndex:
         report.added.append(record)
 
     def _again(
-        self, path: Path, record: ImageRecord, removed: bool, size: int, mtime: int, report: AddReport
+        self, path: Path, record: ImageRecord, removed: bool, report: AddReport, *, copy: bool
     ) -> None:
-        lost = not self.path(record).exists() or removed
-        if lost:
+        place: dict[str, Any] = {}
+        if self.problem(record) is not None:
+            place = self._place(record.id, path, record.sha256, copy=copy)
+        if place or removed:
+            changes = {**place, "removed": 0}
             with self._db.transaction() as connection:
                 connection.execute(
-                    "UPDATE images SET path = ?, copied = 0, size = ?, mtime_ns = ?, removed = 0 WHERE id = ?",
-                    (self._relative(path), size, mtime, record.id),
+                    f"UPDATE images SET {', '.join(f'{n} = ?' for n in changes)} WHERE id = ?",
+                    (*changes.values(), record.id),
                 )
             found = self.get(record.id)
             assert found is not None
@@ -223,13 +225,23 @@ class ImageIndex:
             report.found_again.append((path, record))
         report.already.append((path, record))
 
+    def _place(self, image: str, path: Path, digest: str, *, copy: bool) -> dict[str, Any]:
+        """Return where the file of an image lies from now on, by columns of the table; copy it there if that is wanted."""
+        stored = path
+        if copy:
+            stored = self._folder / "images" / f"{image[:8]}-{path.name}"
+            with atomic(stored) as target:
+                (shutil.copytree if path.is_dir() else shutil.copyfile)(path, target)
+            if sha256_of(stored) != digest:
+                raise ProjectError(f"{path}: changed while it was copied: add it again")
+        size, mtime = _stat(stored)
+        return {"path": self._relative(stored), "copied": int(copy), "size": size, "mtime_ns": mtime}
+
     def _row(
         self,
         image: str,
         path: Path,
         digest: str,
-        size: int,
-        mtime: int,
         source: Source,
         settings: ProjectSettings,
         *,
@@ -240,23 +252,12 @@ class ImageIndex:
         if not {"Y", "X"} <= set(lengths):
             raise ImageError(f"{path}: an image needs the axes Y and X, got {source.axes}")
         leading = "".join(a for a in "TZ" if a in lengths and not (a == "Z" and settings.z is not None))
-        stored = path
-        if copy:
-            stored = self._folder / "images" / f"{image[:8]}-{path.name}"
-            with atomic(stored) as target:
-                (shutil.copytree if path.is_dir() else shutil.copyfile)(path, target)
-            if sha256_of(stored) != digest:
-                raise ProjectError(f"{path}: changed while it was copied: add it again")
-            size, mtime = _stat(stored)
         return {
             "id": image,
             "name": self._free_name(stem_of(path) + (f"_s{scene}" if scene else "")),
-            "path": self._relative(stored),
-            "copied": int(copy),
+            **self._place(image, path, digest, copy=copy),
             "sha256": digest,
             "scene": scene,
-            "size": size,
-            "mtime_ns": mtime,
             "axes": source.axes,
             "shape": json.dumps(list(source.shape)),
             "dtype": str(source.dtype),
