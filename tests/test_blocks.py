@@ -9,7 +9,7 @@ import pytest
 
 from cellbrook import blocks, pipeline
 from cellbrook.blocks import Block, plan_blocks
-from cellbrook.errors import Cancelled
+from cellbrook.errors import Cancelled, ImageError
 from cellbrook.testing.fakes import BLOB_SPEC
 
 from .test_pipeline import blobs, run
@@ -111,6 +111,19 @@ def test_blocks_cover_a_plane_once_with_room_around_them():
             assert wx1 >= min(shape[1], x1 + around)
             assert max(wy1 - wy0, wx1 - wx0) * scale <= blocks.WINDOW_PX + 32
         assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.3, 0.15, 0.075, 1 / 16])
+def test_large_objects_make_blocks_larger_and_not_endlessly_many(scale):
+    """Their surroundings alone would fill a window."""
+    planned = plan_blocks((10_000, 10_000), scale, 60.0, 32)
+    assert len(planned) <= 36
+
+
+def test_blocks_that_do_not_fit_the_memory_are_refused_before_the_first(small, monkeypatch):
+    monkeypatch.setattr(blocks, "free_memory", lambda: 2**18)
+    with pytest.raises(ImageError, match=r"objects of about \d+ px need blocks .* GiB are free: shrink"):
+        run(blobs((300, 420)))
 
 
 def test_neighbours_that_see_an_object_differently_leave_one_whole():

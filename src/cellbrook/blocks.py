@@ -14,10 +14,12 @@ import numpy as np
 
 from cellbrook._kernels import _native
 from cellbrook.core.labels import components
+from cellbrook.core.memory import free_memory
 from cellbrook.core.objects import ObjectTable, concatenate
 from cellbrook.core.progress import CancelOnly
 from cellbrook.core.result import NetworkOutput
 from cellbrook.dynamics import in_raster_order, labels_from_flows
+from cellbrook.errors import ImageError
 from cellbrook.inference import channel_order, infer
 from cellbrook.normalize import normalize, percentile_ranges
 
@@ -39,6 +41,12 @@ WINDOW_PX = 5632
 
 LARGEST_WINDOW_PX = 8192
 """The same in pixels of the plane, where the network sees it shrunk."""
+
+LEAST_CORE = 0.25
+"""Part of a window that its core is at least: the window grows where large objects need wide surroundings."""
+
+WORKING_BYTES = 56
+"""Bytes a pixel that network outputs, blending and dynamics take at their peak, measured at 4096 x 4096."""
 
 CONTEXT_PX, OBJECTS = 224, 2.5
 """Surroundings, as the network sees them: its reach, and so many typical diameters for large objects."""
@@ -75,9 +83,7 @@ def plan_blocks(shape: tuple[int, int], scale: float, object_px: float, stride: 
     stride : int
         Where the network sees the plane as it is, windows begin at multiples of this, as tiles do.
     """
-    around = math.ceil((CONTEXT_PX + OBJECTS * object_px) / scale / stride) * stride
-    window = min(WINDOW_PX / scale, LARGEST_WINDOW_PX)
-    core = max(1, int(window - 2 * around) // stride) * stride
+    core, around = _sides(scale, object_px, stride)
     axes = []
     for length in shape:
         starts = range(0, length, core)
@@ -86,6 +92,13 @@ def plan_blocks(shape: tuple[int, int], scale: float, object_px: float, stride: 
             [(a, b, max(0, a - around), min(length, b + around)) for a, b in zip(starts, ends, strict=True)]
         )
     return [Block((y[0], x[0], y[1], x[1]), (y[2], x[2], y[3], x[3])) for y in axes[0] for x in axes[1]]
+
+
+def _sides(scale: float, object_px: float, stride: int) -> tuple[int, int]:
+    """Return the side of a core and the width of its surroundings, in pixels of the plane; see `plan_blocks`."""
+    around = math.ceil((CONTEXT_PX + OBJECTS * object_px) / scale / stride) * stride
+    window = min(WINDOW_PX / scale, LARGEST_WINDOW_PX)
+    return max(1, int(max(window - 2 * around, LEAST_CORE * window)) // stride) * stride, around
 
 
 def segment_in_blocks(
@@ -122,6 +135,8 @@ def segment_in_blocks(
 
     Raises
     ------
+    ImageError
+        If objects are so large that a block with its surroundings does not fit the memory.
     Cancelled
         If `progress` says so.
     """
@@ -152,6 +167,7 @@ def segment_in_blocks(
     fixed = dataclasses.replace(plan, diameter_px=usual / scale)
     seen = facts["diameter_px"] * scale if facts["diameter_px"] else usual
     blocks = plan_blocks(shape, scale, min(seen, 2 * usual), spec.stride)
+    _check_memory(blocks, scale, len(image), seen / scale)
 
     labels = np.zeros(shape, np.uint32)
     output = None
@@ -296,6 +312,18 @@ def _numbered(
     return ObjectTable(rows.columns, dropped)
 
 
-def blocks_bytes(channels: int, working_bytes: int) -> int:
-    """Return the memory that one block takes, at most."""
-    return LARGEST_WINDOW_PX**2 * channels * 4 + WINDOW_PX**2 * working_bytes
+def _check_memory(blocks: list[Block], scale: float, channels: int, diameter_px: float) -> None:
+    largest = max((y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in (block.window for block in blocks))
+    needed = blocks_bytes(channels, largest * max(1.0, scale) ** 2)
+    free = free_memory()
+    if free is not None and needed > free:
+        raise ImageError(
+            f"objects of about {diameter_px:.0f} px need blocks that take {needed / 2**30:.3g} GiB of memory, and "
+            f"{free / 2**30:.3g} GiB are free: shrink the image, give a smaller --diameter if that is not their size, "
+            "or use a machine with more"
+        )
+
+
+def blocks_bytes(channels: int, pixels: float = WINDOW_PX**2) -> int:
+    """Return the memory that a block of so many pixels takes; by default, where the network sees the plane as it is."""
+    return int(pixels) * (WORKING_BYTES + channels * 4)

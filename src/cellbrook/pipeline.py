@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.blocks import LARGEST_WHOLE_PX, blocks_bytes, segment_in_blocks
+from cellbrook.blocks import LARGEST_WHOLE_PX, WORKING_BYTES, blocks_bytes, segment_in_blocks
 from cellbrook.core.memory import free_memory
 from cellbrook.core.objects import ObjectTable, concatenate
 from cellbrook.core.plan import Diameter, SegmentPlan
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
     from cellbrook.networks.store import ResolvedModel
 
 log = logging.getLogger(__name__)
-
-WORKING_BYTES = 56
-"""Bytes a pixel that network outputs, blending and dynamics take at their peak, measured at 4096 x 4096."""
 
 
 def resolve(source: Source, model: ResolvedModel, params: SegmentParams) -> SegmentPlan:
@@ -298,7 +295,7 @@ def _check_memory(source: Source, plan: SegmentPlan, keep_output: bool) -> None:
     plane = sizes["Y"] * sizes["X"]
     planes = int(np.prod([sizes[a] for a in plan.stack_axes], dtype=np.int64))
     channels = len(plan.channels)
-    working = min(plane * (WORKING_BYTES + channels * 4), blocks_bytes(channels, WORKING_BYTES))
+    working = min(plane * (WORKING_BYTES + channels * 4), blocks_bytes(channels))
     stored = plane * planes * (channels * source.dtype.itemsize + 4 + (12 if keep_output else 0))
     free = free_memory() if working + stored > 2**30 else None
     if free is not None and working + stored > free:
