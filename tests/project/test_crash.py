@@ -101,6 +101,21 @@ def test_an_edit_that_cannot_be_stored_changes_nothing(project: Project, image: 
     assert log.store.read(0, 7, 5, 8, 9).sum() == 0
 
 
+def test_a_full_disk_is_told_as_such(project: Project, image: str) -> None:
+    log = project.log(image)
+    label = log.store.lease(1)[0]
+    connection = project.database._connection
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    checkered = [(y, x, x + 1) for y in range(512) for x in range(y % 2, 512, 2)]
+    rng = random.Random(0)
+    with pytest.raises(ProjectError, match="the disk is full"):
+        log.apply(Paint(label, [run for run in checkered if rng.random() < 0.5]))
+    connection.execute(f"PRAGMA max_page_count = {2**30}")
+    assert log.rev == 0
+    assert log.apply(Paint(label, [(7, 5, 9)])).rev == 1
+
+
 def test_killed_during_operations(place: Path, picture: Callable[..., Path]) -> None:
     """Adding, importing, predicting, merging: what was told as done is there, and the next one goes on."""
     (place / "files").mkdir()
