@@ -358,6 +358,24 @@ def test_a_chunk_that_another_program_wrote_is_kept_aside(
         assert kept
 
 
+def test_labels_ahead_of_an_index_that_was_put_back_never_come_back(project: Project, image: str) -> None:
+    folder = project.folder
+    project.labels(image).lease(5)
+    project.log(image).apply(Paint(1, square(515, 515)))
+    project.close()
+    kept = shutil.copy(folder / "index.sqlite", folder.parent)
+    with Project.open(folder) as later:
+        later.log(image).apply(Paint(2, square(5, 5)))
+    shutil.copy(kept, folder / "index.sqlite")
+    with Project.open(folder) as back:
+        for y in (515, 520):
+            back.log(image).apply(Paint(3, square(y, 520)))
+        assert back.labels(image).at(0, 6, 6) == 0
+        assert back.labels(image).at(0, 516, 516) == 1
+        aside = folder / "labels" / f"{image}.ome.1.foreign"
+        assert chunk_rev((aside / "0" / "c" / "0" / "0").read_bytes()) == 2
+
+
 def test_many_threads(project: Project, image: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
 

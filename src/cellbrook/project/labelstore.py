@@ -15,6 +15,7 @@ import os
 import zlib
 from collections import OrderedDict
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,6 +85,21 @@ class LabelStore:
         self.levels = levels_of(self.shape)
         self._cache: OrderedDict[Chunk, NDArray[np.uint32]] = OrderedDict()
         self._dirty: set[Chunk] = set()
+        if not database.read_only:
+            self._part_with_later()
+
+    def _part_with_later(self) -> None:
+        """Keep files aside that are ahead of the log, as after an older index was put back: it would catch up with them."""
+        last, rev = self.levels - 1, self.rev
+        tops = (
+            self._file_bytes(last, (plane, 0, 0)) for plane in range(self.planes)
+        )  # written at each flush
+        if all(top is None or chunk_rev(top) <= rev for top in tops):
+            return
+        aside = next(p for n in count(1) if not (p := self._folder.with_suffix(f".{n}.foreign")).exists())
+        logger.warning("%s has labels that the log does not know: kept as %s", self._folder, aside.name)
+        with suppress(OSError):
+            self._folder.rename(aside)
 
     @property
     def rev(self) -> int:
@@ -394,8 +410,8 @@ class LabelStore:
             "%s was written by another program: kept as %s.foreign, the log counts", path, path.name
         )
         if not self._db.read_only:
-            with suppress(OSError):
-                path.with_name(f"{path.name}.foreign").write_bytes(data)
+            with suppress(OSError):  # not where it was: one day the log would reach its revision
+                path.replace(path.with_name(f"{path.name}.foreign"))
         return None
 
     def _write(self, level: int, key: Chunk, pixels: NDArray[np.uint32], rev: int) -> None:
