@@ -1,5 +1,6 @@
 """The steps joined, with an engine that is exact and free."""
 
+import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from cellbrook.core.params import SegmentParams
 from cellbrook.core.plan import Diameter
 from cellbrook.core.report import Report
 from cellbrook.errors import Cancelled, ImageError, UsageError
+from cellbrook.inference import typical_diameter
 from cellbrook.io import open_image
 from cellbrook.testing.fakes import BLOB_SPEC, BlobEngine
 
@@ -218,6 +220,32 @@ def test_gray_saved_as_rgb_is_one_channel():
     assert len(data.objects) > 5
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("coloured", [0, 1, 2])
+def test_frames_of_a_colour_film_are_seen_alike(channels, coloured):
+    """Gray ones too, whether all frames are gray or some are."""
+    film = np.stack([blobs(seed=s) // 4 for s in (1, 2)]).astype(np.uint8)
+    film = np.repeat(film[..., None], 3, axis=-1)
+    film[:coloured, ..., 1] //= 2
+    spec = replace(BLOB_SPEC, channels=channels)
+    data, report = run(film, BlobEngine(spec), "TYXS", spec)
+    assert np.array_equal(data.labels > 0, film[..., 0] > 100)
+    assert len(report.notes) == (coloured > 0 and channels == 1)
+
+
+def test_a_stack_is_in_memory_once():
+    stack = np.stack([blobs(seed=s % 4) for s in range(64)])
+    run(stack[:1], axes="ZYX")  # what is loaded once
+    tracemalloc.start()
+    try:
+        data, _ = run(stack, axes="ZYX")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    kept = [data.labels, data.output.flows, data.output.cellprob, data.image]
+    assert peak < 1.3 * sum(a.nbytes for a in kept)
+
+
 def test_cancelling_stops_between_tiles():
     class Impatient:
         tiles = 0
@@ -383,3 +411,17 @@ def test_the_order_of_the_channels_cannot_matter():
     # where the order has a meaning it stays
     fixed, _ = run(image[[1, 0, 2]], axes="CYX", spec=replace(spec, order_free=False))
     assert not np.array_equal(fixed.labels, results[0])
+
+
+@pytest.mark.parametrize("shape", [(97, 2000), (2000, 97), (20, 512), (12, 800), (256, 256)])
+def test_the_diameter_of_a_flat_image_is_that_of_what_lies_in_it(shape):
+    """The map of sizes has a value for every 8 pixels; its last row and column may reach beyond the image."""
+    wide = shape[1] > shape[0]
+    rows, columns = (-(-n // 8) for n in shape)
+    cellprob, sizes = np.full(shape, -9, np.float32), np.full((rows, columns), np.log(5), np.float32)
+    half = (slice(None), slice(columns // 2, None)) if wide else (slice(rows // 2, None), slice(None))
+    sizes[half] = np.log(40)
+    cellprob[tuple(slice(side.start and 8 * side.start, None) for side in half)] = 9
+    assert typical_diameter({"cellprob": cellprob[None], "log_diameter": sizes[None]}) == pytest.approx(
+        40, rel=1e-5
+    )

@@ -294,7 +294,9 @@ def typical_diameter(maps: dict[str, NDArray[np.float32]]) -> float | None:
     """
     log_diameter = maps["log_diameter"][0].astype(np.float64)
     rows, cols = maps["cellprob"].shape[-2:]
-    step = max(1, round(rows / log_diameter.shape[0]))
+    # the map has a value for so many pixels; the last ones may reach beyond the image
+    ratio = max(1, rows / log_diameter.shape[0], cols / log_diameter.shape[1])
+    step = 1 << int(np.ceil(np.log2(ratio)))
     y = np.minimum(np.arange(log_diameter.shape[0]) * step + step // 2, rows - 1)
     x = np.minimum(np.arange(log_diameter.shape[1]) * step + step // 2, cols - 1)
     cellprob = maps["cellprob"][0][np.ix_(y, x)]
