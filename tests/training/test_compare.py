@@ -1,6 +1,7 @@
 """Several starts on the same images: which images each learns from, the answer, and that finished trainings count."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from cellbrook.errors import UsageError
 from cellbrook.training import compare as module
 from cellbrook.training.compare import ComparedPoint, compare, portions
 from cellbrook.training.dataset import from_arrays
+from cellbrook.training.params import TrainParams
 from cellbrook.training.synthetic import generate
 
 
@@ -27,7 +29,8 @@ def calls(monkeypatch):
     def train(dataset, out, *, start, parts, **_):
         objects = sum(e.n_objects for e in parts.train)
         made.append((start, objects, tuple(e.sha256 for e in parts.validation)))
-        ap = {"compact": 0.6 + objects / 1000, "scratch": objects / 500}[start]
+        known = {"compact": 0.6 + objects / 1000, "scratch": objects / 500}
+        ap = {"p/my.1": 0.5, "p/my.2": 0.6, "q/my.1": 0.7, **known}[start]
         out.mkdir(parents=True)
         report = {
             "validation": {"ap": ap},
@@ -62,6 +65,20 @@ def test_what_is_finished_is_not_trained_again(tmp_path, calls):
     assert first.untrained == second.untrained
     with pytest.raises(UsageError, match="other images"):
         compare(cells(5), tmp_path)
+    with pytest.raises(UsageError, match="options"):
+        compare(cells(6), tmp_path, params=TrainParams(steps=7))
+
+
+def test_rounds_of_one_project_are_told_apart(tmp_path, calls, monkeypatch):
+    models = {"p/my.1": 0.5, "p/my.2": 0.6, "q/my.1": 0.7}
+    monkeypatch.setattr(
+        module, "resolve_model", lambda start: SimpleNamespace(sha256=f"{models[start]} of {start}")
+    )
+    report = compare(cells(6), tmp_path, list(models))
+    assert len(calls) == 3 * len(models)
+    assert [p.ap for p in report.points] == [ap for ap in models.values() for _ in range(3)]
+    with pytest.raises(UsageError, match="models"):
+        compare(cells(6), tmp_path, ["q/my.1", "p/my.2"])
 
 
 def test_few_images_are_learnt_from_in_parts():

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from cellbrook.errors import UsageError
 from cellbrook.io.atomic import atomic
+from cellbrook.networks.store import resolve_model
 from cellbrook.training.curves import BLUE, GREY, ORANGE, Line, Panel, write_panels
 from cellbrook.training.finetune import finetune
-from cellbrook.training.learn import SCRATCH
+from cellbrook.training.learn import SCRATCH, wishes_of
 from cellbrook.training.output import REPORT_NAME, finished
 from cellbrook.training.params import TrainParams
 from cellbrook.training.split import SMALLEST_PART, Split, split
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 SHARES = (0.25, 0.5, 1.0)
 """Parts of the training images that each start learns from."""
+
+ASKED_NAME = "asked.json"
+"""What a comparison in this folder was asked for: of which images, with which options, from which models."""
 
 EQUAL = 0.01
 """AP differences below this are no reason to prefer one."""
@@ -113,7 +117,7 @@ def compare(
     Raises
     ------
     UsageError
-        If fewer than two starts are given, or one twice.
+        If fewer than two starts are given, or one twice, or `out` holds a comparison of other images or options.
     """
     if len(set(starts)) < 2 or len(set(starts)) != len(starts):
         raise UsageError(
@@ -123,17 +127,18 @@ def compare(
     folder = Path(out)
     dataset.require_usable()
     whole = split(dataset.examples, params.held_out, params.seed)
+    names = _names(folder, dataset, starts, params)
     points: list[ComparedPoint] = []
     untrained = None
     for start in starts:
         for train in portions(whole.train):
             objects = sum(e.n_objects for e in train)
-            place = folder / f"{_slug(start)}-{objects}"
+            place = folder / f"{names[start]}-{objects}"
             say(f"{start}, {objects} objects")
             parts = Split(train, whole.validation, f"{objects} objects are learnt from")
             if not finished(place):
                 finetune(dataset, place, start=start, params=params, progress=progress, say=say, parts=parts)
-            ap, before, path = _read(place, dataset)
+            ap, before, path = _read(place)
             untrained = before if untrained is None else untrained
             points.append(ComparedPoint(start, objects, ap, path))
     result = CompareReport(tuple(points), untrained, tuple(_answer(points, untrained)))
@@ -204,14 +209,32 @@ def _draw(path: Path, result: CompareReport) -> None:
     )
 
 
-def _read(folder: Path, dataset: Dataset) -> tuple[float, float | None, Path]:
+def _read(folder: Path) -> tuple[float, float | None, Path]:
     """Return AP after and before, and the model's folder, of a finished training."""
     report = json.loads((folder / REPORT_NAME).read_text(encoding="utf-8"))
-    if report["data"]["sha256"] != dataset.sha256:
-        raise UsageError(f"{folder} holds a training of other images: give another --out")
     before = report["validation_start"]
     return float(report["validation"]["ap"]), before and float(before["ap"]), Path(report["path"])
 
 
-def _slug(start: str) -> str:
-    return Path(start).stem or "start"
+def _names(folder: Path, dataset: Dataset, starts: Sequence[str], params: TrainParams) -> dict[str, str]:
+    """Return what the folders of each start begin with; what lies there must have been asked for in the same words."""
+    hashes = {start: SCRATCH if start == SCRATCH else resolve_model(start).sha256 for start in starts}
+    names: dict[str, str] = {}
+    for start in starts:
+        name = Path(start).name
+        names[start] = f"{name}-{hashes[start][:8]}" if name in names.values() else name
+    asked = {"data": dataset.sha256, "params": wishes_of(params)}
+    file = folder / ASKED_NAME
+    before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {**asked, "starts": {}}
+    own = {names[start]: hashes[start] for start in starts}
+    if any(before[key] != asked[key] for key in asked) or {**own, **before["starts"]} != {
+        **before["starts"],
+        **own,
+    }:
+        raise UsageError(
+            f"{folder} holds a comparison of other images, options or models: give another --out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic(file) as part:
+        part.write_text(json.dumps({**asked, "starts": {**before["starts"], **own}}), encoding="utf-8")
+    return names

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cellbrook.core.threads import bind_pools, calm_openmp
@@ -29,7 +29,7 @@ from cellbrook.training.settings import Settings, median_diameter, settle  # noq
 from cellbrook.training.state import State, read_state, restore, save_state  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -64,6 +64,8 @@ class Start:
         Hash of its weights.
     classifier : ObjectClassifier or None
         What tells classes, if it does.
+    paths : mapping of str to Path
+        Its files by kind.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Start:
     network: nn.Module
     sha256: str
     classifier: ObjectClassifier | None = None
+    paths: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def scratch(self) -> bool:
@@ -114,7 +117,7 @@ def start_from(start: str, seed: int) -> Start:
         return Start(SCRATCH, resolve_model("compact").card, CompactNet().eval(), SCRATCH)
     model = resolve_model(start)
     classifier = ObjectClassifier.load(model.paths["classes"]) if "classes" in model.paths else None
-    return Start(model.name, model.card, load(model), model.sha256, classifier)
+    return Start(model.name, model.card, load(model), model.sha256, classifier, model.paths)
 
 
 def told_sizes(origin: Start, train: Sequence[Example]) -> Start:
@@ -299,5 +302,11 @@ def _best(trainer: Trainer, folder: Path, state: State) -> nn.Module:
 
 def _key(data_sha256: str, start: Start, params: TrainParams) -> str:
     """Return what a training that is gone on with must agree in."""
-    wishes = {k: v for k, v in dataclasses.asdict(params).items() if k not in ("threads", "device")}
-    return json.dumps({"data": data_sha256, "start": start.sha256, "params": wishes}, sort_keys=True)
+    return json.dumps(
+        {"data": data_sha256, "start": start.sha256, "params": wishes_of(params)}, sort_keys=True
+    )
+
+
+def wishes_of(params: TrainParams) -> dict[str, Any]:
+    """Return the options that decide what comes out: all but where it runs."""
+    return {k: v for k, v in dataclasses.asdict(params).items() if k not in ("threads", "device")}
