@@ -158,17 +158,20 @@ def test_what_cannot_be_mended_is_said():
 
 
 def test_a_worse_model_is_never_active():
-    assert words_of_result(score(0.6), score(0.7), "compact")[0]
-    active, words = words_of_result(score(0.6), score(0.6), "compact")
+    assert words_of_result(score(0.6), score(0.7), "compact", gained=True)[0]
+    active, words = words_of_result(score(0.6), score(0.6), "compact", gained=True)
     assert not active
     assert "compact stays in use" in words[0]
+    active, words = words_of_result(score(0.6), score(0.7), "compact", gained=False)
+    assert not active
+    assert "may be chance" in words[0]
 
 
 def test_a_model_that_finds_nothing_says_so():
-    active, words = words_of_result(score(0.6), score(0.0, n_pred=0), "compact")
+    active, words = words_of_result(score(0.6), score(0.0, n_pred=0), "compact", gained=True)
     assert not active
     assert "finds nothing" in words[0]
-    assert not words_of_result(None, score(0.0, n_pred=0), "scratch")[0]
+    assert not words_of_result(None, score(0.0, n_pred=0), "scratch", gained=True)[0]
 
 
 def curve(held_out):

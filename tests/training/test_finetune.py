@@ -308,6 +308,8 @@ def test_from_an_own_model_the_general_one_is_the_measure(trained, tmp_path):
     second = finetune(cells(), tmp_path, start=report.path, params=QUICK)
     assert second.start == "compact.my-cells"
     assert second.frozen_start.mean_ap >= cellbrook_frozen_ap() - 1e-9
+    with pytest.raises(UsageError, match="would replace it"):
+        finetune(cells(), report.path, start=report.path, params=QUICK, overwrite=True)
 
 
 def cellbrook_frozen_ap():

@@ -131,6 +131,10 @@ def finetune(
     parts = parts or split(dataset.examples, params.held_out, params.seed)
     say(parts.how)
     origin = start_from(str(start), params.seed)
+    if any(folder.absolute() in path.absolute().parents for path in origin.paths.values()):
+        raise UsageError(
+            f"{start} lies in {folder}, where the new model would replace it: give another --out"
+        )
     base = told_sizes(origin, parts.train)
 
     def attempt(wishes: TrainParams, name: str) -> Learned:
@@ -160,7 +164,8 @@ def finetune(
         if second.within and tests.start is not None and second.validation.ap > tests.start.ap:
             note = "The first attempt forgot too much, so only the last layers were trained, with more general images."
             outcome = dataclasses.replace(second, words=(note, *second.words))
-    better, words = words_of_result(tests.start, outcome.validation, origin.name)
+    gained = outcome.learned.state.best_step > 0
+    better, words = words_of_result(tests.start, outcome.validation, origin.name, gained=gained)
     network = outcome.network if better or tests.start is None else base.network
     learnt = network is outcome.network
     classifier, classes = learn_classes(
@@ -207,9 +212,11 @@ class _Tests:
         self.start: Score | None = None
         self.general: Score | None = None
         if not origin.scratch:
-            own = Judge(origin.card, *where, params.target)
+            # as people use it: a model of Cellpose 3 estimates the diameter where its size model is here
+            size = {kind: path for kind, path in origin.paths.items() if kind == "size"}
             network = origin.network.to(where[0])
-            self.start = own.score(network, parts.validation)
+            self.start = Judge(origin.card, *where, params.target, size).score(network, parts.validation)
+            own = Judge(origin.card, *where, params.target)
             self.general = _best_general(origin, own.score(network, *self._frozen), self._frozen, where)
 
     def judge(self, learned: Learned) -> _Outcome:

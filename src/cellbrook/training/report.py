@@ -131,8 +131,13 @@ def words_of_learning(curve: tuple[CurvePoint, ...], best_step: int) -> list[str
     return []
 
 
-def words_of_result(start: Score | None, new: Score, start_name: str) -> tuple[bool, list[str]]:
-    """Decide whether a model may take the place of the one it started from, and say why."""
+def words_of_result(
+    start: Score | None, new: Score, start_name: str, *, gained: bool
+) -> tuple[bool, list[str]]:
+    """Decide whether a model may take the place of the one it started from, and say why.
+
+    `gained`: at some validation on the way it was better than at the beginning.
+    """
     if new.n_pred == 0 and new.n_true:
         return False, [
             f"The new model finds nothing on the held-out images, where {new.n_true} objects are labelled: it was trained "
@@ -142,6 +147,11 @@ def words_of_result(start: Score | None, new: Score, start_name: str) -> tuple[b
     if start is None:
         return True, [f"Trained from scratch: AP {new.ap:.3f} on the held-out images."]
     gain = 100 * (new.ap - start.ap)
+    if gain > 0 and not gained:
+        return False, [
+            f"At no validation on the way was the new model better than at the beginning, so {start_name} stays in use, "
+            f"though at the end the AP is {new.ap:.3f} against {start.ap:.3f}: that may be chance."
+        ]
     if gain > 0:
         better = sum(new.images[n] > start.images[n] for n in new.images)
         return True, [

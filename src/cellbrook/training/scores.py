@@ -15,7 +15,8 @@ from cellbrook.networks.store import ResolvedModel
 from cellbrook.training.calibrate import fit_score, judged_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -66,10 +67,19 @@ class Judge:
         Processor threads.
     target : {"auto", "cells", "nuclei"}
         What to look for, as in ``cellbrook segment``.
+    paths : mapping of str to Path
+        Files beside the network that segmenting uses, such as "size".
     """
 
-    def __init__(self, card: ModelCard, device: str, threads: int, target: str = "auto") -> None:
-        self._model = ResolvedModel(card.name, card, {}, "", {})
+    def __init__(
+        self,
+        card: ModelCard,
+        device: str,
+        threads: int,
+        target: str = "auto",
+        paths: Mapping[str, Path] | None = None,
+    ) -> None:
+        self._model = ResolvedModel(card.name, card, paths or {}, "", {})
         self._device = device
         self._threads = threads
         self._target = target
