@@ -32,7 +32,7 @@ from cellbrook.measure.classify import ObjectClassifier
 from cellbrook.normalize import percentile_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -142,9 +142,8 @@ def _projection(source: Source, wish: str | None) -> str | int | None:
 
 def read_planes(source: Source, plan: SegmentPlan) -> Iterator[tuple[dict[str, int], NDArray[Any]]]:
     """Yield each plane's place in the stack and its raw pixels (C, Y, X) of the chosen channels."""
-    sizes = [source.shape[source.axes.index(a)] for a in plan.stack_axes]
-    for place in np.ndindex(*sizes):
-        index = dict(zip(plan.stack_axes, (int(i) for i in place), strict=True))
+    for place in np.ndindex(*_stack(source, plan)):
+        index = dict(zip(plan.stack_axes, place, strict=True))
         yield index, _read_plane(source, plan, index)
 
 
@@ -165,6 +164,33 @@ def _read_plane(source: Source, plan: SegmentPlan, index: dict[str, int]) -> NDA
     if "C" not in left:
         return pixels[None]
     return pixels if plan.channels == tuple(range(len(pixels))) else pixels[list(plan.channels)]
+
+
+def _stack(source: Source, plan: SegmentPlan) -> tuple[int, ...]:
+    """Return the lengths of the axes along which planes are segmented one by one."""
+    return tuple(source.shape[source.axes.index(a)] for a in plan.stack_axes)
+
+
+def _read(source: Source, plan: SegmentPlan) -> NDArray[Any]:
+    """Return all planes, (..., C, Y, X)."""
+    pixels: NDArray[Any] | None = None
+    stack = _stack(source, plan)
+    for index, plane in read_planes(source, plan):
+        pixels = _put(pixels, stack, tuple(index.values()), plane)
+    assert pixels is not None
+    return pixels
+
+
+def _put(
+    whole: NDArray[Any] | None, stack: tuple[int, ...], place: tuple[int, ...], plane: NDArray[Any]
+) -> NDArray[Any]:
+    """Put a plane into the array of all, which the first one brings about: never all planes twice in memory."""
+    if not stack:
+        return plane
+    if whole is None:
+        whole = np.empty((*stack, *plane.shape), plane.dtype)
+    whole[place] = plane
+    return whole
 
 
 def run(
@@ -210,19 +236,24 @@ def run(
     report.notes += source.notes
     _check_memory(source, plan, keep_output)
     with report.timed("read"):
-        planes = list(read_planes(source, plan))
-    ranges = _shared_ranges([pixels for _, pixels in planes], plan, threads)
+        pixels = _read(source, plan)
+    seen = _view_of_network(pixels, source, plan, model.card.spec, report)
+    stack = _stack(source, plan)
+    ranges = _shared_ranges(seen(pixels), plan, threads) if stack else None
     size_model = _size_model(model)
     classifier = ObjectClassifier.load(model.paths["classes"]) if "classes" in model.paths else None
-    labels: list[NDArray[np.uint32]] = []
+    labels: NDArray[np.uint32] | None = None
+    flows: NDArray[np.float32] | None = None
+    cellprob: NDArray[np.float32] | None = None
+    output: NetworkOutput | None = None
     tables: list[ObjectTable] = []
-    outputs: list[NetworkOutput] = []
     count = 0
-    for index, pixels in planes:
-        image = _for_network(pixels, source, plan, model.card.spec, report)
+    for place in np.ndindex(*stack):
+        index = dict(zip(plan.stack_axes, place, strict=True))
+        plane = pixels[place]
+        image = seen(plane)
         around: dict[str, Any] = {"ranges": ranges, "size_model": size_model, "threads": threads}
         around |= {"report": report, "progress": progress}
-        output: NetworkOutput | None
         if image[0].size > LARGEST_WHOLE_PX:
             plane_labels, table, output, facts = segment_in_blocks(
                 image, plan, model.card.spec, engine, keep_output=keep_output, **around
@@ -240,7 +271,7 @@ def run(
         with report.timed("measure"):
             table = measure(
                 plane_labels,
-                pixels,
+                plane,
                 channel_names=plan.channel_names,
                 pixel_size_um=_size_yx(plan),
                 objects=table,
@@ -248,22 +279,28 @@ def run(
             )
         if classifier is not None:
             with report.timed("classes"):
-                table = classified(table, plane_labels, pixels, classifier, report, threads)
+                table = classified(table, plane_labels, plane, classifier, report, threads)
         report.planes.append({**index, **facts, "objects": len(table), "discarded": table.discard_counts()})
         if index:
             table = _placed(table, index, count)
             plane_labels[plane_labels > 0] += np.uint32(count)
         count += len(table)
-        labels.append(plane_labels)
         tables.append(table)
+        labels = _put(labels, stack, place, plane_labels)
         if keep_output and output is not None:
-            outputs.append(output)
-    stack = tuple(source.shape[source.axes.index(a)] for a in plan.stack_axes)
+            flows = _put(flows, stack, place, output.flows)
+            cellprob = _put(cellprob, stack, place, output.cellprob)
+    assert labels is not None
+    if not keep_output:
+        output = None
+    elif stack and flows is not None and cellprob is not None:
+        known = [p["diameter_px"] for p in report.planes if p["diameter_px"] is not None]
+        output = NetworkOutput(flows, cellprob, diameter_px=float(np.median(known)) if known else None)
     return SegmentationData(
-        labels=_stacked(labels, stack),
+        labels=labels,
         objects=concatenate(tables),
-        output=_stacked_output(outputs, stack) if outputs else None,
-        image=_stacked([pixels for _, pixels in planes], stack),
+        output=output,
+        image=pixels,
         axes=plan.stack_axes + "YX",
         channel_names=plan.channel_names,
         pixel_size_um=_sizes(plan),
@@ -296,7 +333,8 @@ def _check_memory(source: Source, plan: SegmentPlan, keep_output: bool) -> None:
     planes = int(np.prod([sizes[a] for a in plan.stack_axes], dtype=np.int64))
     channels = len(plan.channels)
     working = min(plane * (WORKING_BYTES + channels * 4), blocks_bytes(channels))
-    stored = plane * planes * (channels * source.dtype.itemsize + 4 + (12 if keep_output else 0))
+    itemsize = 4 if plan.projection == "mean" else source.dtype.itemsize
+    stored = plane * planes * (channels * itemsize + 4 + (12 if keep_output else 0))
     free = free_memory() if working + stored > 2**30 else None
     if free is not None and working + stored > free:
         raise ImageError(
@@ -306,38 +344,33 @@ def _check_memory(source: Source, plan: SegmentPlan, keep_output: bool) -> None:
         )
 
 
-def _shared_ranges(planes: list[NDArray[Any]], plan: SegmentPlan, threads: int) -> NDArray[np.float64] | None:
+def _shared_ranges(image: NDArray[Any], plan: SegmentPlan, threads: int) -> NDArray[np.float64] | None:
     """Return one pair of percentiles a channel for a whole stack, so that an empty plane is not stretched into noise."""
     params = plan.params.normalize_params
-    if len(planes) == 1 or not params.normalize or params.tile_norm_size > 0:
+    if not params.normalize or params.tile_norm_size > 0:
         return None
-    channels = len(planes[0])
-    columns = planes[0].shape[-1]
+    columns = image.shape[-1]
     return np.concatenate(
         [
-            percentile_ranges(
-                np.stack([p[c] for p in planes]).reshape(1, -1, columns), params, threads=threads
-            )
-            for c in range(channels)
+            percentile_ranges(image[..., c, :, :].reshape(1, -1, columns), params, threads=threads)
+            for c in range(image.shape[-3])
         ]
     )
 
 
-def _for_network(
-    pixels: NDArray[Any], source: Source, plan: SegmentPlan, spec: NetworkSpec, report: Report
-) -> NDArray[Any]:
-    """Return the channels that the network sees; gray pictures saved as RGB become one channel."""
-    if not (source.is_rgb and len(pixels) == 3):
-        return pixels
-    if np.array_equal(pixels[0], pixels[1]) and np.array_equal(pixels[0], pixels[2]):
-        return pixels[:1]
-    if spec.channels < 3:
-        report.notes.append(
-            f"colours were averaged to gray, since {plan.model} takes {spec.channels} channels"
-        )
-        gray: NDArray[np.float32] = pixels.mean(axis=0, keepdims=True, dtype=np.float32)
-        return gray
-    return pixels
+def _view_of_network(
+    image: NDArray[Any], source: Source, plan: SegmentPlan, spec: NetworkSpec, report: Report
+) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Return what gives the channels that the network sees, the same for all planes: gray saved as RGB is one channel."""
+    if not (source.is_rgb and image.shape[-3] == 3):
+        return lambda pixels: pixels
+    red, green, blue = (image[..., c, :, :] for c in range(3))
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return lambda pixels: pixels[..., :1, :, :]
+    if spec.channels >= 3:
+        return lambda pixels: pixels
+    report.notes.append(f"colours were averaged to gray, since {plan.model} takes {spec.channels} channels")
+    return lambda pixels: pixels.mean(axis=-3, keepdims=True, dtype=np.float32)
 
 
 def _size_model(model: ResolvedModel) -> SizeModel | None:
@@ -357,24 +390,6 @@ def _placed(table: ObjectTable, index: dict[str, int], offset: int) -> ObjectTab
         return placed
     dropped = table.discarded.with_columns(**{n: np.full(len(table.discarded), v) for n, v in place.items()})
     return replace(placed, discarded=dropped)
-
-
-def _stacked(planes: list[NDArray[Any]], stack: tuple[int, ...]) -> NDArray[Any]:
-    if not stack:
-        return planes[0]
-    joined: NDArray[Any] = np.stack(planes).reshape(*stack, *planes[0].shape)
-    return joined
-
-
-def _stacked_output(outputs: list[NetworkOutput], stack: tuple[int, ...]) -> NetworkOutput:
-    if not stack:
-        return outputs[0]
-    known = [o.diameter_px for o in outputs if o.diameter_px is not None]
-    return NetworkOutput(
-        flows=_stacked([o.flows for o in outputs], stack),
-        cellprob=_stacked([o.cellprob for o in outputs], stack),
-        diameter_px=float(np.median(known)) if known else None,
-    )
 
 
 def _size_yx(plan: SegmentPlan) -> tuple[float, float] | None:
