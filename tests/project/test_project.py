@@ -335,7 +335,18 @@ def test_chunks_are_plain_zarr(project: Project, image: str) -> None:
     for wrong in ((0, 2, 0, 0), (0, 0, 0, 2), (1, 0, 0, 0), (0, -1, 0, 0), (0, 0, 0, -1)):
         with pytest.raises(UsageError):
             store.chunk_bytes(*wrong)
-    assert (store.etag(0, 0, 0), store.etag(0, 0, 0, 1)) == (1, 1)
+    assert store.etag(0, 0, 0) == store.etag(0, 0, 0, 1) != "0"
+
+
+def test_a_chunk_s_tag_is_of_one_project_only(project: Project, image: str, place: Path) -> None:
+    with Project.create(place / "anew.project", images=[project.path(image)]) as other:
+        tags = set()
+        for each in (project, other):
+            assert each.labels(image).etag(0, 0, 0) == "0"
+            each.labels(image).lease(5)
+            each.log(image).apply(Paint(1, square(5, 5)))
+            tags.add(each.labels(image).etag(0, 0, 0))
+        assert len(tags) == 2
 
 
 def test_a_chunk_that_another_program_wrote_is_kept_aside(

@@ -164,6 +164,24 @@ def test_a_stack_is_shown_and_edited_plane_by_plane(tmp_path, serve):
         assert "planes 0 to 2" in page.until("notice")["message"]
 
 
+def test_a_browser_does_not_take_another_project_s_pixels(tmp_path, serve):
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((3, 64, 80), np.uint8), photometric="minisblack")
+    tags = {}
+    for z in (None, "max", "mean"):
+        with Project.create(
+            tmp_path / f"{z}.project", images=[tmp_path / "stack.tif"], axes="ZYX", z=z
+        ) as project:
+            page = serve(project).page()
+            base = f"/api/images/{project.images()[0].id}"
+            for address in ("/pixels/0/0/0/0/0", "/thumb"):
+                answer, _ = page.request("GET", base + address)
+                tag = answer.headers["etag"]
+                assert page.request("GET", base + address, **{"If-None-Match": tag})[0].status == 304
+                tags[z, address] = tag, answer.headers["cache-control"]
+    assert len(set(tags.values())) == 3, "one for each way to see the stack"
+    assert {cached for _, cached in tags.values()} == {"private, no-cache"}
+
+
 @pytest.mark.parametrize(("z", "expected"), [("max", 40), ("mean", 20), ("1", 20)])
 def test_a_project_that_projects_its_stacks_shows_the_projection(z, expected):
     array = np.array([0, 20, 40], np.uint8)[:, None, None] * np.ones((1, 30, 40), np.uint8)

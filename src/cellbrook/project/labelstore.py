@@ -9,6 +9,7 @@ up to which revision it was made of the level below it all.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 import os
@@ -233,9 +234,11 @@ class LabelStore:
             pixels = self.chunk(key) if level == 0 else self._coarse(level, key)
             return encode_chunk(pixels, self.rev)
 
-    def etag(self, plane: int, cy: int, cx: int, level: int = 0) -> int:
-        """Return the newest revision that changed a chunk, 0 if none did."""
-        return self._newest(level, plane, cy, cx)
+    def etag(self, plane: int, cy: int, cx: int, level: int = 0) -> str:
+        """Return what tells a chunk from any other state of it, in other projects too; "0" where nothing was ever drawn."""
+        rev = self._newest(level, plane, cy, cx)
+        row = self._db.one("SELECT uid FROM ops WHERE image = ? AND rev = ?", (self.image, rev))
+        return f"{rev}-{hashlib.sha256(row[0].encode()).hexdigest()[:16]}" if row else "0"
 
     # Objects
 

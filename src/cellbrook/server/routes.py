@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -88,11 +89,9 @@ def packed(pixels: NDArray[Any]) -> bytes:
     return bytes(data)
 
 
-def binary(data: bytes, tag: str, *, seconds: int = 0) -> Response:
+def binary(data: bytes, tag: str) -> Response:
     """Return gzipped bytes that a browser unpacks by itself."""
     headers = {"Content-Encoding": "gzip", "ETag": f'"{tag}"'}
-    if seconds:
-        headers["Cache-Control"] = f"private, max-age={seconds}"
     return Response(data, media_type="application/octet-stream", headers=headers)
 
 
@@ -116,6 +115,10 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
     project = workspace.project
     tiles = asyncio.Semaphore(3)  # a page asks for sixty at once; one reader stays free for everything else
 
+    def tag_of_pixels(image: str) -> str:  # the same address may be another project's tomorrow
+        shown = (image, project.settings.axes, project.settings.z)
+        return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
+
     async def get_project(request: Request) -> Response:
         return json_answer(await workspace.read(workspace.summary))
 
@@ -124,16 +127,17 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
 
     async def get_thumb(request: Request) -> Response:
         image = request.path_params["id"]
-        if same(request, image):
-            return unchanged(image)
+        tag = tag_of_pixels(image)
+        if same(request, tag):
+            return unchanged(tag)
         data = await workspace.read(_thumb, workspace, image)
-        headers = {"ETag": f'"{image}"', "Cache-Control": "private, max-age=86400"}
-        return Response(data, media_type="image/png", headers=headers)
+        return Response(data, media_type="image/png", headers={"ETag": f'"{tag}"'})
 
     async def get_pixels(request: Request) -> Response:
         p = request.path_params
-        if same(request, p["id"]):
-            return unchanged(p["id"])
+        tag = tag_of_pixels(p["id"])
+        if same(request, tag):
+            return unchanged(tag)
 
         def make() -> bytes | None:
             tile = workspace.pixels(p["id"]).tile(p["level"], p["plane"], p["channel"], p["ty"], p["tx"])
@@ -143,7 +147,7 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
             data = await workspace.read(make)
         if data is None:
             return plain_error(404, f"the image has no tile {p['ty']}, {p['tx']} at level {p['level']}")
-        return binary(data, p["id"], seconds=3600)
+        return binary(data, tag)
 
     async def get_labels(request: Request) -> Response:
         p = request.path_params
@@ -152,7 +156,7 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
             store = project.labels(p["id"])
             if p["level"] >= store.levels:
                 raise UsageError(f"there is no chunk at level {p['level']}: there are {store.levels} levels")
-            tag = str(store.etag(p["plane"], p["ty"], p["tx"], p["level"]))
+            tag = store.etag(p["plane"], p["ty"], p["tx"], p["level"])
             if same(request, tag):
                 return tag, b""
             return tag, store.chunk_bytes(p["plane"], p["ty"], p["tx"], p["level"])
