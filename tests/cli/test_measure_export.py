@@ -78,6 +78,22 @@ def test_one_bad_file_does_not_stop_the_others(folder, capsys):
     assert "Traceback" not in err
 
 
+def test_two_images_of_one_id_are_named(folder, capsys):
+    write_png(folder / "a.png", np.zeros((30, 40), np.uint8))
+    code, _, err = run(capsys, "measure", folder, folder)
+    assert code == 2
+    assert "a.png" in err
+    assert "a_img.png: keep one" in err
+
+
+def test_what_a_killed_run_left_is_no_label(folder, capsys):
+    (folder / ".c.partial-1").mkdir()
+    write_png(folder / ".c.partial-1" / "c_masks.png", np.zeros((30, 40), np.uint8))
+    code, out, _ = run(capsys, "measure", folder, "--json")
+    assert code == 0
+    assert len(json.loads(out)["images"]) == 2
+
+
 def test_sizes_must_agree(folder, capsys):
     write_png(folder / "small.png", np.zeros((5, 5), np.uint8))
     code, _, err = run(capsys, "measure", folder / "a_masks.png", folder / "small.png")

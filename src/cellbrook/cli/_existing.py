@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import CellbrookError, ImageError, OutputError, UsageError
-from cellbrook.io.pairs import LABEL_MARKS, SUFFIXES, image_id
+from cellbrook.io.files import natural_key
+from cellbrook.io.pairs import LABEL_MARKS, images_by_id, label_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,7 @@ def find_existing(
     Raises
     ------
     UsageError
-        If there is nothing to work on, or a file is given with a folder.
+        If there is nothing to work on, a file is given with a folder, or two files of one kind have one id.
     """
     for path in (labels, image):
         if path is not None and not path.exists():
@@ -69,18 +70,17 @@ def find_existing(
         return [ExistingLabels(labels, image, out or labels.parent, _stem(labels))], []
     if image is not None and not _is_folder(image):
         raise UsageError(f"{labels} is a folder, {image} one file: give the folder of images")
-    images = {} if image is None else _images(image)
+    images = {} if image is None else images_by_id(image)
     found: list[ExistingLabels] = []
     alone: list[Path] = []
-    for path in _label_files(labels):
+    files = label_files(labels, "prediction", marked_only=True)
+    for key in sorted(files, key=natural_key):
+        path, own = files[key], images.get(key)
         below = path.parent.relative_to(labels)
-        own = images.get((below / image_id(path.name)).as_posix())
         if image is not None and own is None:
             alone.append(path)
         else:
             found.append(ExistingLabels(path, own, path.parent if out is None else out / below, _stem(path)))
-    if not found and not alone:
-        raise UsageError(f"no label images in {labels}: expected files such as x_labels.tif or x_masks.png")
     return found, alone
 
 
@@ -193,24 +193,3 @@ def _stem(path: Path) -> str:
         if stem.endswith(mark) and stem != mark:
             return stem.removesuffix(mark)
     return stem
-
-
-def _label_files(folder: Path) -> list[Path]:
-    """Return label files, ours before others' where one image has several."""
-    from cellbrook.io.files import natural_key
-
-    chosen: dict[str, Path] = {}
-    for mark in LABEL_MARKS["prediction"]:
-        for path in sorted(folder.rglob(f"*{mark}.*")):
-            known = path.suffix.lower() in SUFFIXES and path.stem.removesuffix(".ome").endswith(mark)
-            if known and not path.name.startswith("."):
-                key = (path.parent.relative_to(folder) / image_id(path.name)).as_posix()
-                chosen.setdefault(key, path)
-    return [chosen[key] for key in sorted(chosen, key=natural_key)]
-
-
-def _images(folder: Path) -> dict[str, Path]:
-    from cellbrook.io.files import find_images
-
-    found = find_images(folder).images
-    return {(image.relative_folder / image_id(image.path.name)).as_posix(): image.path for image in found}

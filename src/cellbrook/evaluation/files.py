@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import CellbrookError, UsageError
-from cellbrook.io import find_images, open_image, read_labels
-from cellbrook.io.pairs import LABEL_MARKS, find_pairs, image_id, is_image
+from cellbrook.io import open_image, read_labels
+from cellbrook.io.pairs import LABEL_MARKS, find_pairs, image_id, images_by_id, is_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -76,7 +76,7 @@ def pairs_of_files(truth: Path, pred: Path, images: Any = None) -> FoundPairs:
     Raises
     ------
     UsageError
-        As `find_pairs`, or if `images` does not exist.
+        As `find_pairs` and `cellbrook.io.pairs.images_by_id`.
     """
     found = find_pairs(truth, pred)
     given: dict[str, Path] | None = None
@@ -115,22 +115,6 @@ def pairs_of_arrays(
             for at, (t, p) in enumerate(zip(*sides, strict=True))
         )
     )
-
-
-def images_by_id(path: Path) -> dict[str, Path]:
-    """Return the images of a folder by id, with their subfolder in front; or the one image.
-
-    Raises
-    ------
-    UsageError
-        If it does not exist.
-    """
-    if not path.exists():
-        raise UsageError(f"no such file or folder: {path}")
-    if is_image(path):
-        return {image_id(path.name): path}
-    found = find_images(path).images
-    return {(image.relative_folder / image_id(image.path.name)).as_posix(): image.path for image in found}
 
 
 def image_of(*labels: Path) -> Path | None:

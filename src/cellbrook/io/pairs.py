@@ -114,18 +114,34 @@ def find_labelled(folder: Path) -> LabelledFiles:
     if not folder.is_dir():
         raise UsageError(f"no such folder: {folder}")
     labels = label_files(folder, "truth", marked_only=True)
-    images: dict[str, Path] = {}
-    for found in find_images((folder,), None).images:
-        key = (found.path.parent.relative_to(folder) / image_id(found.path.name)).as_posix()
-        if key in images:
-            raise UsageError(f"two images of one id, {images[key]} and {found.path}: keep one of them")
-        images[key] = found.path
+    images = images_by_id(folder)
     both = sorted(images.keys() & labels.keys(), key=natural_key)
     return LabelledFiles(
         tuple((key, images[key], labels[key]) for key in both),
         tuple(images[key] for key in sorted(images.keys() - labels.keys(), key=natural_key)),
         tuple(labels[key] for key in sorted(labels.keys() - images.keys(), key=natural_key)),
     )
+
+
+def images_by_id(path: Path) -> dict[str, Path]:
+    """Return the images of a folder by id, with their subfolder in front; or the one image.
+
+    Raises
+    ------
+    UsageError
+        If it does not exist, or two images of a folder have one id.
+    """
+    if not path.exists():
+        raise UsageError(f"no such file or folder: {path}")
+    if is_image(path):
+        return {image_id(path.name): path}
+    images: dict[str, Path] = {}
+    for found in find_images(path).images:
+        key = (found.relative_folder / image_id(found.path.name)).as_posix()
+        if key in images:
+            raise UsageError(f"two images of one id, {images[key]} and {found.path}: keep one of them")
+        images[key] = found.path
+    return images
 
 
 def label_files(path: Path, role: str, *, marked_only: bool = False) -> dict[str, Path]:
