@@ -2,22 +2,9 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Region, encodeRuns } from "../src/core/runs";
 import { addStroke } from "../src/core/raster";
-import { Session } from "../src/core/session";
+import type { Session } from "../src/core/session";
 import { TILE, type Mode } from "../src/core/wire";
-import { FakeServer, FakeWire, MemoryStore } from "./fake";
-
-const [HEIGHT, WIDTH] = [40, 600]; // two tiles at level 0, one at level 1
-
-async function opened(): Promise<{ server: FakeServer; wire: FakeWire; session: Session }> {
-  const server = new FakeServer(HEIGHT, WIDTH, 2);
-  const wire = new FakeWire(server);
-  const session = new Session(wire, wire, new MemoryStore());
-  wire.session = session;
-  session.view.value = { centre: [20, 300], zoom: 1, width: WIDTH, height: HEIGHT };
-  wire.mend();
-  await wire.settle();
-  return { server, wire, session };
-}
+import { type FakeServer, type FakeWire, opened, stroke, WIDTH } from "./fake";
 
 /** Pixels that differ between what the page shows and what the server has, over all tiles that are here. */
 function differences(server: FakeServer, session: Session): string[] {
@@ -33,12 +20,6 @@ function differences(server: FakeServer, session: Session): string[] {
     }
   }
   return wrong;
-}
-
-function stroke(y: number, x0: number, x1: number, size: number): Int32Array {
-  const region = new Region([HEIGHT, WIDTH]);
-  addStroke(region, [y, x0], [y, x1], size);
-  return region.runs();
 }
 
 describe("a document", () => {
@@ -94,6 +75,19 @@ describe("a document", () => {
     await wire.settle();
     expect(server.rev).toBe(rev);
     expect(session.unsaved.value).toBe(0);
+  });
+
+  it("sends what is drawn before the welcome after what was drawn before", async () => {
+    const { server, wire, session } = await opened();
+    wire.cut();
+    session.document?.paint(session.freshId(), stroke(20, 100, 130, 9), "overwrite");
+    wire.connect();
+    const later = session.freshId();
+    session.document?.paint(later, stroke(20, 110, 120, 9), "overwrite");
+    wire.mend();
+    await wire.settle();
+    expect(server.labels[20 * WIDTH + 115]).toBe(later);
+    expect(differences(server, session)).toEqual([]);
   });
 
   it("merges and deletes without writing a pixel, and undoes it", async () => {
@@ -167,7 +161,7 @@ describe("a document", () => {
 type Step =
   | { do: "paint"; y: number; x: number; length: number; size: number; mode: Mode; pick: number; erase: boolean }
   | { do: "merge" | "delete" | "lock" | "foreign"; pick: number; other: number }
-  | { do: "undo" | "redo" | "cut" | "mend" | "settle" }
+  | { do: "undo" | "redo" | "cut" | "connect" | "mend" | "settle" }
   | { do: "deliver"; requests: number; messages: number }
   | { do: "look"; x: number; zoom: number };
 
@@ -182,7 +176,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
   { weight: 3, arbitrary: fc.record({ do: fc.constantFrom("merge" as const, "delete" as const, "lock" as const, "foreign" as const), pick, other: pick }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom("undo" as const, "redo" as const, "cut" as const, "mend" as const, "settle" as const) }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom("undo" as const, "redo" as const, "cut" as const, "connect" as const, "mend" as const, "settle" as const) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("deliver" as const), requests: fc.nat(4), messages: fc.nat(4) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("look" as const), x: fc.integer({ min: 0, max: 600 }), zoom: fc.constantFrom(0.4, 1, 4) }) },
 );
@@ -217,8 +211,10 @@ async function take(step: Step, server: FakeServer, wire: FakeWire, session: Ses
       return session.redo();
     case "cut":
       return wire.cut();
+    case "connect":
+      return wire.connected ? undefined : wire.connect();
     case "mend":
-      return wire.connected ? undefined : wire.mend();
+      return session.connection.value === "open" ? undefined : wire.mend();
     case "settle":
       return wire.settle();
     case "deliver":
@@ -234,7 +230,7 @@ describe("page and server", () => {
       fc.asyncProperty(fc.array(step, { maxLength: 20 }), async (steps) => {
         const { server, wire, session } = await opened();
         for (const each of steps) await take(each, server, wire, session);
-        if (!wire.connected) wire.mend();
+        if (session.connection.value !== "open") wire.mend();
         await wire.settle();
         expect(session.unsaved.value).toBe(0);
         expect(differences(server, session).slice(0, 5)).toEqual([]);

@@ -2,8 +2,9 @@
 
 import type { Http } from "../src/core/http";
 import { mayWrite } from "../src/core/labels";
-import { decodeRuns, encodeRuns } from "../src/core/runs";
-import type { Session, Store, Transport } from "../src/core/session";
+import { addStroke } from "../src/core/raster";
+import { decodeRuns, encodeRuns, Region } from "../src/core/runs";
+import { Session, type Store, type Transport } from "../src/core/session";
 import { TILE, type Edit, type EditPart, type FromServer, type History, type ImageInfo, type ObjectColumns, type ObjectRow, type Project, type ToServer } from "../src/core/wire";
 
 interface Change {
@@ -214,7 +215,7 @@ export class FakeServer {
 
 /** The wire between a session and the fake: can be cut, and delivers when told to. */
 export class FakeWire implements Transport, Http {
-  connected = true;
+  connected = false;
   session: Session | null = null;
   private readonly waiting: (() => void)[] = [];
 
@@ -266,10 +267,15 @@ export class FakeWire implements Transport, Http {
     this.session?.disconnected();
   }
 
-  mend(): void {
-    this.server.outgoing.length = 0; // a page is told only what happens after it has opened the image
+  /** The socket is there again; the server has yet to say welcome. */
+  connect(): void {
     this.connected = true;
     this.session?.connected();
+  }
+
+  mend(): void {
+    if (!this.connected) this.connect();
+    this.server.outgoing.length = 0; // a page is told only what happens after it has opened the image
     this.session?.receive({ type: "welcome", protocol: 1, user: "me", project: this.server.project });
   }
 
@@ -288,4 +294,26 @@ export class MemoryStore implements Store {
   set(key: string, value: string): void {
     this.values.set(key, value);
   }
+}
+
+export const [HEIGHT, WIDTH] = [40, 600]; // two tiles at level 0, one at level 1
+
+/** A session that has opened the fake's image. Its window shows an image pixel as a screen pixel. */
+export async function opened(): Promise<{ server: FakeServer; wire: FakeWire; session: Session }> {
+  const server = new FakeServer(HEIGHT, WIDTH, 2);
+  const wire = new FakeWire(server);
+  const session = new Session(wire, wire, new MemoryStore());
+  wire.session = session;
+  session.view.value = { centre: [20, 300], zoom: 1, width: WIDTH, height: HEIGHT };
+  wire.mend();
+  await wire.settle();
+  session.view.value = { centre: [20, 300], zoom: 1, width: WIDTH, height: HEIGHT };
+  await wire.settle();
+  return { server, wire, session };
+}
+
+export function stroke(y: number, x0: number, x1: number, size: number): Int32Array {
+  const region = new Region([HEIGHT, WIDTH]);
+  addStroke(region, [y, x0], [y, x1], size);
+  return region.runs();
 }

@@ -1,10 +1,10 @@
-// Edits that are shown but not yet confirmed. They are sent at once, and again after every lost connection, until the
-// server has answered; it knows an `op_id` that it has seen, so nothing is done twice.
+// Edits that are shown but not yet confirmed. They are sent at once while connected, and all again, in their order, after
+// every lost connection, until the server has answered; it knows an `op_id` that it has seen, so nothing is done twice.
 
 import { computed, signal, type ReadonlySignal } from "@preact/signals-core";
 import type { PaintRule } from "./labels";
 import type { Runs } from "./runs";
-import type { Box, Edit, ToServer } from "./wire";
+import type { Box, Edit } from "./wire";
 
 /** Pixels that an edit writes, as long as the server may not know of them. */
 export interface Painted {
@@ -29,13 +29,13 @@ export class Outbox {
   readonly count: ReadonlySignal<number>;
   private readonly edits = signal<ReadonlyMap<string, Pending>>(new Map());
 
-  constructor(private readonly transport: { send(message: ToServer): void }) {
+  constructor(private readonly send: (edit: Edit) => void) {
     this.count = computed(() => this.edits.value.size);
   }
 
   add(pending: Pending): void {
     this.edits.value = new Map(this.edits.peek()).set(pending.edit.op_id, pending);
-    this.transport.send(pending.edit);
+    this.send(pending.edit);
   }
 
   /** The server has answered. */
@@ -48,7 +48,7 @@ export class Outbox {
   }
 
   resend(): void {
-    for (const { edit } of this.edits.peek().values()) this.transport.send(edit);
+    for (const { edit } of this.edits.peek().values()) this.send(edit);
   }
 
   *of(image: string): Generator<Pending> {

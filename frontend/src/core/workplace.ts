@@ -58,7 +58,8 @@ export class Workplace extends Signals {
     protected start: Start = { image: null, plane: 0, view: null },
   ) {
     super();
-    this.outbox = new Outbox(transport);
+    // What is drawn before the server's welcome must not overtake the edits that wait for it.
+    this.outbox = new Outbox((edit) => this.connection.peek() === "open" && transport.send(edit));
     effect(() => {
       this.unsaved.value = this.outbox.count.value;
       const edit = [...this.outbox.of(this.imageId.value ?? "")].at(-1)?.edit;
