@@ -24,12 +24,15 @@ type Grip =
   | { kind: "pan"; x: number; y: number; moved: boolean; right: boolean }
   | { kind: "done" }; // what the press meant is done
 
+type Place = { x: number; y: number; pen: boolean };
+
 export class Controls implements Bench {
   private readonly tools: Record<ToolName, Tool>;
   private readonly outline: Outline;
   private readonly keyboard: Keyboard;
-  private readonly pointers = new Map<number, { x: number; y: number }>();
+  private readonly pointers = new Map<number, Place>();
   private grip: Grip | null = null;
+  private penUsed = false; // then a finger moves the picture, and draws nothing
 
   constructor(
     readonly session: Session,
@@ -90,6 +93,16 @@ export class Controls implements Bench {
     return begun;
   }
 
+  /** A press was not meant for the tool; what was begun before it stays. */
+  private abandon(): void {
+    if (this.grip?.kind === "tool") {
+      const { tool } = this.grip;
+      if (tool.abandon) tool.abandon();
+      else tool.cancel();
+    }
+    this.grip = { kind: "done" };
+  }
+
   private listen(): void {
     const { canvas } = this;
     canvas.addEventListener("pointerdown", (event) => this.down(event));
@@ -106,17 +119,25 @@ export class Controls implements Bench {
 
   private down(event: PointerEvent): void {
     this.canvas.focus({ preventScroll: true });
+    const place = placeOf(event);
+    // The hand that holds a pen lies on the screen too, before or after it.
+    if ([...this.pointers.values()].some(({ pen }) => pen)) return;
+    if (place.pen) {
+      this.penUsed = true;
+      this.abandon();
+      this.pointers.clear();
+    }
     this.canvas.setPointerCapture(event.pointerId);
-    this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    this.pointers.set(event.pointerId, place);
     if (this.pointers.size === 2) {
       // A second finger: they move and zoom the picture together.
-      this.cancel();
-      this.grip = { kind: "done" };
+      this.abandon();
       return;
     }
     if (this.pointers.size > 2) return;
     const right = event.button === 2;
-    if (right || event.button === 1 || this.keyboard.spaceHeld) {
+    const finger = event.pointerType === "touch" && this.penUsed && this.tool !== this.tools.pick;
+    if (right || event.button === 1 || this.keyboard.spaceHeld || finger) {
       this.keyboard.spaceUsed = true;
       this.grip = { kind: "pan", x: event.clientX, y: event.clientY, moved: false, right };
     } else if (event.button === 0 || event.button === 5) {
@@ -143,7 +164,8 @@ export class Controls implements Bench {
 
   private move(event: PointerEvent): void {
     const before = this.pointers.get(event.pointerId);
-    if (before) this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
+    if (!before && this.pointers.size > 0) return;
+    if (before) this.pointers.set(event.pointerId, placeOf(event));
     if (before && this.pointers.size === 2) this.pinch(event, before);
     else if (this.grip?.kind === "pan") this.pan(event, this.grip);
     else if (this.grip?.kind === "tool") {
@@ -157,8 +179,7 @@ export class Controls implements Bench {
   }
 
   private up(event: PointerEvent): void {
-    this.pointers.delete(event.pointerId);
-    if (this.pointers.size > 0) return;
+    if (!this.pointers.delete(event.pointerId) || this.pointers.size > 0) return;
     const grip = this.grip;
     this.grip = null;
     if (grip?.kind === "tool") grip.tool.release();
@@ -166,8 +187,8 @@ export class Controls implements Bench {
   }
 
   private lost(event: PointerEvent): void {
-    this.pointers.delete(event.pointerId);
-    this.cancel();
+    if (!this.pointers.delete(event.pointerId)) return;
+    this.abandon();
     if (this.pointers.size === 0) this.grip = null;
   }
 
@@ -219,11 +240,11 @@ export class Controls implements Bench {
     this.panScreen(dx, dy);
   }
 
-  private pinch(event: PointerEvent, before: { x: number; y: number }): void {
+  private pinch(event: PointerEvent, before: Place): void {
     const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
     if (!other) return;
-    const spread = (p: { x: number; y: number }): number => Math.max(1, Math.hypot(p.x - other.x, p.y - other.y));
-    const now = { x: event.clientX, y: event.clientY };
+    const spread = (p: Place): number => Math.max(1, Math.hypot(p.x - other.x, p.y - other.y));
+    const now = placeOf(event);
     const middle = { clientX: (now.x + other.x) / 2, clientY: (now.y + other.y) / 2 } as MouseEvent;
     this.panScreen((now.x - before.x) / 2, (now.y - before.y) / 2);
     this.session.zoomBy(spread(now) / spread(before), this.at(middle));
@@ -245,6 +266,10 @@ export class Controls implements Bench {
     }
     this.report(event as unknown as PointerEvent);
   }
+}
+
+function placeOf(event: PointerEvent): Place {
+  return { x: event.clientX, y: event.clientY, pen: event.pointerType === "pen" };
 }
 
 /** A mouse's wheel, not two fingers on a touchpad: it turns in one direction, in coarse steps. */

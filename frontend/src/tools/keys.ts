@@ -88,6 +88,7 @@ export const GESTURES: readonly Gesture[] = [
   { group: "Look", gesture: "Wheel, or pinch", words: "Zoom" },
   { group: "Look", gesture: "Right-drag, Space-drag, middle-drag, two fingers", words: "Move the picture" },
   { group: "Look", gesture: "Drag with Pick", words: "Move the picture" },
+  { group: "Look", gesture: "A finger, once a pen was used", words: "Move the picture" },
   { group: "Look", gesture: "Double-click with Pick", words: "Whole image" },
   { group: "Correct", gesture: "Shift-wheel", words: "Brush size" },
   { group: "Correct", gesture: "Right-click, move, right-click", words: "Draw an outline with any tool" },

@@ -45,28 +45,28 @@ abstract class Line implements Tool {
     this.path = [];
     this.bench.session.preview.value = { kind: "none" };
   }
+}
 
-  /** The objects under a path, in the order in which it meets them, with the number of samples on each. */
-  protected crossed(path: readonly Point[]): Map<number, number> {
-    const counts = new Map<number, number>();
-    const labels = this.bench.document()?.labels;
-    for (const [y, x] of along(path)) {
-      const id = labels?.at(y, x) ?? 0;
-      if (id !== 0) counts.set(id, (counts.get(id) ?? 0) + 1);
-    }
-    return counts;
+/** The objects under a path, in the order in which it meets them, with the number of samples on each. */
+export function crossed(bench: Bench, path: readonly Point[]): Map<number, number> {
+  const counts = new Map<number, number>();
+  const labels = bench.document()?.labels;
+  for (const [y, x] of along(path)) {
+    const id = labels?.at(y, x) ?? 0;
+    if (id !== 0) counts.set(id, (counts.get(id) ?? 0) + 1);
   }
+  return counts;
 }
 
 /** Splits the object that the stroke crosses: of several, those that it enters and leaves again. */
 export class Cut extends Line {
   protected done(path: Point[]): void {
     const { session } = this.bench;
-    const crossed = this.crossed(path);
+    const met = crossed(this.bench, path);
     const labels = this.bench.document()?.labels;
     const ends = [path[0], path[path.length - 1]].map(([y, x]) => labels?.at(y, x) ?? 0);
-    const through = [...crossed.keys()].filter((id) => !ends.includes(id));
-    const most = [...crossed].sort((a, b) => b[1] - a[1])[0];
+    const through = [...met.keys()].filter((id) => !ends.includes(id));
+    const most = [...met].sort((a, b) => b[1] - a[1])[0];
     const ids = through.length > 0 ? through : most ? [most[0]] : [];
     if (ids.length === 0) session.notify("info", "The cut crossed no object", "draw it across one, from side to side");
     for (const id of ids) session.split(id, simplified(path, 0.5));
@@ -76,7 +76,7 @@ export class Cut extends Line {
 /** Joins the objects that the stroke touches. */
 export class Join extends Line {
   protected done(path: Point[]): void {
-    this.bench.session.merge([...this.crossed(path).keys()]);
+    this.bench.session.merge([...crossed(this.bench, path).keys()]);
   }
 }
 

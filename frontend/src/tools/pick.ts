@@ -1,4 +1,5 @@
 import type { Point } from "../core/wire";
+import { crossed } from "./lines";
 import { distance, type Bench, type Modifiers, type Tool } from "./tool";
 
 /**
@@ -9,6 +10,7 @@ export class Pick implements Tool {
   readonly cursor = "default";
   private from: Point | null = null;
   private last: Point = [0, 0];
+  private stroke: Point[] = []; // of class painting
   private boxing = false;
   private more = false; // Shift: to what is selected already
   private panning = false;
@@ -24,15 +26,17 @@ export class Pick implements Tool {
     this.more = shift;
     this.boxing = shift || this.bench.session.prefs.value.drag === "tool";
     this.panning = false;
-    if (this.bench.session.paintClass.value && !shift) this.paintClass([at]);
+    this.stroke = [at];
   }
 
   drag(path: readonly Point[]): void {
     const { session } = this.bench;
     if (!this.from) return;
     this.last = path[path.length - 1];
-    if (this.paints) this.paintClass(path);
-    else if (this.panning || this.moved) {
+    if (this.paints) {
+      this.stroke.push(...path);
+      session.preview.value = { kind: "path", points: [...this.stroke], closed: false };
+    } else if (this.panning || this.moved) {
       if (this.boxing) {
         session.preview.value = { kind: "box", box: box(this.from, this.last) };
       } else {
@@ -47,8 +51,9 @@ export class Pick implements Tool {
     const { from, last, boxing, more, panning, paints } = this;
     const moved = this.moved;
     this.cancel();
-    if (!from || paints || panning) return;
-    if (moved && boxing) this.selectBox(from, last, more);
+    if (!from || panning) return;
+    if (paints) this.paintClass();
+    else if (moved && boxing) this.selectBox(from, last, more);
     else this.click(from, more);
   }
 
@@ -57,7 +62,7 @@ export class Pick implements Tool {
   }
 
   cancel(): boolean {
-    const begun = this.boxing && this.from !== null;
+    const begun = (this.boxing || this.paints) && this.from !== null;
     this.from = null;
     this.boxing = false;
     if (begun) this.bench.session.preview.value = { kind: "none" };
@@ -88,10 +93,10 @@ export class Pick implements Tool {
     this.bench.session.select(middles.map(({ id }) => id), more ? "add" : "replace");
   }
 
-  private paintClass(path: readonly Point[]): void {
+  /** One edit for all that the stroke meets. */
+  private paintClass(): void {
     const { session } = this.bench;
-    const ids = new Set(path.map((at) => this.bench.document()?.labels.at(at[0], at[1]) ?? 0));
-    const wrong = [...ids].filter((id) => {
+    const wrong = [...crossed(this.bench, this.stroke).keys()].filter((id) => {
       const cell = session.objects.peek(id);
       return cell !== undefined && cell.class !== session.activeClass.value;
     });

@@ -1,4 +1,3 @@
-import type { Document } from "../core/document";
 import { Mask } from "../core/mask";
 import { addPolygon } from "../core/raster";
 import { Region } from "../core/runs";
@@ -18,25 +17,23 @@ const GRIP = 8; // CSS pixels around a vertex or an edge that take hold of it
 export class Polygon implements Tool {
   readonly cursor = "crosshair";
   private points: Point[] = [];
+  private pressed: Point[] = []; // the points before the last press
   private active = -1;
+  private target = 0; // the object that is pressed
   private editing: { id: number; before: Mask } | null = null;
+  private turn = 0; // grows when something is begun or left
 
   constructor(private readonly bench: Bench) {}
 
   press(at: Point): void {
     const document = this.bench.document();
     if (!document) return;
-    const vertex = this.points.findIndex((point) => distance(point, at) < this.bench.length(GRIP));
-    if (vertex === 0 && !this.editing && this.points.length >= 3) {
-      this.finish();
-    } else if (vertex >= 0) {
-      this.active = vertex;
-    } else if (this.editing) {
-      this.insert(at);
-    } else {
-      const id = this.points.length === 0 ? document.labels.at(at[0], at[1]) : 0;
-      if (id !== 0) void this.take(document, id);
-      else this.active = this.points.push(at) - 1;
+    this.pressed = [...this.points];
+    this.active = this.points.findIndex((point) => distance(point, at) < this.bench.length(GRIP));
+    if (this.active < 0 && this.editing) this.insert(at);
+    else if (this.active < 0) {
+      this.target = this.points.length === 0 ? document.labels.at(at[0], at[1]) : 0;
+      if (this.target === 0) this.active = this.points.push(at) - 1;
     }
     this.show();
   }
@@ -48,8 +45,13 @@ export class Polygon implements Tool {
   }
 
   release(): void {
-    this.active = -1;
-    this.show();
+    const { target, pressed } = this;
+    const first = this.active === 0 && !this.editing && pressed.length >= 3;
+    const closes = first && distance(this.points[0], pressed[0]) < this.bench.length(GRIP / 2);
+    if (closes) this.points = pressed;
+    this.letGo();
+    if (closes) this.finish();
+    else if (target !== 0) void this.take(target);
   }
 
   twice(): void {
@@ -68,18 +70,32 @@ export class Polygon implements Tool {
   cancel(): boolean {
     const begun = this.points.length > 0;
     this.points = [];
-    this.active = -1;
     this.editing = null;
-    this.bench.session.preview.value = { kind: "none" };
+    this.turn++;
+    this.letGo();
     return begun;
   }
 
+  abandon(): void {
+    this.points = this.pressed;
+    this.letGo();
+  }
+
+  private letGo(): void {
+    this.active = -1;
+    this.target = 0;
+    this.show();
+  }
+
   /** Begin to edit an object: its outline becomes vertices. */
-  private async take(document: Document, id: number): Promise<void> {
+  private async take(id: number): Promise<void> {
+    const document = this.bench.document();
     const cell = this.bench.session.objects.peek(id);
-    if (!cell) return;
+    if (!document || !cell) return;
     const box: Box = [cell.y0, cell.x0, cell.y1, cell.x1];
+    const turn = ++this.turn;
     await document.labels.ensure(box);
+    if (turn !== this.turn || this.points.length > 0) return; // left, or something else was begun, meanwhile
     const before = document.labels.mask(box, (other) => other === id);
     const outline = outlineOf(before);
     if (outline.length < 3) return;

@@ -14,19 +14,26 @@ const MOST_PIXELS = 2 ** 23; // of an object that is computed with
 /** A click does it, once. */
 abstract class Click implements Tool {
   readonly cursor = "pointer";
+  private at: Point | null = null;
 
   constructor(protected readonly bench: Bench) {}
 
   press(at: Point): void {
-    const document = this.bench.document();
-    if (document) void this.click(document, at);
+    this.at = at;
   }
 
   drag(): void {}
-  release(): void {}
+
+  release(): void {
+    const document = this.bench.document();
+    if (document && this.at) void this.click(document, this.at);
+    this.at = null;
+  }
 
   cancel(): boolean {
-    return false;
+    const begun = this.at !== null;
+    this.at = null;
+    return begun;
   }
 
   protected abstract click(document: Document, at: Point): Promise<void>;

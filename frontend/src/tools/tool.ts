@@ -10,7 +10,10 @@ export interface Modifiers {
   mod: boolean; // Ctrl, or Cmd on a Mac
 }
 
-/** The hand that holds a tool: a press, moves, a release. Moves come too while nothing is pressed (`hover`). */
+/**
+ * The hand that holds a tool: a press, moves, a release. Moves come too while nothing is pressed (`hover`). No cell changes
+ * for good before the release: the press may turn out to be the first of two fingers.
+ */
 export interface Tool {
   readonly cursor: string;
   press(at: Point, modifiers: Modifiers): void;
@@ -21,6 +24,8 @@ export interface Tool {
   twice?(at: Point): void; // a double click
   /** Leave what was begun. True if there was something. */
   cancel(): boolean;
+  /** Take the press back, and leave what was begun before it; by default, `cancel`. */
+  abandon?(): void;
   /** Finish what was begun without another click. True if there was something. */
   finish?(): boolean;
 }

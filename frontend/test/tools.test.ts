@@ -1,0 +1,161 @@
+// The tools in a hand of mouse, pen and fingers, on a canvas that is none.
+
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import type { Session } from "../src/core/session";
+import type { ToolName } from "../src/core/state";
+import type { Point } from "../src/core/wire";
+import { Controls } from "../src/tools/controls";
+import { opened, stroke, type FakeServer, type FakeWire } from "./fake";
+
+type Kind = "mouse" | "pen" | "touch";
+
+class Hand {
+  private readonly listeners = new Map<string, (event: unknown) => void>();
+
+  constructor(
+    readonly server: FakeServer,
+    readonly wire: FakeWire,
+    readonly session: Session,
+  ) {
+    const canvas = {
+      style: {},
+      addEventListener: (name: string, listener: (event: unknown) => void) => this.listeners.set(name, listener),
+      focus: () => undefined,
+      setPointerCapture: () => undefined,
+      getBoundingClientRect: () => ({ left: 0, top: 0 }),
+    };
+    new Controls(session, canvas as unknown as HTMLCanvasElement);
+  }
+
+  /** What the browser tells of a pointer; positions are image pixels. */
+  tell(name: "down" | "move" | "up" | "cancel", pointerId: number, [clientY, clientX]: Point = [0, 0], pointerType: Kind = "touch"): void {
+    this.listeners.get(`pointer${name}`)?.({ pointerId, pointerType, clientY, clientX, button: 0, buttons: 1 });
+  }
+
+  click(at: Point): void {
+    this.tell("down", 1, at, "mouse");
+    this.tell("up", 1, at, "mouse");
+  }
+
+  drag(pointerId: number, pointerType: Kind, ...path: Point[]): void {
+    this.tell("down", pointerId, path[0], pointerType);
+    for (const at of path.slice(1)) this.tell("move", pointerId, at, pointerType);
+    this.tell("up", pointerId, path[path.length - 1], pointerType);
+  }
+
+  /** Two fingers come down one after the other. */
+  pinch(first: Point, second: Point): void {
+    this.tell("down", 8, first);
+    this.tell("move", 8, [first[0], first[1] + 1]);
+    this.tell("down", 9, second);
+    this.tell("up", 8, first);
+    this.tell("up", 9, second);
+  }
+
+  /** Rows of the server's table, once it has answered. */
+  async cells(): Promise<number> {
+    await this.wire.deliver();
+    await this.wire.settle();
+    return this.server.rows.size;
+  }
+
+  get corners(): number {
+    const preview = this.session.preview.value;
+    return preview.kind === "polygon" ? preview.points.length : 0;
+  }
+}
+
+let hand: Hand;
+
+beforeEach(async () => {
+  vi.stubGlobal("window", { addEventListener: () => undefined });
+  const { server, wire, session } = await opened();
+  hand = new Hand(server, wire, session);
+  session.setBrushSize(5);
+});
+
+describe("pens and fingers", () => {
+  it("a palm neither draws beside a pen nor ends its stroke, and then a finger moves the picture", async () => {
+    const { session } = hand;
+    session.setTool("brush");
+    hand.tell("down", 5, [30, 300]); // the palm, before the pen
+    hand.tell("down", 2, [10, 100], "pen");
+    hand.tell("cancel", 5);
+    hand.tell("down", 6, [30, 320]); // and while it draws
+    hand.tell("move", 6, [30, 340]);
+    hand.tell("cancel", 6);
+    hand.tell("move", 2, [10, 160], "pen");
+    hand.tell("up", 2, [10, 160], "pen");
+    expect(await hand.cells()).toBe(1);
+    expect([...hand.server.rows.values()][0]).toMatchObject({ x0: 98, x1: 162 });
+
+    const { centre } = session.view.value;
+    hand.drag(7, "touch", [10, 300], [10, 330]);
+    expect(await hand.cells()).toBe(1);
+    expect(session.view.value.centre).not.toEqual(centre);
+  });
+
+  it("corners that are set stay when two fingers move the picture, or a palm is taken back", () => {
+    hand.session.setTool("polygon");
+    hand.click([10, 100]);
+    hand.click([10, 140]);
+    hand.click([30, 140]);
+    hand.pinch([20, 200], [20, 260]);
+    expect(hand.corners).toBe(3);
+    hand.tell("down", 5, [30, 300]);
+    hand.tell("cancel", 5);
+    expect(hand.corners).toBe(3);
+    hand.pinch([10, 100], [20, 260]); // the first finger on the first corner
+    expect(hand.corners).toBe(3);
+  });
+
+  it.each<ToolName>(["grow", "shrink", "smooth", "fill", "polygon", "pick"])("the first of two fingers does nothing with %s", async (tool) => {
+    const { session } = hand;
+    session.draw(stroke(20, 100, 140, 21));
+    await hand.wire.settle();
+    session.select([]);
+    session.activeClass.value = 2;
+    session.paintClass.value = true;
+    session.setTool(tool);
+    const { rev } = hand.server;
+    hand.pinch([20, 120], [20, 200]);
+    await hand.cells();
+    expect([hand.server.rev, hand.corners]).toEqual([rev, 0]);
+  });
+
+  it("a stroke gives the class to all that it meets, in one edit", async () => {
+    const { session } = hand;
+    const ids = [100, 160, 220].map((x) => session.draw(stroke(20, x, x + 20, 9)));
+    await hand.wire.settle();
+    session.activeClass.value = 2;
+    session.paintClass.value = true;
+    hand.drag(1, "mouse", [20, 110], [20, 170]);
+    expect(session.unsaved.value).toBe(1);
+    expect(ids.map((id) => session.objects.peek(id)?.class)).toEqual([2, 2, 0]);
+  });
+});
+
+describe("a polygon", () => {
+  it("closes where it began", async () => {
+    hand.session.setTool("polygon");
+    for (const at of [[10, 100], [10, 140], [30, 140], [30, 100], [11, 101]] as Point[]) hand.click(at);
+    expect(await hand.cells()).toBe(1);
+    expect([...hand.server.rows.values()][0].area).toBe(20 * 40);
+  });
+
+  it("is not begun on a cell that was left meanwhile", async () => {
+    const { session } = hand;
+    const id = session.draw(stroke(20, 100, 140, 21));
+    await hand.wire.settle();
+    session.setTool("polygon");
+    hand.click([20, 120]);
+    session.cancel();
+    session.select([]);
+    await hand.cells();
+    expect([hand.corners, session.selection.value.size]).toEqual([0, 0]);
+    hand.click([20, 120]);
+    await hand.cells();
+    expect(hand.corners).toBeGreaterThan(3);
+    expect([...session.selection.value]).toEqual([id]);
+  });
+});
