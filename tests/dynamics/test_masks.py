@@ -244,7 +244,7 @@ def test_holes_are_filled_but_no_label_is_overwritten():
 
 
 @pytest.mark.parametrize("compat", [None, "cellpose"])
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38, -3e38])
 def test_what_is_not_finite_is_background(bad, compat):
     truth = _ellipses(80)
     flows, cellprob = _noisy(truth, noise=0)
@@ -255,6 +255,15 @@ def test_what_is_not_finite_is_background(bad, compat):
     if compat is None:
         clean = MaskParams(fill_holes=False, min_size=0, flow_threshold=0)
         assert not labels_from_flows(flows, cellprob, clean)[0][10:14].any()
+
+
+@pytest.mark.parametrize("compat", [None, "cellpose"])
+@pytest.mark.parametrize("shape", [(40, 40), (8, 20, 20)])
+def test_flows_that_overflow_between_two_pixels_lead_nowhere(shape, compat):
+    rng = np.random.default_rng(0)
+    flows = rng.choice([np.float32(3e38), np.float32(-3e38)], (len(shape), *shape))
+    labels, _ = labels_from_flows(flows, np.ones(shape), MaskParams(compat=compat, flow_threshold=0))
+    assert labels.shape == shape
 
 
 @pytest.mark.parametrize("compat", [None, "cellpose"])

@@ -3,9 +3,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
 
 namespace cellbrook {
+
+// Whether a flow leads anywhere: not NaN, and not so large that interpolating between two of them overflows.
+inline bool is_flow(float v) { return std::abs(v) < 1e9f; }
 
 template <int D>
 struct Grid {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -32,7 +33,11 @@ void parallel_for(int64_t count, int64_t chunk, int threads, Body&& body) {
     };
     std::vector<std::thread> others;
     others.reserve(threads - 1);
-    for (int t = 1; t < threads; ++t) others.emplace_back(work, t);
+    try {
+        for (int t = 1; t < threads; ++t) others.emplace_back(work, t);
+    } catch (const std::system_error&) {
+        // The system gives no more threads: those there are do the work.
+    }
     work(0);
     for (auto& other : others) other.join();
     if (failure) std::rethrow_exception(failure);

@@ -37,7 +37,7 @@ struct Field {
                 for (int64_t x = 0; x < width; ++x) {
                     const int64_t i = row * width + x;
                     bool inside = cellprob[i] > threshold && std::isfinite(cellprob[i]);
-                    for (int a = 0; a < D; ++a) inside = inside && std::isfinite(flows[a * size + i]);
+                    for (int a = 0; a < D; ++a) inside = inside && is_flow(flows[a * size + i]);
                     foreground[i] = inside;
                     if (inside)
                         for (int a = 0; a < D; ++a) out[x * kLanes + a] = flows[a * size + i];

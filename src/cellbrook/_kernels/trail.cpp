@@ -55,7 +55,7 @@ struct TrailField {
                     for (int a = 0; a < D; ++a) {
                         const float flow = flows[a * size + i];
                         // the peer is given five times the flow and divides by five
-                        if (std::isfinite(flow)) out[x * kLanes + a] = flow * 5.f / 5.f * scale[a];
+                        if (is_flow(flow)) out[x * kLanes + a] = flow * 5.f / 5.f * scale[a];
                     }
                 }
             }

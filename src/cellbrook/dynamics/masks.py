@@ -66,8 +66,8 @@ def labels_from_flows(
     flows : ndarray of shape (2, Y, X) or (3, Z, Y, X)
         Flow as (dy, dx) or (dz, dy, dx), in pixels a step: of length about 1 inside objects.
     cellprob : ndarray of shape (Y, X) or (Z, Y, X)
-        Logit of the probability that the pixel belongs to an object. Where it or the flow is not finite, the pixel is
-        background.
+        Logit of the probability that the pixel belongs to an object. Where it is not finite, or the flow is not or is
+        longer than any image, the pixel is background.
     params : MaskParams or None
         None: the defaults. `niter` limits the steps of a pixel to whole strides within it. ``compat="cellpose"``
         repeats Cellpose 4.2 instead of the above.
