@@ -140,6 +140,9 @@ export class FakeServer {
       for (let i = 0; i < this.labels.length; i++) if (ids.has(this.labels[i])) this.labels[i] = target;
     } else if (part.kind === "lock") {
       for (const id of ids) this.rows.set(id, { ...(this.rows.get(id) as ObjectRow), locked: part.value === 1 });
+    } else if (part.kind === "set_class") {
+      this.recount(); // part of a batch: it may be the object's first pixels
+      for (const id of ids) this.rows.set(id, { ...(this.rows.get(id) as ObjectRow), class: part.value });
     }
   }
 

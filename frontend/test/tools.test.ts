@@ -135,6 +135,43 @@ describe("pens and fingers", () => {
   });
 });
 
+describe("cells of a hidden class", () => {
+  let hidden: number;
+  let seen: number;
+
+  beforeEach(async () => {
+    const { session } = hand;
+    hidden = session.draw(stroke(20, 100, 140, 9));
+    session.setClass(3, [hidden]);
+    seen = session.draw(stroke(20, 160, 200, 9));
+    await hand.wire.settle();
+    session.select([hidden, seen]);
+    session.toggleClass(3);
+  });
+
+  it("are no longer selected, and no box selects them", () => {
+    const { session } = hand;
+    expect([...session.selection.value]).toEqual([seen]);
+    session.select([]);
+    session.setPrefs({ drag: "tool" });
+    hand.drag(1, "mouse", [5, 90], [35, 210]);
+    expect([...session.selection.value]).toEqual([seen]);
+  });
+
+  it.each<ToolName>(["brush", "eraser", "outline", "cut", "merge", "grow", "shrink", "smooth", "fill", "polygon", "delete_box"])("are left alone by %s", async (tool) => {
+    const { server, session } = hand;
+    const before = structuredClone(server.rows.get(hidden));
+    session.setMode(tool === "outline" ? "overwrite" : "keep");
+    session.select([]);
+    session.setTool(tool);
+    hand.click([20, 120]);
+    hand.drag(1, "mouse", [20, 110], [12, 115], [12, 205], [28, 205], [28, 110]);
+    await hand.cells();
+    expect(server.rows.get(hidden)).toEqual(before);
+    expect(session.selection.value.has(hidden)).toBe(false);
+  });
+});
+
 describe("a polygon", () => {
   it("closes where it began", async () => {
     hand.session.setTool("polygon");

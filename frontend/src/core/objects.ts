@@ -99,6 +99,11 @@ export class ObjectTable {
     return (this.fates[id] ?? Fate.kept) as Fate;
   }
 
+  /** The cells that tools may touch: those of hidden classes are left alone. */
+  reachable(): Cell[] {
+    return this.rows().filter((cell) => !cell.discarded && this.fate(cell.id) !== Fate.filtered);
+  }
+
   load(columns: ObjectColumns): void {
     this.cells = new Map();
     columns.id.forEach((id, i) => {

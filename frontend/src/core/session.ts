@@ -154,6 +154,13 @@ export class Session extends Workplace {
     this.activeClass.value = value;
     if (this.selection.value.size > 0) this.setClass(value);
   }
+  /** Show or hide the cells of a class; what is hidden is no longer selected. */
+  toggleClass(value: number): void {
+    const hidden = new Set(this.objects.hiddenClasses.value);
+    if (!hidden.delete(value)) hidden.add(value);
+    this.objects.hiddenClasses.value = hidden;
+    this.deselect([...this.selection.value].filter((id) => this.objects.fate(id) === Fate.filtered));
+  }
   lock(value: boolean, ids: readonly number[] = [...this.selection.value]): void {
     this.document?.lock(ids, value);
   }
@@ -168,10 +175,18 @@ export class Session extends Workplace {
   draw(runs: Runs): number {
     const label = this.freshId();
     if (label !== 0) {
-      this.document?.paint(label, runs, this.mode.value, [...this.selection.value], this.activeClass.value);
+      const { mode, inside } = this.drawing();
+      this.document?.paint(label, runs, mode, inside, this.activeClass.value);
       this.select([label]);
     }
     return label;
+  }
+  /** How drawing, or erasing, writes, and on what: cells of hidden classes keep their pixels. */
+  drawing(erases = false): { mode: Mode; inside: number[] } {
+    const mode = erases && this.mode.value === "keep" ? "overwrite" : this.mode.value;
+    if (mode === "inside") return { mode, inside: [...this.selection.value] };
+    if (mode === "keep" || this.objects.hiddenClasses.value.size === 0) return { mode, inside: [] };
+    return { mode: "inside", inside: [0, ...this.objects.reachable().map(({ id }) => id)] };
   }
   /** An id for a new object; 0, and a word to the user, while none is to be had. */
   freshId(): number {

@@ -172,7 +172,7 @@ export class Workplace extends Signals {
     this.outbox.resend();
   }
 
-  /** What is deleted or undone cannot stay selected. */
+  /** What is deleted, undone or hidden cannot stay selected. */
   protected deselect(ids: readonly number[]): void {
     const gone = new Set(ids);
     const kept = [...this.selection.peek()].filter((id) => !gone.has(id));

@@ -53,7 +53,7 @@ function boxBetween(a: Point, b: Point): Box {
   ];
 }
 
-/** Deletes every object with a pixel in the box; a click deletes one. */
+/** Deletes every cell with a pixel in the box; a click deletes one. */
 export class DeleteBox extends Dragged {
   protected done(from: Point, to: Point): void {
     const { session } = this.bench;
@@ -61,11 +61,11 @@ export class DeleteBox extends Dragged {
     if (!labels) return;
     const [y0, x0, y1, x1] = boxBetween(from, to);
     const hit = new Set<number>();
-    if (this.isClick(from, to)) hit.add(labels.at(from[0], from[1]));
+    if (this.isClick(from, to)) hit.add(this.bench.cellAt(from));
     else {
       // What lies wholly within needs no look at pixels; of the others a pixel must be in the box.
-      for (const cell of session.objects.rows()) {
-        if (cell.discarded || cell.y0 >= y1 || cell.x0 >= x1 || cell.y1 <= y0 || cell.x1 <= x0) continue;
+      for (const cell of session.objects.reachable()) {
+        if (cell.y0 >= y1 || cell.x0 >= x1 || cell.y1 <= y0 || cell.x1 <= x0) continue;
         const within = cell.y0 >= y0 && cell.x0 >= x0 && cell.y1 <= y1 && cell.x1 <= x1;
         if (within || hasPixelIn(labels, cell.id, [Math.max(y0, cell.y0), Math.max(x0, cell.x0), Math.min(y1, cell.y1), Math.min(x1, cell.x1)])) {
           hit.add(cell.id);

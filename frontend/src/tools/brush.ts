@@ -23,11 +23,10 @@ export class Brush implements Tool {
     const { session } = this.bench;
     const document = this.bench.document();
     if (!document) return;
-    const selected = [...session.selection.value];
     const label = this.erases ? 0 : this.labelFor(at);
     if (!this.erases && label === 0) return;
-    const inside = session.mode.value === "inside";
-    this.stroke = document.stroke(label, this.erases && !inside ? "overwrite" : session.mode.value, inside ? selected : []);
+    const { mode, inside } = session.drawing(this.erases);
+    this.stroke = document.stroke(label, mode, inside);
     this.last = at;
     this.drag([at]);
   }
@@ -60,8 +59,7 @@ export class Brush implements Tool {
 
   private labelFor(at: Point): number {
     const { session } = this.bench;
-    const document = this.bench.document();
-    const under = document?.labels.at(at[0], at[1]) ?? 0;
+    const under = this.bench.cellAt(at);
     this.fresh = false;
     if (under !== 0 && session.mode.value !== "inside") return under;
     const selected = [...session.selection.value];

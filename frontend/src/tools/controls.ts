@@ -68,13 +68,16 @@ export class Controls implements Bench {
     return this.session.document;
   }
 
+  cellAt([y, x]: Point): number {
+    const id = this.document()?.labels.at(y, x) ?? 0;
+    return this.session.objects.fate(id) === Fate.filtered ? 0 : id;
+  }
+
   objectAt(at: Point): number {
     const { session } = this;
-    const picture = session.picture.peek();
-    const id = picture?.document.labels.at(at[0], at[1]) ?? 0;
-    if (id !== 0) return session.objects.fate(id) === Fate.filtered ? 0 : id;
-    if (!session.overlays.peek().ghosts) return 0;
-    const candidate = picture?.candidateAt(at) ?? 0;
+    const [y, x] = at;
+    if (this.document()?.labels.at(y, x) || !session.overlays.peek().ghosts) return this.cellAt(at);
+    const candidate = session.picture.peek()?.candidateAt(at) ?? 0;
     return session.objects.peek(candidate) ? candidate : 0;
   }
 
@@ -193,12 +196,12 @@ export class Controls implements Bench {
   }
 
   private deleteAt(at: Point): void {
-    const id = this.document()?.labels.at(at[0], at[1]) ?? 0;
+    const id = this.cellAt(at);
     if (id !== 0) this.session.delete([id]);
   }
 
   private mergeAt(at: Point): void {
-    const id = this.document()?.labels.at(at[0], at[1]) ?? 0;
+    const id = this.cellAt(at);
     if (id !== 0) this.session.merge([...this.session.selection.value, id]);
   }
 

@@ -50,9 +50,8 @@ abstract class Line implements Tool {
 /** The objects under a path, in the order in which it meets them, with the number of samples on each. */
 export function crossed(bench: Bench, path: readonly Point[]): Map<number, number> {
   const counts = new Map<number, number>();
-  const labels = bench.document()?.labels;
-  for (const [y, x] of along(path)) {
-    const id = labels?.at(y, x) ?? 0;
+  for (const at of along(path)) {
+    const id = bench.cellAt(at);
     if (id !== 0) counts.set(id, (counts.get(id) ?? 0) + 1);
   }
   return counts;
@@ -63,8 +62,7 @@ export class Cut extends Line {
   protected done(path: Point[]): void {
     const { session } = this.bench;
     const met = crossed(this.bench, path);
-    const labels = this.bench.document()?.labels;
-    const ends = [path[0], path[path.length - 1]].map(([y, x]) => labels?.at(y, x) ?? 0);
+    const ends = [path[0], path[path.length - 1]].map((at) => this.bench.cellAt(at));
     const through = [...met.keys()].filter((id) => !ends.includes(id));
     const most = [...met].sort((a, b) => b[1] - a[1])[0];
     const ids = through.length > 0 ? through : most ? [most[0]] : [];

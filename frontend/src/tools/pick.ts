@@ -86,9 +86,9 @@ export class Pick implements Tool {
 
   private selectBox(a: Point, b: Point, more: boolean): void {
     const [y0, x0, y1, x1] = box(a, b);
-    const middles = this.bench.session.objects.rows().filter((cell) => {
+    const middles = this.bench.session.objects.reachable().filter((cell) => {
       const [y, x] = [(cell.y0 + cell.y1) / 2, (cell.x0 + cell.x1) / 2];
-      return !cell.discarded && y >= y0 && y < y1 && x >= x0 && x < x1;
+      return y >= y0 && y < y1 && x >= x0 && x < x1;
     });
     this.bench.session.select(middles.map(({ id }) => id), more ? "add" : "replace");
   }

@@ -26,13 +26,12 @@ export class Polygon implements Tool {
   constructor(private readonly bench: Bench) {}
 
   press(at: Point): void {
-    const document = this.bench.document();
-    if (!document) return;
+    if (!this.bench.document()) return;
     this.pressed = [...this.points];
     this.active = this.points.findIndex((point) => distance(point, at) < this.bench.length(GRIP));
     if (this.active < 0 && this.editing) this.insert(at);
     else if (this.active < 0) {
-      this.target = this.points.length === 0 ? document.labels.at(at[0], at[1]) : 0;
+      this.target = this.points.length === 0 ? this.bench.cellAt(at) : 0;
       if (this.target === 0) this.active = this.points.push(at) - 1;
     }
     this.show();

@@ -48,8 +48,8 @@ class Reshape extends Click {
     super(bench);
   }
 
-  protected async click(document: Document, [y, x]: Point): Promise<void> {
-    const id = document.labels.at(y, x);
+  protected async click(document: Document, at: Point): Promise<void> {
+    const id = this.bench.cellAt(at);
     const cell = this.bench.session.objects.peek(id);
     if (!cell) return;
     const box = clipped([cell.y0 - MARGIN, cell.x0 - MARGIN, cell.y1 + MARGIN, cell.x1 + MARGIN], document.image.shape) as Box;
@@ -84,7 +84,7 @@ export const smooth = (bench: Bench): Tool => new Reshape(bench, smoothed);
  */
 export class Fill extends Click {
   protected async click(document: Document, at: Point): Promise<void> {
-    const id = document.labels.at(at[0], at[1]);
+    const id = this.bench.cellAt(at);
     if (id !== 0) await this.fillHoles(document, id);
     else await this.fillGap(document, at);
   }

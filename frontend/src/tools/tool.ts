@@ -35,7 +35,9 @@ export interface Bench {
   readonly session: Session;
   /** The open plane, or null while there is none. */
   document(): Document | null;
-  /** The object that is shown there, a discarded candidate too; 0 for none. */
+  /** The cell there that tools may touch, which is none of a hidden class; 0 for none. */
+  cellAt(at: Point): number;
+  /** As `cellAt`, a discarded candidate too. */
   objectAt(at: Point): number;
   /** Image pixels that are `cssPixels` long on the screen now. */
   length(cssPixels: number): number;

@@ -21,11 +21,6 @@ export function ClassList({ session }: { session: Session }) {
   const chosen = session.selection.value.size;
   const change = (id: number, part: Partial<ClassInfo>) =>
     session.setClasses(classes.map((item) => (item.id === id ? { ...item, ...part } : item)));
-  const show = (id: number) => {
-    const next = new Set(hidden);
-    if (!next.delete(id)) next.add(id);
-    session.objects.hiddenClasses.value = next;
-  };
   const add = () => {
     const id = [1, 2, 3, 4, 5, 6, 7, 8, 9].find((free) => !classes.some((item) => item.id === free));
     if (id) session.setClasses([...classes, { id, name: `Class ${id}`, color: PALETTE[id - 1] }]);
@@ -44,7 +39,7 @@ export function ClassList({ session }: { session: Session }) {
             <input type="color" value={item.color} aria-label={`Colour of ${item.name}`} onChange={(e) => change(item.id, { color: e.currentTarget.value })} />
             <input type="text" value={item.name} aria-label={`Name of class ${item.id}`} maxLength={60} onChange={(e) => change(item.id, { name: e.currentTarget.value.trim() || item.name })} />
             <span class="note">{counts.get(item.id) ?? 0}</span>
-            <Button kind="quiet" icon={hidden.has(item.id) ? "eyeoff" : "eye"} pressed={!hidden.has(item.id)} label={`Show ${item.name}`} onClick={() => show(item.id)} />
+            <Button kind="quiet" icon={hidden.has(item.id) ? "eyeoff" : "eye"} pressed={!hidden.has(item.id)} label={`Show ${item.name}`} onClick={() => session.toggleClass(item.id)} />
           </li>
         ))}
       </ul>
