@@ -84,7 +84,6 @@ export interface Prefs {
   drag: "tool" | "pan"; // what dragging with the pick tool does: select in a box, or move the picture
   wheel: "zoom" | "pan"; // a touchpad's pinch always zooms
   invertImage: boolean;
-  confirmDelete: boolean;
 }
 
 /** What a tool wants drawn above the picture while it works; image pixels. */
@@ -127,7 +126,6 @@ export const DEFAULT_PREFS: Prefs = {
   drag: "pan",
   wheel: "zoom",
   invertImage: false,
-  confirmDelete: false,
 };
 
 export const DEFAULT_MODE: Mode = "keep";

@@ -73,7 +73,6 @@ export function ViewPanel({ session }: { session: Session }) {
         <Check label="Dark on bright" hint="Show the picture inverted; the data stay as they are" checked={prefs.invertImage} onChange={(invertImage) => session.setPrefs({ invertImage })} />
         <Choice label="Wheel" value={prefs.wheel} options={[{ value: "zoom", label: "zooms" }, { value: "pan", label: "moves" }]} onChange={(wheel) => session.setPrefs({ wheel })} hint="On a touchpad, two fingers; pinching always zooms" />
         <Choice label="Dragging with Pick" value={prefs.drag} options={[{ value: "tool", label: "selects" }, { value: "pan", label: "moves" }]} onChange={(drag) => session.setPrefs({ drag })} />
-        <Check label="Ask before deleting" hint="Deleting can be undone in any case" checked={prefs.confirmDelete} onChange={(confirmDelete) => session.setPrefs({ confirmDelete })} />
       </Section>
     </>
   );
