@@ -290,6 +290,7 @@ export class Session extends Workplace {
     this.submit("evaluate", null, params);
   }
   suggestNext(): void {
+    this.suggestion = "";
     this.submit("suggest", null, {});
   }
   /** Pick places of finished images to be labelled a second time. */

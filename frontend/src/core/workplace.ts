@@ -22,10 +22,12 @@ export interface Store {
   set(key: string, value: string): void;
 }
 
-/** What the tool in hand can be told from outside. Both say whether there was something to do. */
+/** What the tool in hand can be told from outside. `cancel` and `finish` say whether there was something to do. */
 export interface Hand {
   cancel(): boolean;
   finish(): boolean;
+  /** Something is begun that would be lost by going elsewhere. */
+  busy(): boolean;
 }
 
 /** Where to begin, such as from the page's address. */
@@ -43,6 +45,7 @@ export class Workplace extends Signals {
   private nextNotice = 1;
   private historyAsked = 0; // times since the answer on its way was asked for
   private ghostsUntil = 0; // a job has ended: candidates may still be on their way
+  protected suggestion: string | null = null; // the job that was asked for here; "" until it is known
 
   /** The view came with the address: the first layout of the window must not change it. */
   placed = false;
@@ -278,18 +281,19 @@ export class Workplace extends Signals {
     if (known?.state === "running" && job.state === "cancelled" && job.kind === "train") {
       this.notify("info", "Training was stopped before there was anything better to keep", "the model is as it was");
     }
+    if (!known && job.kind === "suggest" && this.suggestion === "") this.suggestion = job.id;
     if (!known || known.state === "done" || job.state !== "done") return;
-    if (job.kind === "suggest") this.follow(job);
+    if (job.id === this.suggestion) this.follow(job);
     if ((job.kind === "segment" || job.kind === "rethreshold") && job.image !== null) {
       if (job.image === this.imageId.peek()) this.labelsMade();
     }
   }
 
-  /** Go to the first image that is suggested, at the place that is worth a look. */
+  /** Go to the first image that is suggested, at the place that is worth a look; while something is begun, only name it. */
   private follow(job: Job): void {
     const [first] = (job.result?.suggestions ?? []) as { image: string; plane: number; box: Box; name: string; reason: string }[];
     if (!first) return;
-    this.goTo(first.image, first.plane, first.box);
+    if (!this.hand?.busy()) this.goTo(first.image, first.plane, first.box);
     this.notify("info", `Next to correct: ${first.name}`, first.reason);
   }
 

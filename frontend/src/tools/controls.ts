@@ -59,6 +59,7 @@ export class Controls implements Bench {
     session.hand = {
       cancel: () => this.cancel(),
       finish: () => this.outline.finish() || (this.tool.finish?.() ?? false),
+      busy: () => this.grip !== null || session.preview.peek().kind !== "none",
     };
     effect(() => void (canvas.style.cursor = this.tools[session.tool.value].cursor));
     this.listen();
