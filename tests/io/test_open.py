@@ -256,6 +256,29 @@ def test_tiff_scenes_by_number_and_name(tmp_path):
         open_image(pixels_file(tmp_path), scene="3")
 
 
+def test_smaller_copies_are_no_scenes(tmp_path):
+    path = tmp_path / "with thumbnail.tif"
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(pixels((20, 30)), photometric="minisblack", metadata=None)
+        tif.write(pixels((5, 7)), photometric="minisblack", metadata=None, subfiletype=1)
+    assert len(scenes(path)) == 1
+    assert open_image(path).shape == (20, 30)
+
+
+def test_each_image_of_a_set_is_read_from_its_own_file(tmp_path):
+    image = """<Image ID="Image:{0}" Name="{1}"><Pixels ID="Pixels:{0}" DimensionOrder="XYZCT" Type="uint16" SizeX="30"
+        SizeY="20" SizeZ="1" SizeC="1" SizeT="1"><TiffData IFD="0" PlaneCount="1"><UUID FileName="{1}">{2}</UUID></TiffData>
+        </Pixels></Image>"""
+    names, marks = ("first.ome.tif", "b.ome.tif"), ("urn:uuid:1", "urn:uuid:2")
+    images = "".join(image.format(n, *of) for n, of in enumerate(zip(names, marks, strict=True)))
+    for n, (name, mark) in enumerate(zip(names, marks, strict=True)):
+        xml = f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{mark}">{images}</OME>'
+        filled = xml + " " * (n == 1) * 5000  # so that the pixels lie elsewhere
+        tifffile.imwrite(tmp_path / name, pixels((20, 30), seed=n), description=filled, metadata=None)
+    for n in range(2):
+        assert np.array_equal(open_image(tmp_path / names[0], scene=n).read(), pixels((20, 30), seed=n))
+
+
 def pixels_file(folder):
     path = folder / "plain.npy"
     np.save(path, pixels((9, 9)))

@@ -86,7 +86,9 @@ def pick_scene(scene: str | None, names: list[str], name: str) -> int:
 
 
 def _scenes(tif: Any) -> tuple[list[str], list[Any]]:
-    series = [s for s in tif.series if not s.name.lower().startswith(_EXTRAS)] or list(tif.series)
+    pictures = [s for s in tif.series if not s.name.lower().startswith(_EXTRAS)]
+    # a smaller copy of another picture, such as the thumbnails of an LSM file, is none of its own
+    series = [s for s in pictures if not s.keyframe.is_reduced] or pictures or list(tif.series)
     names: list[str] = []
     for index, one in enumerate(series):
         name = one.name.strip() if tif.is_ome and one.name else ""
@@ -96,20 +98,24 @@ def _scenes(tif: Any) -> tuple[list[str], list[Any]]:
 
 def _check_complete(series: Any, path: Path) -> None:
     """Refuse a file that ends before its pixels do: decoders would fill the gap with zeros."""
-    file_size = path.stat().st_size
     if series.dataoffset is not None:
+        file_size = _file_of(series.pages[0]).stat().st_size
         if series.dataoffset + series.nbytes > file_size:
             raise truncated(path, series.dataoffset + series.nbytes, file_size)
         return
     for page in (series.keyframe, series.pages[len(series.pages) - 1]):
-        _check_page(page, file_size, path)
+        _check_page(page, path)
 
 
-def _check_page(page: Any, file_size: int, path: Path) -> None:
+def _file_of(page: Any) -> Path:
+    """Return the file that holds a page: of an OME-TIFF set not always the one that was opened."""
+    return Path(page.parent.filehandle.path)
+
+
+def _check_page(page: Any, path: Path) -> None:
     if page is None:
         raise _missing(path)
-    if page.parent.filehandle.path != str(path):  # a further file of an OME-TIFF set
-        file_size = Path(page.parent.filehandle.path).stat().st_size
+    file_size = _file_of(page).stat().st_size
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
         if offset + count > file_size:
             raise truncated(path, offset + count, file_size)
@@ -128,6 +134,7 @@ class _TiffLevel:
         self.shape: tuple[int, ...] = tuple(series.shape)
         self.dtype: np.dtype[Any] = np.dtype(series.dtype).newbyteorder(tif.byteorder)
         self._offset: int | None = series.dataoffset
+        self._file = path if self._offset is None else _file_of(series.pages[0])
         page_shape = tuple(series.keyframe.shape)
         inner = len(page_shape)
         pages = len(series.pages)
@@ -140,7 +147,7 @@ class _TiffLevel:
 
     def __getitem__(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
         if self._offset is not None:
-            mapped = np.memmap(self._path, self.dtype, "r", self._offset, self.shape)
+            mapped = np.memmap(self._file, self.dtype, "r", self._offset, self.shape)
             return np.array(mapped[key])  # a copy, so that the file is not held open
         with self._lock:
             if self._lead is None:
@@ -177,7 +184,7 @@ class _TiffLevel:
             file.open()
         try:
             page = page.aspage() if hasattr(page, "aspage") else page
-            _check_page(page, file.size, self._path)
+            _check_page(page, self._path)
             region = _region(page, key)
             if region is not None:
                 return region
