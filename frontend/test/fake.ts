@@ -1,4 +1,4 @@
-// A server of one image in memory: what the real one does to pixels, for tests of the page alone.
+// A server in memory, of one image and another that is as good as empty: what the real one does to pixels, for tests of the page alone.
 
 import type { Http } from "../src/core/http";
 import { mayWrite } from "../src/core/labels";
@@ -33,7 +33,7 @@ export class FakeServer {
 
   get info(): ImageInfo {
     return {
-      id: "i", name: "image", state: "new", axes: "YX", shape: [this.height, this.width], z: 1, t: 1,
+      id: "i", name: "image", state: "new", axes: "YX", shape: [this.height, this.width], z: 2, t: 1,
       channels: [{ index: 0, name: "C0", color: "#ffffff", low: 0, high: 255, min: 0, max: 255 }],
       pixel_bits: 8, value_scale: 1, value_offset: 0, pixel_size_um: null, levels: this.levels, rev: this.rev,
       objects: this.rows.size, score: null, limits: null, problem: null, again: false,
@@ -41,7 +41,7 @@ export class FakeServer {
   }
 
   get project(): Project {
-    return { name: "p", path: "/p", classes: [], models: [], model: "compact", images: [this.info], rounds: [], sample: false };
+    return { name: "p", path: "/p", classes: [], models: [], model: "compact", images: [this.info, { ...this.info, id: "j" }], rounds: [], sample: false };
   }
 
   handle(message: ToServer): void {
@@ -234,7 +234,8 @@ export class FakeWire implements Transport, Http {
 
   json<T>(path: string): Promise<T> {
     const server = this.server;
-    const answer = path.includes("/objects") ? server.columns() : path.endsWith("/history") ? server.history() : server.info;
+    const image = { ...server.info, id: path.split("/")[2] };
+    const answer = path.includes("/objects") ? server.columns() : path.endsWith("/history") ? server.history() : image;
     return this.later(structuredClone(answer) as T);
   }
 
@@ -283,6 +284,7 @@ export class FakeWire implements Transport, Http {
   }
 
   private later<T>(value: T): Promise<T> {
+    if (!this.connected) return Promise.reject(new Error("Failed to fetch"));
     return new Promise((resolve) => this.waiting.push(() => resolve(value)));
   }
 }

@@ -10,6 +10,51 @@ const job = (more: Partial<Job>): Job => ({
   result: null, ...more,
 });
 
+describe("an image", () => {
+  it("that is chosen while the connection is lost opens when it is back", async () => {
+    const { wire, session } = await opened();
+    wire.cut();
+    session.openImage("j");
+    await wire.deliver();
+    expect(session.picture.value).toBe(null);
+    wire.mend();
+    await wire.settle();
+    expect(session.picture.value?.info.id).toBe("j");
+  });
+
+  it("that could not be opened is tried again when it is chosen again", async () => {
+    const { wire, session } = await opened();
+    wire.connected = false; // shorter than the page takes to notice
+    session.openImage("j");
+    await wire.deliver();
+    wire.connected = true;
+    session.openImage("j");
+    await wire.settle();
+    expect(session.picture.value?.info.id).toBe("j");
+  });
+
+  it("has its own channels though another plane of it is shown before it has opened", async () => {
+    const { wire, session } = await opened();
+    session.setChannel(0, { low: 77 });
+    session.openImage("j");
+    session.setPlane(1);
+    await wire.settle();
+    expect(session.picture.value?.plane).toBe(1);
+    expect(session.channels.value[0].low).toBe(0);
+  });
+
+  it("is shown at the place that was asked for, whichever was open", async () => {
+    const { wire, session } = await opened();
+    for (const [image, plane] of [["j", 1], ["j", 1], ["j", 0], ["i", 1]] as const) {
+      session.goTo({ image, plane, box: [10, 500, 30, 520] });
+      await wire.settle();
+      expect(session.picture.value).toMatchObject({ info: { id: image }, plane });
+      expect(session.view.value.centre).toEqual([20, 510]);
+      session.centreOn([0, 0]);
+    }
+  });
+});
+
 describe("a suggestion", () => {
   const result = { suggestions: [{ image: "j", plane: 0, box: [0, 0, 10, 10], name: "the next one", reason: "" }] };
   const idle: Hand = { cancel: () => false, finish: () => false, busy: () => false };

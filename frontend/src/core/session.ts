@@ -15,7 +15,7 @@ import { Workplace } from "./workplace";
 export class Session extends Workplace {
   // ---- images
   openImage(id: string): void {
-    if (id === this.imageId.value) return;
+    if (id === this.imageId.value && this.picture.peek()) return;
     this.show(id, 0, true);
   }
   nextImage(step: 1 | -1): void {
@@ -375,4 +375,4 @@ export class Session extends Workplace {
 }
 
 export { Fate, type Cell };
-export type { Hand, Start, Store, Transport } from "./workplace";
+export type { Hand, Place, Start, Store, Transport } from "./workplace";

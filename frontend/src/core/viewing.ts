@@ -44,9 +44,9 @@ export function shownCell(view: View, cell: Cell): View {
   return { ...view, zoom, centre: [(y0 + y1) / 2, (x0 + x1) / 2] };
 }
 
-/** Show a box with its surroundings. */
+/** Show a box, however small, with its surroundings. */
 export function shownBox(view: View, [y0, x0, y1, x1]: Box): View {
-  const zoom = Math.min(view.height / Math.max(1, y1 - y0), view.width / Math.max(1, x1 - x0)) / 1.5;
+  const zoom = Math.min(view.height / Math.max(80, y1 - y0), view.width / Math.max(80, x1 - x0)) / 1.5;
   return { ...view, zoom: Math.min(CLOSEST / 2, zoom), centre: [(y0 + y1) / 2, (x0 + x1) / 2] };
 }
 

@@ -37,6 +37,13 @@ export interface Start {
   view: Pick<View, "centre" | "zoom"> | null;
 }
 
+/** Something to look at. */
+export interface Place {
+  image: string;
+  plane: number;
+  box: Box;
+}
+
 const GHOSTS_MAY_TAKE_MS = 60_000;
 
 export class Workplace extends Signals {
@@ -45,6 +52,7 @@ export class Workplace extends Signals {
   private nextNotice = 1;
   private historyAsked = 0; // times since the answer on its way was asked for
   private ghostsUntil = 0; // a job has ended: candidates may still be on their way
+  private anew = true; // another image is being opened: its channels, and where to look, are yet to be set
   protected suggestion: string | null = null; // the job that was asked for here; "" until it is known
 
   /** The view came with the address: the first layout of the window must not change it. */
@@ -146,9 +154,9 @@ export class Workplace extends Signals {
   // ---- opening
 
   /** Look at a place of an image, open or not: a suggestion, an error of an evaluation. */
-  goTo(image: string, plane: number, box: Box): void {
+  goTo({ image, plane, box }: Place): void {
     const view = shownBox(this.view.value, box);
-    if (image === this.imageId.value) {
+    if (image === this.imageId.value && this.picture.peek()) {
       if (plane !== this.plane.value) this.show(image, plane, false);
       this.view.value = view;
     } else {
@@ -169,8 +177,10 @@ export class Workplace extends Signals {
     if (image === null) {
       const asked = this.images.value.find(({ id }) => id === this.start.image) ?? this.images.value[0];
       if (asked) this.show(asked.id, asked.id === this.start.image ? this.start.plane : 0, true);
-    } else {
+    } else if (this.picture.peek()) {
       this.transport.send({ type: "open", image, plane: this.plane.value });
+    } else {
+      this.show(image, this.plane.value, false); // it was chosen while the connection was lost
     }
     this.outbox.resend();
   }
@@ -185,6 +195,7 @@ export class Workplace extends Signals {
   /** Open an image, or another plane of it; `whole` if the view starts anew. */
   protected show(id: string, plane: number, whole: boolean): void {
     this.hand?.cancel();
+    this.anew ||= whole;
     batch(() => {
       this.picture.peek()?.close();
       this.picture.value = null;
@@ -199,7 +210,7 @@ export class Workplace extends Signals {
       }
     });
     this.http.json<ImageInfo>(`api/images/${id}`).then(
-      (info) => this.opened(info, plane, whole),
+      (info) => this.opened(info, plane),
       (error: Error) => this.unreadable(id, error),
     );
   }
@@ -207,19 +218,21 @@ export class Workplace extends Signals {
   /** The file is damaged, which only opening it shows: said where the picture would be, and in the list. */
   private unreadable(id: string, error: Error): void {
     const damaged = error instanceof RequestError && error.status === 409;
-    if (!damaged) return this.notify("error", `The image cannot be opened: ${error.message}`);
+    if (!damaged) return this.notify("error", `The image cannot be opened: ${error.message}`, "choose it in the list to try again");
     this.damaged.set(id, error.message.trim());
     const image = this.images.peek().find((known) => known.id === id);
     if (image) this.takeImage(image);
   }
 
-  private opened(info: ImageInfo, plane: number, whole: boolean): void {
+  private opened(info: ImageInfo, plane: number): void {
     this.damaged.delete(info.id);
-    if (this.imageId.peek() !== info.id || this.plane.peek() !== plane) return; // another one was opened meanwhile
+    // Another one, or the same by another answer, was opened meanwhile.
+    if (this.imageId.peek() !== info.id || this.plane.peek() !== plane || this.picture.peek()) return;
     batch(() => {
       this.takeImage(info);
       if (info.problem) return;
-      if (whole) {
+      if (this.anew) {
+        this.anew = false;
         this.channels.value = channelsOf(info, this.channels.peek());
         const asked = this.start.image === info.id ? this.start.view : null;
         this.placed = asked !== null;
@@ -291,9 +304,9 @@ export class Workplace extends Signals {
 
   /** Go to the first image that is suggested, at the place that is worth a look; while something is begun, only name it. */
   private follow(job: Job): void {
-    const [first] = (job.result?.suggestions ?? []) as { image: string; plane: number; box: Box; name: string; reason: string }[];
+    const [first] = (job.result?.suggestions ?? []) as (Place & { name: string; reason: string })[];
     if (!first) return;
-    if (!this.hand?.busy()) this.goTo(first.image, first.plane, first.box);
+    if (!this.hand?.busy()) this.goTo(first);
     this.notify("info", `Next to correct: ${first.name}`, first.reason);
   }
 

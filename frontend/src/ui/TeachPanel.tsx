@@ -1,12 +1,11 @@
 // The model learns from corrections: train a round, watch it, see what was gained and what was forgotten, go back if not.
 
-import type { Session } from "../core/session";
+import type { Place, Session } from "../core/session";
 import type { Job, Round } from "../core/wire";
 import { Lines } from "./charts";
 import { AgreePanel } from "./AgreePanel";
 import { Button, Section } from "./controls";
 import { currentJob, JobProgress } from "./JobProgress";
-import { jump, type Place } from "./jump";
 import { isLive, plural, TERMS } from "./words";
 
 const score = (value: number | null) => (value === null ? "–" : value.toFixed(2));
@@ -77,7 +76,7 @@ function Suggestions({ session }: { session: Session }) {
     <ol class="places" aria-label="Images that would teach most">
       {found.map((item) => (
         <li key={item.image}>
-          <button type="button" class="place" onClick={() => jump(session, item)}><b class="ellipsis">{item.name}</b><span class="note">{item.reason}</span></button>
+          <button type="button" class="place" onClick={() => session.goTo(item)}><b class="ellipsis">{item.name}</b><span class="note">{item.reason}</span></button>
         </li>
       ))}
     </ol>
@@ -101,7 +100,7 @@ function Mistakes({ session }: { session: Session }) {
             <summary data-hint={hint}>{places.length} {name}</summary>
             <div class="row wrap">
               {places.map((place, i) => (
-                <Button key={i} kind="plain" hint={`Go there: ${names.get(place.image) ?? ""}`} onClick={() => { session.select([]); jump(session, place); }}>{i + 1}</Button>
+                <Button key={i} kind="plain" hint={`Go there: ${names.get(place.image) ?? ""}`} onClick={() => { session.select([]); session.goTo(place); }}>{i + 1}</Button>
               ))}
             </div>
           </details>
