@@ -36,6 +36,15 @@ def test_settings_take_the_place_of_defaults_and_flags_win(image, tmp_path):
     assert (found["fill_holes"], found["diameter"]) == (True, "auto")
 
 
+def test_flags_win_over_the_run_that_is_repeated(image, tmp_path):
+    given = ("--diameter", 30, "--min-size", 40, "--no-fill-holes")
+    before = parameters(image, tmp_path / "a", *given)
+    run = tmp_path / "a" / f"{image.stem}_run.json"
+    assert parameters(image, tmp_path / "b", "--from-run", run) == before
+    found = parameters(image, tmp_path / "c", "--from-run", run, "--diameter", "auto", "--min-size", 15)
+    assert found == {**before, "diameter": "auto", "min_size": 15}
+
+
 @pytest.mark.parametrize(
     ("text", "words"), [("min_sise = 3", "did you mean min_size"), ('min_size = "small"', "a whole number")]
 )

@@ -1,4 +1,4 @@
-"""`--settings FILE`: its values stand for flags that were not given."""
+"""`--settings FILE` and `--from-run FILE`: their values stand for flags that were not given."""
 
 from __future__ import annotations
 
@@ -20,14 +20,26 @@ Settings = Annotated[
 
 
 def from_settings(app: App, commands: tuple[str, ...], arguments: Any) -> None:
-    """Fill in what a settings file says and no flag does; cyclopts calls this before it converts arguments."""
+    """Fill in what a settings file or an earlier run says and no flag does; cyclopts calls this before it converts."""
     from cyclopts.config import Dict
 
-    chosen = next((a for a in arguments if a.name == "--settings" and a.tokens), None)
-    if chosen is None:
-        return
+    for flag, read in (("--settings", _settings_of), ("--from-run", _parameters_of)):
+        chosen = next((a for a in arguments if a.name == flag and a.tokens), None)
+        if chosen is not None:
+            path = chosen.tokens[-1].value
+            found = {name.replace("_", "-"): value for name, value in read(Path(path)).items()}
+            Dict(found, source=path, use_commands_as_keys=False)(app, commands, arguments)
+
+
+def _settings_of(path: Path) -> dict[str, Any]:
     from cellbrook.core.settings import read_settings
 
-    path = chosen.tokens[-1].value
-    found = {name.replace("_", "-"): value for name, value in read_settings(path).items()}
-    Dict(found, source=path, use_commands_as_keys=False)(app, commands, arguments)
+    return read_settings(path)
+
+
+def _parameters_of(path: Path) -> dict[str, Any]:
+    from cellbrook.provenance import read_run
+
+    run = read_run(path)
+    found = {**run["parameters"], "scene": run["image"].get("scene")}
+    return {name: value for name, value in found.items() if value is not None}

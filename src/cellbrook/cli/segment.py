@@ -83,7 +83,7 @@ def segment(
     if from_run is not None and settings is not None:
         raise UsageError("--from-run and --settings both say which parameters to take: give one of them")
     if from_run is not None:
-        params, inputs, run_before = _as_before(from_run, params, inputs)
+        inputs, run_before = _as_before(from_run, inputs)
     if not inputs:
         raise UsageError("nothing to segment: give images or folders, such as `cellbrook segment cells.tif`")
 
@@ -129,16 +129,11 @@ def segment(
     return 1 if report.failed else 0
 
 
-def _as_before(
-    path: Path, params: SegmentParams, inputs: tuple[str, ...]
-) -> tuple[SegmentParams, tuple[str, ...], dict[str, Any]]:
-    """Take parameters and image from a run; flags that differ from their defaults win."""
+def _as_before(path: Path, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the run that is repeated, and its image if none is given; its parameters are in the flags already."""
     from cellbrook.provenance import read_run
 
     run = read_run(path)
-    defaults = SegmentParams().to_keywords()
-    changed = {k: v for k, v in params.to_keywords().items() if v != defaults[k]}
-    merged = {**run["parameters"], "scene": run["image"].get("scene"), **changed}
     if not inputs:
         image = run["image"]["path"]
         if image is None:
@@ -149,7 +144,7 @@ def _as_before(
                 raise UsageError(f"the image of {path} is no longer at {image}: give where it is now")
             image = str(beside)
         inputs = (image,)
-    return SegmentParams.from_keywords(**merged), inputs, run
+    return inputs, run
 
 
 def _check_model(run: dict[str, Any] | None, segmenter: Any) -> None:
