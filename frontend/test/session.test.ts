@@ -55,6 +55,24 @@ describe("an image", () => {
   });
 });
 
+describe("without a server", () => {
+  it("what needs one says so", async () => {
+    const { wire, session } = await opened();
+    const actions = [
+      () => session.setImageState("done"), () => session.setClasses([]), () => session.segment({}), () => session.undo(),
+      () => session.setProjectName("p"), () => session.setPixelSize(1), () => session.activateModel("m"), () => session.cancelJob("a"),
+    ];
+    for (const act of actions) act();
+    expect(session.notices.value).toEqual([]);
+    wire.cut();
+    for (const act of actions) {
+      session.notices.value = [];
+      act();
+      expect(session.notices.value).toHaveLength(1);
+    }
+  });
+});
+
 describe("a suggestion", () => {
   const result = { suggestions: [{ image: "j", plane: 0, box: [0, 0, 10, 10], name: "the next one", reason: "" }] };
   const idle: Hand = { cancel: () => false, finish: () => false, busy: () => false };

@@ -43,7 +43,7 @@ export class Session extends Workplace {
   }
   setImageState(state: ImageState): void {
     const image = this.imageId.value;
-    if (image) this.transport.send({ type: "set", what: "state", value: { image, state } });
+    if (image) this.ask({ type: "set", what: "state", value: { image, state } });
   }
   addImages(files: readonly File[]): Promise<void> {
     return this.tried(this.http.upload("api/images", files));
@@ -206,7 +206,7 @@ export class Session extends Workplace {
     this.inHistory("redo");
   }
   setClasses(classes: readonly ClassInfo[]): void {
-    this.transport.send({ type: "set", what: "classes", value: classes });
+    this.ask({ type: "set", what: "classes", value: classes });
   }
   async loadMeasurements(): Promise<void> {
     const id = this.imageId.value;
@@ -301,16 +301,16 @@ export class Session extends Workplace {
     this.submit("agreement", null, {});
   }
   submit(kind: JobKind, image: string | null, params: Record<string, unknown>): void {
-    this.transport.send({ type: "submit", kind, image, params });
+    this.ask({ type: "submit", kind, image, params });
   }
   cancelJob(id: string): void {
-    this.transport.send({ type: "cancel", job: id });
+    this.ask({ type: "cancel", job: id });
   }
   jobReport<T>(id: string): Promise<T> {
     return this.http.json<T>(`api/jobs/${id}/report`);
   }
   activateModel(name: string): void {
-    this.transport.send({ type: "set", what: "model", value: name });
+    this.ask({ type: "set", what: "model", value: name });
   }
 
   // ---- addresses for links and pictures
@@ -324,10 +324,10 @@ export class Session extends Workplace {
 
   // ---- project and notices
   setProjectName(name: string): void {
-    this.transport.send({ type: "set", what: "name", value: name });
+    this.ask({ type: "set", what: "name", value: name });
   }
   setPixelSize(um: number | null): void {
-    this.transport.send({ type: "set", what: "pixel_size_um", value: { image: this.imageId.value, value: um } });
+    this.ask({ type: "set", what: "pixel_size_um", value: { image: this.imageId.value, value: um } });
   }
   dismiss(id: number): void {
     this.notices.value = this.notices.value.filter((notice) => notice.id !== id);
@@ -343,13 +343,8 @@ export class Session extends Workplace {
   }
 
   private inHistory(type: "undo" | "redo"): void {
-    if (this.hand?.cancel()) return;
     const image = this.imageId.value;
-    if (this.connection.value !== "open") {
-      this.notify("info", "Undo needs the server, which does not answer", "your edits are kept and sent when it is back");
-    } else if (image) {
-      this.transport.send({ type, image });
-    }
+    if (!this.hand?.cancel() && image) this.ask({ type, image });
   }
 
   private async copySelected(): Promise<void> {

@@ -146,6 +146,12 @@ export class Workplace extends Signals {
     }
   }
 
+  /** Send a wish that only a server that listens can fulfil. */
+  protected ask(wish: ToServer): void {
+    if (this.connection.peek() === "open") this.transport.send(wish);
+    else this.notify("info", "This needs the server, which does not answer", "try again when it is back; your edits are kept and sent then");
+  }
+
   notify(level: Notice["level"], message: string, hint = ""): void {
     const same = this.notices.peek().some((notice) => notice.message === message && notice.hint === hint);
     if (!same) this.notices.value = [...this.notices.peek(), { id: this.nextNotice++, level, message, hint }];
