@@ -1,6 +1,6 @@
 // What the page does when the server speaks, is silent, or comes back.
 
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Hand } from "../src/core/session";
 import type { Job } from "../src/core/wire";
 import { opened } from "./fake";
@@ -70,6 +70,23 @@ describe("without a server", () => {
       act();
       expect(session.notices.value).toHaveLength(1);
     }
+  });
+});
+
+describe("limits of cells", () => {
+  it("that were moved without a server are sent when it is back, until it has heard of them", async () => {
+    const { wire, server, session } = await opened();
+    const heard = vi.spyOn(server, "handle");
+    const submitted = () => heard.mock.calls.filter(([message]) => message.type === "submit").map(([message]) => message);
+    wire.cut();
+    session.setThresholds({ min_size: 40 });
+    session.rethreshold();
+    wire.mend();
+    expect(submitted()).toMatchObject([{ kind: "rethreshold", image: "i", params: { min_size: 40 } }]);
+    session.receive({ type: "job", job: job({ kind: "rethreshold", image: "i" }) });
+    wire.cut();
+    wire.mend();
+    expect(submitted()).toHaveLength(1);
   });
 });
 

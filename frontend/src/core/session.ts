@@ -248,12 +248,14 @@ export class Session extends Workplace {
       this.objects.moved.value = true;
     });
   }
-  /** Make the labels follow the thresholds; the dynamics are run anew, window first. */
+  /** Make the labels follow the thresholds, now or once the server is back; the dynamics are run anew, window first. */
   rethreshold(dynamics: Partial<DynamicsSettings> = {}): void {
     const image = this.image.value;
     if (!image) return;
     this.dynamics.value = { ...this.dynamics.value, ...dynamics };
-    this.submit("rethreshold", image.id, { ...this.limits(), window: this.windowParam() });
+    const params = { ...this.limits(), window: this.windowParam() };
+    this.limitsSent = { type: "submit", kind: "rethreshold", image: image.id, params };
+    this.transport.send(this.limitsSent);
   }
   /** What the sliders say, as a run's parameters. */
   limits(): Limits {

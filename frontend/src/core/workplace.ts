@@ -53,6 +53,7 @@ export class Workplace extends Signals {
   private historyAsked = 0; // times since the answer on its way was asked for
   private ghostsUntil = 0; // a job has ended: candidates may still be on their way
   private anew = true; // another image is being opened: its channels, and where to look, are yet to be set
+  protected limitsSent: Extract<ToServer, { type: "submit" }> | null = null; // until the server has made a job of them
   protected suggestion: string | null = null; // the job that was asked for here; "" until it is known
 
   /** The view came with the address: the first layout of the window must not change it. */
@@ -189,6 +190,7 @@ export class Workplace extends Signals {
       this.show(image, this.plane.value, false); // it was chosen while the connection was lost
     }
     this.outbox.resend();
+    if (this.limitsSent) this.transport.send(this.limitsSent);
   }
 
   /** What is deleted, undone or hidden cannot stay selected. */
@@ -300,6 +302,7 @@ export class Workplace extends Signals {
     if (known?.state === "running" && job.state === "cancelled" && job.kind === "train") {
       this.notify("info", "Training was stopped before there was anything better to keep", "the model is as it was");
     }
+    if (!known && job.kind === "rethreshold" && job.image === this.limitsSent?.image) this.limitsSent = null;
     if (!known && job.kind === "suggest" && this.suggestion === "") this.suggestion = job.id;
     if (!known || known.state === "done" || job.state !== "done") return;
     if (job.id === this.suggestion) this.follow(job);
