@@ -244,8 +244,8 @@ export class FakeWire implements Transport, Http {
     return this.later(label ? this.server.tile(label[0], label[1], label[2]) : null);
   }
 
-  upload(): Promise<void> {
-    return Promise.resolve();
+  upload<T>(): Promise<T> {
+    return Promise.reject(new Error("no files"));
   }
 
   remove(): Promise<void> {

@@ -2,7 +2,7 @@
 
 import { describe, expect, it, vi } from "vitest";
 import type { Hand } from "../src/core/session";
-import type { Job } from "../src/core/wire";
+import type { AddReport, Job } from "../src/core/wire";
 import { opened } from "./fake";
 
 const job = (more: Partial<Job>): Job => ({
@@ -87,6 +87,23 @@ describe("limits of cells", () => {
     wire.cut();
     wire.mend();
     expect(submitted()).toHaveLength(1);
+  });
+});
+
+describe("files that are added", () => {
+  it("are counted meanwhile; those that are no images, or here already, are named", async () => {
+    const { wire, session } = await opened();
+    let answer: (report: AddReport) => void = () => undefined;
+    vi.spyOn(wire, "upload").mockReturnValue(new Promise<unknown>((resolve) => (answer = resolve)));
+    const added = session.addImages([new File([], "a.txt"), new File([], "b.tif"), new File([], "c.tif")]);
+    expect(session.adding.value).toBe(3);
+    answer({ added: [], already: ["i", "taken out"], failed: [{ name: "a.txt", error: "a.txt: not an image" }] });
+    await added;
+    expect(session.adding.value).toBe(0);
+    expect(session.notices.value.map(({ message, hint }) => [message, hint])).toEqual([
+      ["A file cannot be added", "a.txt: not an image"],
+      ["An image is in the project already", "image"],
+    ]);
   });
 });
 

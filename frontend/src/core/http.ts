@@ -4,7 +4,7 @@ export interface Http {
   json<T>(path: string): Promise<T>;
   /** `null` where the server has nothing (204). */
   bytes(path: string, abort?: AbortSignal): Promise<ArrayBuffer | null>;
-  upload(path: string, files: readonly File[]): Promise<void>;
+  upload<T>(path: string, files: readonly File[]): Promise<T>;
   remove(path: string): Promise<void>;
 }
 

@@ -9,7 +9,7 @@ import {
   type ChannelSettings, type DynamicsSettings, type LabelStyle, type Overlays, type Prefs, type Thresholds, type ToolName,
 } from "./state";
 import { doubtful, fitted, shownCell, zoomed } from "./viewing";
-import type { Box, ClassInfo, EditPart, ImageState, JobKind, Limits, Mode, Point } from "./wire";
+import type { AddReport, Box, ClassInfo, EditPart, ImageState, JobKind, Limits, Mode, Point } from "./wire";
 import { Workplace } from "./workplace";
 
 export class Session extends Workplace {
@@ -45,15 +45,23 @@ export class Session extends Workplace {
     const image = this.imageId.value;
     if (image) this.ask({ type: "set", what: "state", value: { image, state } });
   }
-  addImages(files: readonly File[]): Promise<void> {
-    return this.tried(this.http.upload("api/images", files));
+  async addImages(files: readonly File[]): Promise<void> {
+    const known = new Map(this.images.value.map(({ id, name }) => [id, name]));
+    this.adding.value += files.length;
+    const report = await this.tried(this.http.upload<AddReport>("api/images", files));
+    this.adding.value -= files.length;
+    if (!report) return;
+    const errors = report.failed.map(({ error }) => error);
+    if (errors.length > 0) this.notify("warning", errors.length === 1 ? "A file cannot be added" : `${errors.length} files cannot be added`, few(errors, "; "));
+    const already = report.already.flatMap((id) => known.get(id) ?? []); // one that had been taken out is back
+    if (already.length > 0) this.notify("info", already.length === 1 ? "An image is in the project already" : `${already.length} images are in the project already`, few(already, ", "));
   }
-  removeImage(id: string): Promise<void> {
-    return this.tried(this.http.remove(`api/images/${id}`));
+  async removeImage(id: string): Promise<void> {
+    await this.tried(this.http.remove(`api/images/${id}`));
   }
   /** Labels, ROI zip, GeoJSON or `_seg.npy` onto the open image; can be undone. */
-  importLabels(files: readonly File[]): Promise<void> {
-    return this.tried(this.http.upload(`api/images/${this.imageId.value}/import`, files));
+  async importLabels(files: readonly File[]): Promise<void> {
+    await this.tried(this.http.upload(`api/images/${this.imageId.value}/import`, files));
   }
 
   // ---- looking
@@ -366,9 +374,18 @@ export class Session extends Workplace {
     this.notify("info", parts.length === 1 ? "The cell was copied to this plane" : `${parts.length} cells were copied to this plane`, "where other cells lie, those stay");
   }
 
-  private async tried(promise: Promise<void>): Promise<void> {
-    await promise.catch((error: Error) => this.notify("error", error.message));
+  /** The answer, or a word to the user and null. */
+  private tried<T>(promise: Promise<T>): Promise<T | null> {
+    return promise.catch((error: Error) => {
+      this.notify("error", error.message);
+      return null;
+    });
   }
+}
+
+/** The first few of a list. */
+function few(list: readonly string[], between: string): string {
+  return [...list.slice(0, 4), ...(list.length > 4 ? ["…"] : [])].join(between);
 }
 
 export { Fate, type Cell };

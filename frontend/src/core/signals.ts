@@ -66,6 +66,8 @@ export class Signals {
   readonly pointer = signal<Pointer | null>(null);
   /** Tiles of the window that are on their way. */
   readonly loading = signal(0);
+  /** Files that are being added to the project. */
+  readonly adding = signal(0);
   /** Why there can be no picture at all (no WebGL2), in words for the user. */
   readonly blind = signal<string | null>(null);
   /** The list of keys is shown. */

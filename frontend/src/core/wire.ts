@@ -65,6 +65,13 @@ export interface ModelInfo {
   note: string;
 }
 
+/** What became of files that were added. */
+export interface AddReport {
+  added: string[];
+  already: string[];
+  failed: { name: string; error: string }[]; // the error begins with the name
+}
+
 export interface Project {
   name: string;
   path: string;

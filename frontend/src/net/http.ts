@@ -17,10 +17,10 @@ export class FetchHttp implements Http {
     return response.status === 204 ? null : response.arrayBuffer();
   }
 
-  async upload(path: string, files: readonly File[]): Promise<void> {
+  async upload<T>(path: string, files: readonly File[]): Promise<T> {
     const body = new FormData();
     for (const file of files) body.append("files", file, file.name);
-    await this.request(path, { method: "POST", body });
+    return (await (await this.request(path, { method: "POST", body })).json()) as T;
   }
 
   async remove(path: string): Promise<void> {

@@ -36,6 +36,7 @@ export function Foot({ session }: { session: Session }) {
       <span class="says">{image && known ? <><b>{known.name}</b> {known.does}</> : ""}</span>
       <span class="spacer" />
       <Under session={session} />
+      {session.adding.value > 0 && <span role="status">adding {plural(session.adding.value, "file")}…</span>}
       {session.loading.value > 0 && <span>loading…</span>}
       <span aria-live="polite"><Saved session={session} /></span>
     </footer>

@@ -53,7 +53,7 @@ for (let i = 1; i <= count; i++) {
   objects.score.push(1 - 0.6 * random() ** 3); objects.flow_error.push(0.1 + 0.9 * random() ** 4); objects.discarded.push(false); objects.reason.push("");
 }
 
-const files = { url: (path: string) => (path.endsWith("thumb") ? thumb : path), json: () => Promise.reject(new Error("no server")), bytes: () => Promise.resolve(null), upload: () => Promise.resolve(), remove: () => Promise.resolve() };
+const files = { url: (path: string) => (path.endsWith("thumb") ? thumb : path), json: () => Promise.reject(new Error("no server")), bytes: () => Promise.resolve(null), upload: () => Promise.reject(new Error("no server")), remove: () => Promise.resolve() };
 const kept = new Map<string, string>();
 const store = { get: (key: string) => kept.get(key) ?? null, set: (key: string, value: string) => void kept.set(key, value) };
 
