@@ -16,6 +16,7 @@ from cellbrook.core.objects import ObjectTable
 from cellbrook.errors import EditConflict, EditError
 from cellbrook.io import write_png
 from cellbrook.project import Delete, Lock, Merge, Paint, Project, Relabel, Replace, SetClass, Split
+from cellbrook.project.ops import MODEL_RUNS
 
 from .conftest import MEMORY, SHAPE, abandon
 
@@ -229,10 +230,16 @@ class Edits(RuleBasedStateMachine):
 
     @rule(y=Y, x=X)
     def stale(self, y, x) -> None:
-        """An edit that is behind others' edits passes, or is refused if it meets them."""
+        """An edit that is behind others' edits passes, or is refused if it meets them; on models' results it passes."""
         op = Paint(0, [(y, x, x + 5)], mode="inside", inside=())  # writes nothing either way
         base = max(self.log.rev - 3, 0)
-        newer = [b for h in self.log.history(base) if h.user != "cy" for b in h.boxes]
+        models = {h.rev for h in self.log.history() if h.kind in MODEL_RUNS}
+        newer = [
+            b
+            for h in self.log.history(base)
+            if h.user != "cy" and (h.reverts or h.rev) not in models
+            for b in h.boxes
+        ]
         meets = any(b[1] <= y < b[3] and b[2] < min(x + 5, SHAPE[1]) and x < b[4] for b in newer)
         if meets and y < SHAPE[0] and x < SHAPE[1]:
             with pytest.raises(EditConflict) as caught:

@@ -260,6 +260,43 @@ def test_stale_edits(log: OpLog) -> None:
     log.apply(Paint(5, square(55, 55)), log.rev, user="bo")
 
 
+def cells(*squares: tuple[int, int]) -> Replace:
+    labels = np.zeros((530, 540), np.uint32)
+    for i, (y, x) in enumerate(squares, 1):
+        labels[y : y + 10, x : x + 10] = i
+    return Replace(labels)
+
+
+def test_an_edit_goes_on_top_of_what_a_model_found_meanwhile(log: OpLog) -> None:
+    log.apply(cells((50, 50), (80, 80)), user="ada")
+    stays, goes = log.store.at(0, 50, 50), log.store.at(0, 80, 80)
+    base, own = log.rev, log.store.lease(2)
+    log.apply(cells((50, 50), (110, 110)), user="ada")
+    new = log.apply(Paint(own[0], square(105, 105)), base, user="ada", client="page")
+    assert [r.id for r in new.objects if r.origin == "manual"] == [own[0]]
+    log.apply(Paint(own[0], square(120, 120)), base, user="ada", client="page")
+    log.apply(Paint(stays, square(50, 55)), base, user="ada", client="page")
+    assert area(log, stays) == 150
+    with pytest.raises(EditConflict, match=f"no object {goes} any more") as caught:
+        log.apply(Batch((Paint(goes, square(80, 85)),)), base, user="ada", client="page")
+    assert caught.value.boxes == ((0, 80, 85, 90, 95),)
+    for op in (Delete((goes,)), Merge((stays, goes)), SetClass((goes,), 1), Lock((goes,))):
+        with pytest.raises(EditError, match="no object"):
+            log.apply(op, base, user="ada", client="page")
+    log.apply(Paint(own[1], square(81, 81)), user="bo")
+    with pytest.raises(EditConflict, match="somebody else"):
+        log.apply(Paint(0, square(80, 80)), base, user="ada", client="page")
+
+
+def test_an_edit_goes_on_top_of_a_model_s_result_that_was_taken_back(log: OpLog) -> None:
+    log.apply(cells((50, 50)), user="job-1")
+    base = log.rev
+    log.undo("job-1", spare=True)
+    label = log.store.lease(1)[0]
+    log.apply(Paint(label, square(55, 55)), base, user="ada")
+    assert area(log, label) == 100
+
+
 def test_undo_is_a_user_s_own(log: OpLog) -> None:
     log.apply(Paint(3, square(50, 50)), user="ada")
     log.apply(Paint(4, square(55, 55)), user="bo")

@@ -322,6 +322,7 @@ class Workplace(RuleBasedStateMachine):
 
 EXPECTED = (
     "somebody else changed this place", "is locked", "there is no object", "does not cut", "no discarded cell",
+    "a model's newer result",
     "merging takes two objects",
 )  # fmt: skip
 """Why an edit may be refused here."""

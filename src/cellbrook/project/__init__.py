@@ -35,9 +35,9 @@
        | Batch(ops)                            several as one: one revision, one undo
 
 `Applied` carries ``rev, op_id, boxes, chunks, objects (changed rows), removed (ids)``. A stale op (``base_rev`` older than
-the newest revision) is accepted if no box of it meets a newer op of another client, else `EditConflict` is raised, which
-carries ``rev`` and ``boxes``. An op that is refused (`EditError`) changes nothing. An ``op_id`` that was applied before is
-not applied again: its first answer comes back.
+the newest revision) is accepted if no box of it meets a newer op of another client, models' results apart, else
+`EditConflict` is raised, which carries ``rev`` and ``boxes``. An op that is refused (`EditError`) changes nothing. An
+``op_id`` that was applied before is not applied again: its first answer comes back.
 
 Above those: `predict`, `rethreshold`, `suggest`, `import_labels`, `export_project`, `merge_projects`, `status`,
 `train_round`, `activate_model`, `plan_second_looks`, `compare_second_looks`: functions that take a project, each in the

@@ -17,7 +17,7 @@ from cellbrook.project._edits import boxes_of, carry_out
 from cellbrook.project._patch import Chunk, Patch
 from cellbrook.project._runs import keep_run, revert_run
 from cellbrook.project.objects import COLUMNS, Box, ObjectRow, meet
-from cellbrook.project.ops import MODEL_RUNS, Op, Replace, kind_of
+from cellbrook.project.ops import MODEL_RUNS, Batch, Op, Paint, Replace, kind_of
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -144,7 +144,8 @@ class OpLog:
         Raises
         ------
         EditConflict
-            If newer edits of other clients meet it.
+            If newer edits of other clients meet it, or a model's newer result has not the object that it draws on. On
+            what else models did meanwhile it is carried out.
         EditError
             If it cannot be made.
         ProjectError
@@ -257,10 +258,14 @@ class OpLog:
         if base_rev > newest:
             raise EditError(f"an edit of revision {base_rev} is from the future: the newest is {newest}")
         rows = self._db.query(
-            "SELECT boxes FROM ops WHERE image = ? AND rev > ? AND client != ?",
+            "SELECT ops.rev, ops.boxes, coalesce(source.kind, ops.kind) FROM ops"
+            " LEFT JOIN ops AS source ON source.image = ops.image AND source.rev = ops.reverts"
+            " WHERE ops.image = ? AND ops.rev > ? AND ops.client != ?",
             (self._image, base_rev, client),
         )
-        theirs = [tuple(box) for row in rows for box in json.loads(row[0])]
+        # a model's result, or that it was taken back, is nobody's work: an edit goes on top of it
+        by_model = [rev for rev, _, kind in rows if kind in MODEL_RUNS]
+        theirs = [tuple(box) for rev, boxes, _ in rows if rev not in by_model for box in json.loads(boxes)]
         ours = boxes_of(op, self.store) if theirs else []
         met = tuple(b for b in theirs if any(meet(b, a) for a in ours))
         if met:
@@ -269,6 +274,20 @@ class OpLog:
                 newest,
                 met,
             )
+        if (lost := self._lost(_drawn(op), by_model)) is not None:
+            raise EditConflict(
+                f"a model's newer result has no object {lost} any more: look, and draw again",
+                newest,
+                tuple(boxes_of(op, self.store)),
+            )
+
+    def _lost(self, ids: set[int], revs: list[int]) -> int | None:
+        """Return one of the objects that was there before these revisions and is no more, None without."""
+        gone = ids - {r.id for r in self.store.objects(ids=ids)} if revs else set()
+        if not gone:
+            return None
+        changes = (change for rev in revs for change in self.row_changes(rev))
+        return next((before.id for before, _ in changes if before is not None and before.id in gone), None)
 
     def _target(self, way: str, user: str) -> int | None:
         if way == "undo":
@@ -460,6 +479,13 @@ def _revert_attributes(draft: Draft, changes: list[tuple[ObjectRow | None, Objec
         }
         if back:
             draft.set_attributes(now, **back)
+
+
+def _drawn(op: Op) -> set[int]:
+    """Return the objects that an edit gives pixels to by drawing."""
+    if isinstance(op, Batch):
+        return {label for part in op.ops for label in _drawn(part)}
+    return {op.label} - {0} if isinstance(op, Paint) else set()
 
 
 def _boxes(patches: list[Patch]) -> tuple[Box, ...]:
