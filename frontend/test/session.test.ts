@@ -107,6 +107,29 @@ describe("files that are added", () => {
   });
 });
 
+describe("the walk through doubtful cells", () => {
+  it("goes on where it was after a cell was deleted or changed", async () => {
+    const { session } = await opened();
+    session.objects.apply([0.5, 0.1, 0.3, 0.2, 0.4].map((score, i) => ({ id: i + 1, score, origin: "auto" })));
+    const walk = (step: 1 | -1 = 1): number[] => {
+      session.nextDoubtful(step);
+      return [...session.selection.value];
+    };
+    expect([walk(), walk()]).toEqual([[2], [4]]);
+    session.objects.apply([{ id: 4, gone: true }]);
+    session.select([]);
+    expect(walk()).toEqual([3]);
+    session.objects.apply([{ id: 3, score: null }]); // reshaped
+    expect(walk()).toEqual([5]);
+    session.objects.apply([{ id: 5, gone: true }]);
+    session.select([]);
+    expect([walk(-1), walk(-1), walk()]).toEqual([[2], [1], [2]]);
+    session.openImage("j");
+    session.objects.apply([{ id: 1, score: 0, origin: "auto" }, { id: 2, score: 0.9, origin: "auto" }]);
+    expect(walk()).toEqual([1]);
+  });
+});
+
 describe("a suggestion", () => {
   const result = { suggestions: [{ image: "j", plane: 0, box: [0, 0, 10, 10], name: "the next one", reason: "" }] };
   const idle: Hand = { cancel: () => false, finish: () => false, busy: () => false };

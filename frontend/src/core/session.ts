@@ -8,7 +8,7 @@ import {
   Fate,
   type ChannelSettings, type DynamicsSettings, type LabelStyle, type Overlays, type Prefs, type Thresholds, type ToolName,
 } from "./state";
-import { doubtful, fitted, shownCell, zoomed } from "./viewing";
+import { doubtful, fitted, nextOf, shownCell, zoomed } from "./viewing";
 import type { AddReport, Box, ClassInfo, EditPart, ImageState, JobKind, Limits, Mode, Point } from "./wire";
 import { Workplace } from "./workplace";
 
@@ -121,9 +121,9 @@ export class Session extends Workplace {
   /** Walk to the next (or previous) object, lowest quality first. */
   nextDoubtful(step: 1 | -1 = 1): void {
     const cells = doubtful(this.objects.rows(), (id) => this.objects.fate(id));
-    if (cells.length === 0) return;
-    const now = cells.findIndex(({ id }) => this.selection.value.has(id));
-    const next = cells[now < 0 ? (step > 0 ? 0 : cells.length - 1) : (now + step + cells.length) % cells.length];
+    const next = nextOf(cells, cells.find(({ id }) => this.selection.value.has(id)) ?? this.visited, step);
+    if (!next) return;
+    this.visited = next;
     this.select([next.id]);
     this.zoomTo(next.id);
   }

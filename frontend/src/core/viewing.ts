@@ -54,7 +54,17 @@ export function shownBox(view: View, [y0, x0, y1, x1]: Box): View {
 export function doubtful(cells: readonly Cell[], fate: (id: number) => Fate): Cell[] {
   return cells
     .filter((cell) => !cell.discarded && !cell.locked && cell.score !== null && fate(cell.id) === Fate.kept)
-    .sort((a, b) => (a.score as number) - (b.score as number) || a.id - b.id);
+    .sort(byDoubt);
+}
+
+/** The next of doubtful objects, or the one before; `last` need not be among them any more. */
+export function nextOf(cells: readonly Cell[], last: Cell | null, step: 1 | -1): Cell | undefined {
+  const beyond = last ? cells.filter((cell) => step * byDoubt(cell, last) > 0) : cells;
+  return (beyond.length > 0 ? beyond : cells).at(step > 0 ? 0 : -1);
+}
+
+function byDoubt(a: Cell, b: Cell): number {
+  return (a.score as number) - (b.score as number) || a.id - b.id;
 }
 
 /** How channels are shown at first; what was chosen for a channel of the same name stays. */

@@ -4,6 +4,7 @@ import { batch, effect } from "@preact/signals-core";
 import type { Document } from "./document";
 import { RequestError, type Http } from "./http";
 import { IdPool } from "./ids";
+import type { Cell } from "./objects";
 import { Outbox } from "./outbox";
 import { NO_SCREEN, Picture, type Screen } from "./picture";
 import { Signals } from "./signals";
@@ -54,6 +55,7 @@ export class Workplace extends Signals {
   private ghostsUntil = 0; // a job has ended: candidates may still be on their way
   private anew = true; // another image is being opened: its channels, and where to look, are yet to be set
   protected limitsSent: Extract<ToServer, { type: "submit" }> | null = null; // until the server has made a job of them
+  protected visited: Cell | null = null; // by the walk through doubtful cells, as it was then
   protected suggestion: string | null = null; // the job that was asked for here; "" until it is known
 
   /** The view came with the address: the first layout of the window must not change it. */
@@ -210,6 +212,7 @@ export class Workplace extends Signals {
       this.imageId.value = id;
       this.plane.value = plane;
       this.selection.value = new Set();
+      this.visited = null;
       this.measurements.value = null;
       if (whole) this.history.value = { undo: null, redo: null };
       this.objects.clear();
