@@ -172,6 +172,16 @@ describe("cells of a hidden class", () => {
   });
 });
 
+it("a cut goes through the pixels under it: to the server, a pixel's centre is a whole number", async () => {
+  const { session, server } = hand;
+  const id = session.draw(stroke(20, 100, 140, 9));
+  await hand.wire.settle();
+  session.setTool("cut");
+  const heard = vi.spyOn(server, "handle");
+  hand.drag(1, "mouse", [10.5, 120.5], [30.5, 120.5]);
+  expect(heard).toHaveBeenCalledWith(expect.objectContaining({ kind: "split", ids: [id], line: [[10, 120], [30, 120]] }));
+});
+
 describe("a polygon", () => {
   it("closes where it began", async () => {
     hand.session.setTool("polygon");

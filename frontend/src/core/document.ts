@@ -146,8 +146,9 @@ export class Document {
     this.send({ kind: "accept", ids: rows.map(({ id }) => id) });
   }
 
+  /** Cut along a line; the server takes whole numbers for the centres of pixels. */
   split(id: number, line: readonly Point[]): void {
-    this.send({ kind: "split", ids: [id], line: [...line] });
+    this.send({ kind: "split", ids: [id], line: line.map(([y, x]) => [y - 0.5, x - 0.5]) });
   }
 
   /** Ask for an object at a point, or in a box. */
