@@ -1,11 +1,12 @@
 // The tools in a hand of mouse, pen and fingers, on a canvas that is none.
 
 import { beforeEach, describe, expect, it, vi } from "vitest";
+import { components, Mask } from "../src/core/mask";
 import type { Session } from "../src/core/session";
 import type { ToolName } from "../src/core/state";
 import type { Point } from "../src/core/wire";
 import { Controls } from "../src/tools/controls";
-import { opened, stroke, type FakeServer, type FakeWire } from "./fake";
+import { HEIGHT, opened, stroke, WIDTH, type FakeServer, type FakeWire } from "./fake";
 
 type Kind = "mouse" | "pen" | "touch";
 
@@ -188,6 +189,40 @@ describe("a polygon", () => {
     for (const at of [[10, 100], [10, 140], [30, 140], [30, 100], [11, 101]] as Point[]) hand.click(at);
     expect(await hand.cells()).toBe(1);
     expect([...hand.server.rows.values()][0].area).toBe(20 * 40);
+  });
+
+  it("changes a cell only where a corner was moved: holes and other pieces stay", async () => {
+    const { session, server } = hand;
+    const id = session.draw(stroke(20, 100, 140, 21));
+    session.document?.paint(id, stroke(20, 180, 190, 5), "keep");
+    session.document?.paint(0, stroke(20, 120, 122, 4), "inside", [id]);
+    await hand.cells();
+    const pieces = (inside: boolean): number => {
+      const mask = new Mask(0, 0, HEIGHT, WIDTH, Uint8Array.from(server.labels, (label) => ((label === id) === inside ? 1 : 0)));
+      return components(mask).length;
+    };
+    session.setTool("polygon");
+
+    const { rev } = server;
+    hand.click([20, 105]);
+    await hand.cells();
+    session.finish();
+    expect(session.unsaved.value).toBe(0);
+    await hand.cells();
+    expect(server.rev).toBe(rev);
+
+    for (const [by, sign] of [[12, 1], [-6, -1]] as const) {
+      const before = server.rows.get(id)?.area ?? 0;
+      hand.click([20, 105]);
+      await hand.cells();
+      const { points } = session.preview.value as { points: Point[] };
+      const [y, x] = points.reduce((a, b) => (b[0] + b[1] > a[0] + a[1] ? b : a));
+      hand.drag(1, "mouse", [y, x], [y + by / 2, x + by]);
+      session.finish();
+      await hand.cells();
+      expect(((server.rows.get(id)?.area ?? 0) - before) * sign).toBeGreaterThan(10);
+      expect([pieces(true), pieces(false)]).toEqual([2, 2]);
+    }
   });
 
   it("is not begun on a cell that was left meanwhile", async () => {

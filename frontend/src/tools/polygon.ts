@@ -1,6 +1,6 @@
-import { Mask } from "../core/mask";
+import { grown, Mask } from "../core/mask";
 import { addPolygon } from "../core/raster";
-import { Region } from "../core/runs";
+import { Region, type Runs } from "../core/runs";
 import { outlineOf } from "../core/trace";
 import { clipped } from "../core/pyramid";
 import type { Box, Point } from "../core/wire";
@@ -10,9 +10,18 @@ import { distance, type Bench, type Tool } from "./tool";
 
 const GRIP = 8; // CSS pixels around a vertex or an edge that take hold of it
 
+/** A cell whose outline was made into vertices, which run within `tolerance` pixels of it. */
+interface Editing {
+  id: number;
+  before: Mask;
+  points: readonly Point[];
+  tolerance: number;
+}
+
 /**
  * Clicks set vertices, which can be dragged; a click on the first one, a double click or Enter makes the object. A click
- * on an object shows its outline as vertices: drag them, or drag an edge for a new one, and press Enter.
+ * on an object shows its outline as vertices: drag them, or drag an edge for a new one, and press Enter. Where none was moved
+ * the object stays as it was, its holes and other pieces too.
  */
 export class Polygon implements Tool {
   readonly cursor = "crosshair";
@@ -20,14 +29,14 @@ export class Polygon implements Tool {
   private pressed: Point[] = []; // the points before the last press
   private active = -1;
   private target = 0; // the object that is pressed
-  private editing: { id: number; before: Mask } | null = null;
+  private editing: Editing | null = null;
   private turn = 0; // grows when something is begun or left
 
   constructor(private readonly bench: Bench) {}
 
   press(at: Point): void {
-    if (!this.bench.document()) return;
     this.pressed = [...this.points];
+    if (!this.bench.document()) return;
     this.active = this.points.findIndex((point) => distance(point, at) < this.bench.length(GRIP));
     if (this.active < 0 && this.editing) this.insert(at);
     else if (this.active < 0) {
@@ -61,7 +70,7 @@ export class Polygon implements Tool {
     const begun = this.points.length > 0;
     const { points, editing } = this;
     this.cancel();
-    if (editing) this.replace(editing.id, editing.before, points);
+    if (editing) this.replace(editing, points);
     else drawPolygon(this.bench, points);
     return begun;
   }
@@ -101,8 +110,9 @@ export class Polygon implements Tool {
     // A closed line is simplified in two halves, from the vertex farthest from the first.
     const far = outline.reduce((best, point, i) => (distance(point, outline[0]) > distance(outline[best], outline[0]) ? i : best), 0);
     const halves = [outline.slice(0, far + 1), [...outline.slice(far), outline[0]]];
-    this.points = halves.flatMap((half) => simplified(half, Math.max(0.75, this.bench.length(1.5))).slice(0, -1));
-    this.editing = { id, before };
+    const tolerance = Math.max(0.75, this.bench.length(1.5));
+    this.points = halves.flatMap((half) => simplified(half, tolerance).slice(0, -1));
+    this.editing = { id, before, points: [...this.points], tolerance };
     this.bench.session.select([id]);
     this.show();
   }
@@ -116,23 +126,21 @@ export class Polygon implements Tool {
     this.active = edge + 1;
   }
 
-  private replace(id: number, before: Mask, points: readonly Point[]): void {
+  private replace({ id, before, points: first, tolerance }: Editing, points: readonly Point[]): void {
     const document = this.bench.document();
     if (!document) return;
     const { shape } = document.image;
-    const region = new Region(shape);
-    addPolygon(region, points);
-    const runs = region.runs();
     const outer = points.reduce<Box>(
       (box, [y, x]) => [Math.min(box[0], y), Math.min(box[1], x), Math.max(box[2], y + 1), Math.max(box[3], x + 1)],
       before.box,
     );
     const box = clipped(outer, shape);
-    if (!box || runs.length === 0) return;
-    const [old, now] = [blank(box), blank(box)];
-    put(old, before.runs(shape));
-    put(now, runs);
-    reshape(document, id, now.minus(old).runs(shape), old.minus(now).runs(shape));
+    if (!box) return;
+    const [was, old, now] = [before.runs(shape), filledIn(first, shape), filledIn(points, shape)].map((runs) => within(box, runs));
+    const reach = Math.ceil(1.5 * tolerance); // in steps to the side, up and down
+    const gained = near(now.minus(was), now.minus(old), reach);
+    const lost = near(was.minus(now), old.minus(now), reach);
+    if (now.area > 0) reshape(document, id, gained.runs(shape), lost.runs(shape));
   }
 
   private show(): void {
@@ -148,13 +156,24 @@ function toSegment(p: Point, a: Point, b: Point): number {
   return distance(p, [a[0] + s * (b[0] - a[0]), a[1] + s * (b[1] - a[1])]);
 }
 
-function blank([y0, x0, y1, x1]: Box): Mask {
-  return new Mask(y0, x0, y1 - y0, x1 - x0);
+function filledIn(points: readonly Point[], shape: readonly [number, number]): Runs {
+  const region = new Region(shape);
+  addPolygon(region, points);
+  return region.runs();
 }
 
-function put(mask: Mask, runs: Int32Array): void {
+function within([y0, x0, y1, x1]: Box, runs: Runs): Mask {
+  const mask = new Mask(y0, x0, y1 - y0, x1 - x0);
   for (let i = 0; i < runs.length; i += 3) {
-    const row = (runs[i] - mask.y0) * mask.width - mask.x0;
+    const row = (runs[i] - y0) * mask.width - x0;
     mask.data.fill(1, row + runs[i + 1], row + runs[i + 2]);
   }
+  return mask;
+}
+
+/** Pixels of a mask that are few steps from another's. */
+function near(mask: Mask, other: Mask, steps: number): Mask {
+  let reached = other;
+  for (let i = 0; i < steps; i++) reached = grown(reached);
+  return Mask.like(mask, mask.data.map((value, i) => value & reached.data[i]));
 }
