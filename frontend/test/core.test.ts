@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { IdPool } from "../src/core/ids";
+import { Look } from "../src/core/look";
 import { components, grown, Mask, shrunk, smoothed } from "../src/core/mask";
 import { ObjectTable, type Cell } from "../src/core/objects";
-import { PALETTE, Slots } from "../src/core/palette";
+import { PALETTE, slotOf, Slots } from "../src/core/palette";
 import { Pyramid } from "../src/core/pyramid";
 import { addPolygon, addStroke } from "../src/core/raster";
 import { Remap } from "../src/core/remap";
@@ -275,6 +276,21 @@ describe("colours", () => {
       const seen = PALETTE.map((rgb) => lab(rgb, eye));
       seen.forEach((a, i) => seen.slice(i + 1).forEach((b) => expect(Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2])).toBeGreaterThan(20)));
     }
+  });
+
+  it("differ between neighbours, whatever colours their ids had in the image before", () => {
+    const twin = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20].find((id) => slotOf(id) === slotOf(1)) as number;
+    const objects = new ObjectTable(signal<[number, number]>([100, 100]));
+    const look = new Look();
+    const slots = (image: string, x0: number): number[] => {
+      objects.apply([cell({ id: 1 }), cell({ id: twin, x0, x1: x0 + 10 })]);
+      look.update(image, objects, new Set());
+      return [1, twin].map((id) => look.bytes[id * 4 + 1]);
+    };
+    const [a, b] = slots("far apart", 80);
+    expect(a).toBe(b);
+    const [c, d] = slots("side by side", 20);
+    expect(c).not.toBe(d);
   });
 
   it("differ between neighbours, and stay when objects come and go", () => {

@@ -1,7 +1,7 @@
 // What the shader is told of each object, four bytes an id: flags, colour slot + 1 (0: none yet), class, score.
 
 import type { Cell, ObjectTable } from "./objects";
-import type { Slots } from "./palette";
+import { Slots } from "./palette";
 import { Fate } from "./state";
 import type { Box } from "./wire";
 
@@ -14,11 +14,13 @@ export class Look {
   bytes = new Uint8Array(STATE_WIDTH * 4);
 
   private cells: readonly Cell[] = [];
-
-  constructor(private readonly slots: Slots) {}
+  private slots = new Slots();
+  private image: string | null = null;
 
   /** Bring up to date; returns the ids that look different and where (null: many), or null when all must be sent anew (more rows). */
-  update(objects: ObjectTable, selection: ReadonlySet<number>): { ids: number[]; boxes: Box[] | null } | null {
+  update(image: string | null, objects: ObjectTable, selection: ReadonlySet<number>): { ids: number[]; boxes: Box[] | null } | null {
+    if (image !== this.image) this.slots = new Slots(); // ids begin anew
+    this.image = image;
     const old = this.cells;
     const cells = objects.rows();
     this.cells = cells;

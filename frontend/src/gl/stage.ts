@@ -2,7 +2,7 @@
 
 import { effect } from "@preact/signals-core";
 import { Look, MOST_BOXES } from "../core/look";
-import { parseColor, Slots, type Rgb } from "../core/palette";
+import { parseColor, type Rgb } from "../core/palette";
 import type { Capacity, Screen } from "../core/picture";
 import type { Pyramid, Tile } from "../core/pyramid";
 import type { Session } from "../core/session";
@@ -25,7 +25,7 @@ export class Stage implements Screen {
   frames = 0;
   readonly sent = sent;
   private session: Session | null = null;
-  private readonly look = new Look(new Slots());
+  private readonly look = new Look();
   private scheduled = false;
   /** What must be drawn anew: boxes of the image, or null for the window. */
   private dirty: Box[] | null = [];
@@ -78,7 +78,7 @@ export class Stage implements Screen {
     session.blind.value = this.blind;
     effect(() => {
       void session.objects.fatesVersion.value;
-      const changed = this.look.update(session.objects, session.selection.value);
+      const changed = this.look.update(session.imageId.value, session.objects, session.selection.value);
       this.renderer?.setState(this.look.bytes, changed?.ids ?? null);
       if (!changed?.boxes) this.invalidate();
       else for (const box of changed.boxes) this.invalidate(box);
