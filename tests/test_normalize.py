@@ -241,9 +241,23 @@ def test_misuse_is_one_line(call) -> None:  # type: ignore[no-untyped-def]
     assert "\n" not in str(error.value)
 
 
+def test_blocks_that_a_compression_left_are_nothing() -> None:
+    rng = np.random.default_rng(0)
+    blocks = np.kron(rng.integers(120, 132, (30, 40)), np.ones((8, 8), int)).astype(np.uint8)
+    for moved in (blocks, blocks[3:, 5:], blocks.astype(np.float32)):
+        assert not normalize(moved[None]).any()
+    # whatever has detail, or a few bright blocks only, is shown
+    noisy = blocks + rng.integers(0, 2, blocks.shape).astype(np.uint8)
+    bright = (blocks - 120) * 8
+    square = np.full_like(blocks, 120)
+    square[64:128, 80:160] = 130
+    for image in (noisy, bright, square):
+        assert normalize(image[None]).max() > 0.9
+
+
 def test_a_few_levels_are_not_stretched_into_cells() -> None:
     rng = np.random.default_rng(0)
-    blocks = (10 + rng.integers(0, 2, (1, 16, 16))).repeat(8, 1).repeat(8, 2)
+    blocks = (10 + rng.integers(0, 2, (1, 16, 16))).repeat(5, 1).repeat(5, 2)
     for dtype in (np.uint8, np.int16, np.float32):
         assert np.ptp(normalize(blocks.astype(dtype))) == pytest.approx(1 / 8)
     assert np.ptp(normalize(blocks / np.float32(7))) == 1, "what a unit means is not known of a fraction"

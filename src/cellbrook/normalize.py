@@ -20,9 +20,13 @@ __all__ = ["normalize", "percentile_ranges"]
 # Normalised values are not clipped: a network may use how bright the brightest are. Only what no image means
 # is held back (a float64 outlier of 1e300 would become infinite and, in the network, NaN everywhere).
 _LIMIT = 1e6
-# Whole numbers within so few of each other are noise of the last digit or blocks of a compression, which would look like
-# cells once they are stretched: they stay within this many parts of the range.
+# Whole numbers within so few of each other are noise of the last digit, which would look like cells once it is stretched:
+# they stay within this many parts of the range.
 _LEAST_LEVELS = 8
+# Within so few levels a compression may leave nothing but its blocks. Anything with an edge would still be seen inside
+# them, so there is nothing to find; stretched, blocks look like cells. Of all steps between neighbours more than this share
+# then lies at their borders (in real images a seventh at most, in compressed ones half).
+_FEW_LEVELS, _BLOCK, _AT_BORDERS = 16, 8, 0.8
 # A block whose range is below this fraction of the image's own is empty: stretching it would show noise as
 # cells.
 _FLAT_BLOCK = 0.1
@@ -73,7 +77,8 @@ def normalize(
     only. Where the two are equal although the channel is not constant (a few bright cells on a flat
     background, or most of the picture saturated) they are moved outwards to a tenth and a hundredth of their
     distance from 0 and 100, and at last to the extremes, until they differ. Whole numbers are stretched
-    as if they spanned eight levels at least, but for pictures of 0 and 1 alone.
+    as if they spanned eight levels at least, but for pictures of 0 and 1 alone; a channel of a few levels of which a
+    strong compression left only the blocks counts as constant.
 
     Smoothing and sharpening come first, on the raw intensities: smooth(image) - smooth(image, sharpen_radius)
     with both. At edges the image is mirrored.
@@ -200,8 +205,9 @@ def _channel_range(channel: NDArray[Any], params: NormalizeParams, threads: int)
         found = _percentiles(channel, pairs.ravel(), threads)
         for low, high in zip(found[::2], found[1::2], strict=True):
             if high - low > _rounding(channel.dtype, low, high):
-                few = high - low < _LEAST_LEVELS and _counts_levels(channel)
-                return low, low + _LEAST_LEVELS if few else high
+                if high - low >= _FEW_LEVELS or not _counts_levels(channel):
+                    return low, high
+                return low, low if _only_blocks(channel) else max(high, low + _LEAST_LEVELS)
     return low, low
 
 
@@ -209,6 +215,15 @@ def _counts_levels(channel: NDArray[Any]) -> bool:
     """Tell whether values are levels of a camera: whole numbers, in whatever type, but not 0 and 1 alone."""
     finite = channel[np.isfinite(channel)] if channel.dtype.kind == "f" else channel
     return bool(finite.max() > 1 and (channel.dtype.kind != "f" or (finite == np.rint(finite)).all()))
+
+
+def _only_blocks(channel: NDArray[Any]) -> bool:
+    """Tell whether a compression (JPEG and its kin) left nothing but blocks, all over the image; 64 rows are looked at."""
+    rows = channel[:: max(1, len(channel) // 64)]
+    steps = np.count_nonzero(rows[:, 1:] != rows[:, :-1], axis=0)
+    borders = max((steps[k::_BLOCK] for k in range(_BLOCK)), key=lambda at: int(at.sum()))
+    everywhere = len(borders) >= _BLOCK and np.count_nonzero(borders) > len(borders) / 2
+    return bool(everywhere and borders.sum() > _AT_BORDERS * steps.sum())
 
 
 def _rounding(dtype: np.dtype[Any], low: float, high: float) -> float:
