@@ -2,6 +2,7 @@
 
 import { describe, expect, it, vi } from "vitest";
 import type { Hand } from "../src/core/session";
+import { channelsOf } from "../src/core/viewing";
 import type { AddReport, Job } from "../src/core/wire";
 import { opened } from "./fake";
 
@@ -41,6 +42,18 @@ describe("an image", () => {
     await wire.settle();
     expect(session.picture.value?.plane).toBe(1);
     expect(session.channels.value[0].low).toBe(0);
+  });
+
+  it("with many channels shows as many as are drawn at once", async () => {
+    const { server, session } = await opened();
+    const channels = Array.from({ length: 10 }, (_, index) => ({ ...server.info.channels[0], index, name: `C${index}` }));
+    session.channels.value = channelsOf({ ...server.info, channels }, []);
+    const shown = () => session.channels.value.filter(({ visible }) => visible).length;
+    expect(shown()).toBe(8);
+    session.showChannel(1);
+    expect(shown()).toBe(1);
+    session.showChannel(-1);
+    expect(shown()).toBe(8);
   });
 
   it("is shown at the place that was asked for, whichever was open", async () => {

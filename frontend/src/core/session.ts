@@ -5,7 +5,7 @@ import type { Cell } from "./objects";
 import { clipped, windowOf } from "./pyramid";
 import type { Runs } from "./runs";
 import {
-  Fate,
+  Fate, MOST_CHANNELS,
   type ChannelSettings, type DynamicsSettings, type LabelStyle, type Overlays, type Prefs, type Thresholds, type ToolName,
 } from "./state";
 import { doubtful, fitted, nextOf, shownCell, zoomed } from "./viewing";
@@ -68,14 +68,14 @@ export class Session extends Workplace {
   setChannel(index: number, change: Partial<ChannelSettings>): void {
     this.channels.value = this.channels.value.map((channel, i) => (i === index ? { ...channel, ...change } : channel));
   }
-  /** The next channel alone, and after the last one all of them. */
+  /** The next channel alone, and after the last one all that are drawn at once. */
   showChannel(step: 1 | -1): void {
     const channels = this.channels.value;
     const visible = channels.flatMap((channel, index) => (channel.visible ? [index] : []));
     const places = channels.length + 1; // the last stands for all
     const now = visible.length === 1 ? visible[0] : channels.length;
     const next = (now + step + places) % places;
-    this.channels.value = channels.map((channel, i) => ({ ...channel, visible: next === channels.length || i === next }));
+    this.channels.value = channels.map((channel, i) => ({ ...channel, visible: next === channels.length ? i < MOST_CHANNELS : i === next }));
   }
   autoContrast(index?: number): void {
     const image = this.image.value;

@@ -19,6 +19,8 @@ export interface Notice {
   hint: string;
 }
 
+export const MOST_CHANNELS = 8; // that are drawn at once
+
 export interface ChannelSettings {
   name: string;
   visible: boolean;

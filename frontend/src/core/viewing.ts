@@ -2,7 +2,7 @@
 
 import { boxOfCell } from "./document";
 import type { Cell } from "./objects";
-import { Fate, type ChannelSettings, type View } from "./state";
+import { Fate, MOST_CHANNELS, type ChannelSettings, type View } from "./state";
 import type { Box, ImageInfo, Point } from "./wire";
 
 const CLOSEST = 64; // CSS pixels an image pixel
@@ -69,9 +69,9 @@ function byDoubt(a: Cell, b: Cell): number {
 
 /** How channels are shown at first; what was chosen for a channel of the same name stays. */
 export function channelsOf(image: ImageInfo, before: readonly ChannelSettings[]): ChannelSettings[] {
-  return image.channels.map(({ name, color, low, high, min, max }) => {
+  return image.channels.map(({ name, color, low, high, min, max }, i) => {
     const same = before.find((channel) => channel.name === name);
-    const kept = same ? { visible: same.visible, color: same.color, gamma: same.gamma } : { visible: true, color, gamma: 1 };
+    const kept = same ? { visible: same.visible, color: same.color, gamma: same.gamma } : { visible: i < MOST_CHANNELS, color, gamma: 1 };
     return { name, low, high, min, max, ...kept };
   });
 }

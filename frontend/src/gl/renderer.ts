@@ -4,8 +4,9 @@ import { STATE_WIDTH } from "../core/look";
 import type { Capacity } from "../core/picture";
 import type { Pyramid } from "../core/pyramid";
 import type { Rgb } from "../core/palette";
+import { MOST_CHANNELS } from "../core/state";
 import type { Box } from "../core/wire";
-import { FRAGMENT, MOST_CHANNELS, VERTEX } from "./shader";
+import { FRAGMENT, VERTEX } from "./shader";
 import { formats, IdTable, PagedTexture } from "./textures";
 
 export interface ChannelLook {

@@ -2,9 +2,9 @@
 
 import { FLAG } from "../core/look";
 import { PALETTE, QUALITY, SINGLE, type Rgb } from "../core/palette";
+import { MOST_CHANNELS } from "../core/state";
 
 export const MOST_LEVELS = 16;
-export const MOST_CHANNELS = 8; // shown at once
 
 const vec3 = (rgb: Rgb): string => `vec3(${rgb.map((value) => (value / 255).toFixed(6)).join(", ")})`;
 

@@ -1,7 +1,7 @@
 // How the picture looks: channels, labels, what the model saw, and the classes.
 
 import type { Session } from "../core/session";
-import type { ChannelSettings, LabelColor } from "../core/state";
+import { MOST_CHANNELS, type ChannelSettings, type LabelColor } from "../core/state";
 import { ClassList } from "./ClassList";
 import { Button, Check, Choice, Empty, Section, Select, Slider } from "./controls";
 import { Levels } from "./Levels";
@@ -48,6 +48,9 @@ export function ViewPanel({ session }: { session: Session }) {
   return (
     <>
       <Section title="Channels" aside={<Button kind="quiet" keys="Shift+A" hint="Choose black and full brightness of every channel from the picture" onClick={() => session.autoContrast()}>Auto all</Button>}>
+        {session.channels.value.filter((channel) => channel.visible).length > MOST_CHANNELS && (
+          <p class="note" role="status">Only the first {MOST_CHANNELS} of the channels you chose are drawn. Hide some to see the others.</p>
+        )}
         {session.channels.value.map((channel, i) => <Channel key={i} session={session} index={i} channel={channel} />)}
       </Section>
       <Section title="Cells in the picture">
