@@ -4,7 +4,7 @@ import { describe, expect, it, vi } from "vitest";
 import type { Hand } from "../src/core/session";
 import { channelsOf } from "../src/core/viewing";
 import type { AddReport, Job } from "../src/core/wire";
-import { opened } from "./fake";
+import { opened, stroke } from "./fake";
 
 const job = (more: Partial<Job>): Job => ({
   id: "a", kind: "suggest", image: null, state: "running", done: 0, total: 0, message: "", eta_s: null, error: null, hint: null,
@@ -117,6 +117,35 @@ describe("files that are added", () => {
       ["A file cannot be added", "a.txt: not an image"],
       ["An image is in the project already", "image"],
     ]);
+  });
+});
+
+describe("measurements", () => {
+  it("are asked for again once cells have changed, and stay meanwhile", async () => {
+    const { wire, session } = await opened();
+    vi.useFakeTimers();
+    try {
+      const first = session.loadMeasurements();
+      await wire.deliver();
+      await first;
+      expect([session.measured.value, session.measurements.value === null]).toEqual([true, false]);
+      session.draw(stroke(20, 100, 140, 9));
+      await wire.deliver();
+      expect(session.measured.value).toBe(true);
+      vi.runAllTimers();
+      expect([session.measured.value, session.measurements.value === null]).toEqual([false, false]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it("of another plane are not taken for this one's", async () => {
+    const { wire, session } = await opened();
+    const late = session.loadMeasurements();
+    session.setPlane(1);
+    await wire.settle();
+    await late;
+    expect([session.measured.value, session.measurements.value]).toEqual([false, null]);
   });
 });
 

@@ -217,11 +217,12 @@ export class Session extends Workplace {
     this.ask({ type: "set", what: "classes", value: classes });
   }
   async loadMeasurements(): Promise<void> {
-    const id = this.imageId.value;
+    const [id, plane] = [this.imageId.value, this.plane.value];
     if (!id) return;
+    this.measured.value = true;
     type Columns = Record<string, readonly (number | string | null)[]>;
-    const table = await this.http.json<Columns>(`api/images/${id}/measurements?plane=${this.plane.value}`).catch(() => null);
-    if (id === this.imageId.value) this.measurements.value = table;
+    const table = await this.http.json<Columns>(`api/images/${id}/measurements?plane=${plane}`).catch(() => null);
+    if (table && id === this.imageId.value && plane === this.plane.value) this.measurements.value = table;
   }
 
   // ---- tools

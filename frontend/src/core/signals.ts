@@ -42,6 +42,8 @@ export class Signals {
   readonly objects = new ObjectTable(computed(() => this.image.value?.shape ?? [0, 0]));
   /** Measurements of the plane by column name, or null until `loadMeasurements` was called. */
   readonly measurements = signal<Record<string, readonly (number | string | null)[]> | null>(null);
+  /** Measurements were asked for since the cells last changed. */
+  readonly measured = signal(false);
   /** The tiles of the open plane; for the picture and the tools. */
   readonly picture = signal<Picture | null>(null);
 

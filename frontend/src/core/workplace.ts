@@ -45,6 +45,7 @@ export interface Place {
   box: Box;
 }
 
+const QUIET_MS = 1000; // after a change of cells, before they are measured again
 const GHOSTS_MAY_TAKE_MS = 60_000;
 
 export class Workplace extends Signals {
@@ -55,6 +56,7 @@ export class Workplace extends Signals {
   private ghostsUntil = 0; // a job has ended: candidates may still be on their way
   private anew = true; // another image is being opened: its channels, and where to look, are yet to be set
   protected limitsSent: Extract<ToServer, { type: "submit" }> | null = null; // until the server has made a job of them
+  private quiet: ReturnType<typeof setTimeout> | undefined;
   protected visited: Cell | null = null; // by the walk through doubtful cells, as it was then
   protected suggestion: string | null = null; // the job that was asked for here; "" until it is known
 
@@ -127,7 +129,10 @@ export class Workplace extends Signals {
         return this.idsOf(message.image).add(message.first_id, message.last_id);
       case "ack": {
         const pending = this.outbox.settle(message.op_id);
-        if (this.isOpen(message)) this.document?.acked(message, pending);
+        if (this.isOpen(message)) {
+          this.document?.acked(message, pending);
+          this.cellsChanged();
+        }
         if (pending?.edit.kind === "prompt" && this.isOpen(pending.edit)) this.selection.value = new Set(message.objects.flatMap(({ id, gone }) => (gone ? [] : [id])));
         return this.askHistory(message.image);
       }
@@ -140,6 +145,7 @@ export class Workplace extends Signals {
       case "patch": {
         if (this.isOpen(message)) {
           this.document?.patched(message);
+          this.cellsChanged();
           this.deselect(message.objects.flatMap((row) => (row.gone ? [row.id] : [])));
         }
         return this.askHistory(message.image);
@@ -213,7 +219,7 @@ export class Workplace extends Signals {
       this.plane.value = plane;
       this.selection.value = new Set();
       this.visited = null;
-      this.measurements.value = null;
+      this.forgetMeasurements();
       if (whole) this.history.value = { undo: null, redo: null };
       this.objects.clear();
       if (whole) {
@@ -325,7 +331,7 @@ export class Workplace extends Signals {
   /** A job has made the labels: they follow its thresholds now. */
   private labelsMade(): void {
     this.objects.moved.value = false;
-    this.measurements.value = null;
+    this.forgetMeasurements();
     this.ghostsUntil = Date.now() + GHOSTS_MAY_TAKE_MS;
     this.picture.peek()?.refreshExtras();
     this.loadObjects();
@@ -333,6 +339,17 @@ export class Workplace extends Signals {
 
   private isOpen(message: { image: string; plane?: number }): boolean {
     return message.image === this.imageId.value && (message.plane ?? this.plane.value) === this.plane.value;
+  }
+
+  /** Of other cells than there are now. */
+  private forgetMeasurements(): void {
+    this.measurements.value = null;
+    this.measured.value = false;
+  }
+
+  private cellsChanged(): void {
+    clearTimeout(this.quiet);
+    this.quiet = setTimeout(() => (this.measured.value = false), QUIET_MS);
   }
 
   /** Sliders stand where the labels are. */

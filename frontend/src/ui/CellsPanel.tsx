@@ -143,10 +143,10 @@ export function CellsPanel({ session }: { session: Session }) {
   const chosen = columns.find((column) => column.id === measure.value) ?? columns[1];
   const sort = columns.find((column) => column.id === key.value) ?? columns[1];
   const image = session.image.value;
-  const loaded = session.measurements.value !== null;
+  const measured = session.measured.value;
   useEffect(() => {
-    if (image && !loaded && rows.length) void session.loadMeasurements();
-  }, [image?.id, session.plane.value, loaded, rows.length > 0]);
+    if (image && !measured && rows.length) void session.loadMeasurements();
+  }, [image?.id, session.plane.value, measured, rows.length > 0]);
   const visible = rows.filter((cell) => withHidden.value || session.objects.fate(cell.id) === Fate.kept);
   const fates = session.objects.fatesVersion.value;
   const values = useMemo(() => {
