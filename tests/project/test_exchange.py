@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import pickle
@@ -359,6 +360,28 @@ def test_merging_what_both_changed(copies: tuple[Project, Project], image: str) 
     assert len(status(ours).conflicts) == 1
 
 
+def test_a_class_of_another_number_is_known_by_its_name(copies: tuple[Project, Project], image: str) -> None:
+    ours, theirs = copies
+    dead, mitotic, round_ = (ClassInfo(1, "dead"), ClassInfo(2, "mitotic"), ClassInfo(2, "round"))
+    ours.save_settings(classes=(dead, mitotic))
+    theirs.save_settings(classes=(dead, round_, dataclasses.replace(mitotic, id=3)))
+    ours.log(image).apply(SetClass((1,), 2))
+    ours.log(image).apply(SetClass((2,), 2))
+    there = theirs.log(image)
+    there.store.lease(60)
+    there.apply(SetClass((1,), 3))  # the same as here
+    there.apply(Paint(2, square(30, 60)))  # of which the class is told here
+    there.apply(SetClass((3,), 2))
+    there.apply(Paint(80, square(200, 200)))
+    there.apply(SetClass((80,), 3))
+    report = merge_projects(ours, theirs)
+    assert report.conflicts == []
+    names = {c.id: c.name for c in ours.settings.classes}
+    rows = {(r.y0, r.x0): names[r.class_id] for r in ours.labels(image).objects()}
+    assert rows == {(10, 10): "mitotic", (10, 60): "mitotic", (505, 505): "round", (200, 200): "mitotic"}
+    assert merge_projects(ours, theirs).taken == 0
+
+
 def test_a_person_goes_before_a_model(copies: tuple[Project, Project], image: str) -> None:
     ours, theirs = copies
     result = np.zeros(SHAPE, np.uint32)
@@ -401,9 +424,9 @@ def test_merging_other_images(
     ours.set_state(second, "predicted")
     merge_projects(ours, theirs)
     assert ours.image(second).state == "predicted"  # a model's result is no correction
-    assert [c.name for c in ours.settings.classes] == ["dead", "new"]
+    assert [c.name for c in ours.settings.classes] == ["dead", "new", "alive"]
     assert any("third" in n for n in report.notes)
-    assert any('"dead" here and "alive" there' in n for n in report.notes)
+    assert 'class 1 there, "alive", is class 3 here' in report.notes
     with pytest.raises(UsageError, match="with itself"):
         merge_projects(ours, ours)
     with pytest.raises(ImageError):

@@ -22,6 +22,7 @@ from cellbrook.project.models import own_models
 from cellbrook.project.ops import MODEL_RUNS, Batch, Lock, Op, SetClass, SetPixels
 from cellbrook.project.project import Project
 from cellbrook.project.second_looks import add_second_looks, read_second_looks
+from cellbrook.project.settings import with_classes
 
 if TYPE_CHECKING:
     import os
@@ -114,12 +115,12 @@ def merge_projects(
     if other.folder.resolve() == project.folder.resolve():
         raise UsageError(f"{project.folder} would be merged with itself: give the other copy")
     report = MergeReport()
-    _merge_classes(project, other, report)
+    classes = _merge_classes(project, other, report)
     here = {r.id for r in project.images()}
     for record in other.images():
         if record.id not in here and not _add(project, other, record, report):
             continue
-        _merge_image(project, other, record, user, report)
+        _merge_image(project, other, record, classes, user, report)
     for name in own_models(other):
         if name not in own_models(project):
             with atomic(project.folder / "models" / name) as target:
@@ -129,16 +130,19 @@ def merge_projects(
     return report
 
 
-def _merge_classes(project: Project, other: Project, report: MergeReport) -> None:
-    ours = {c.id: c for c in project.settings.classes}
-    for item in other.settings.classes:
-        mine = ours.setdefault(item.id, item)
-        if mine.name != item.name:
-            report.notes.append(
-                f'class {item.id} is "{mine.name}" here and "{item.name}" there: kept as it is here'
-            )
-    if len(ours) > len(project.settings.classes):
-        project.save_settings(classes=tuple(ours[i] for i in sorted(ours)))
+def _merge_classes(project: Project, other: Project, report: MergeReport) -> dict[int, int]:
+    """Give the project the classes that it lacks; return what each number there is here: a class is known by its name."""
+    ours, theirs = project.settings.classes, other.settings.classes
+    new = [c for c in theirs if c.name not in {o.name for o in ours}]
+    fitting = [c for c in new if c.id not in {o.id for o in ours}]
+    merged = with_classes((*ours, *fitting), [c.name for c in new])
+    if new:
+        project.save_settings(classes=tuple(sorted(merged, key=lambda c: c.id)))
+    ids = {c.name: c.id for c in merged}
+    report.notes += [
+        f'class {c.id} there, "{c.name}", is class {ids[c.name]} here' for c in theirs if ids[c.name] != c.id
+    ]
+    return {c.id: ids[c.name] for c in theirs}
 
 
 def _add(project: Project, other: Project, record: ImageRecord, report: MergeReport) -> bool:
@@ -156,7 +160,12 @@ def _add(project: Project, other: Project, record: ImageRecord, report: MergeRep
 
 
 def _merge_image(
-    project: Project, other: Project, record: ImageRecord, user: str, report: MergeReport
+    project: Project,
+    other: Project,
+    record: ImageRecord,
+    classes: dict[int, int],
+    user: str,
+    report: MergeReport,
 ) -> None:
     ours, theirs = project.log(record.id), other.log(record.id)
     base = _common_revision(ours, theirs)
@@ -166,7 +175,7 @@ def _merge_image(
     ids: dict[int, int] = {}  # of objects that are new in the other copy -> here
     before, state = len(report.conflicts), project.image(record.id).state
     for plane in range(ours.store.planes):
-        ops += _Plane(project.image(record.id), ours, theirs, base, plane, ids, report).ops()
+        ops += _Plane(project.image(record.id), ours, theirs, base, plane, ids, classes, report).ops()
     if ops:
         ours.apply(Batch(tuple(ops), kind="merge_copies"), user=user)
     if len(report.conflicts) == before:  # else somebody has to look first
@@ -193,9 +202,10 @@ class _Plane:
         base: int,
         plane: int,
         ids: dict[int, int],
+        classes: dict[int, int],
         report: MergeReport,
     ) -> None:
-        self.record, self.plane, self.ids, self.report = record, plane, ids, report
+        self.record, self.plane, self.ids, self.classes, self.report = record, plane, ids, classes, report
         self.store = ours.store
         self.base = theirs.store.read_at(base, plane)
         self.ours, self.theirs = ours.store.read(plane), theirs.store.read(plane)
@@ -306,11 +316,19 @@ class _Plane:
             if i in self.ids:
                 new[labels == i] = self.ids[i]
         rows = tuple(
-            dataclasses.replace(self.their_rows[i], id=self.ids.get(i, i))
+            dataclasses.replace(self.their_rows[i], id=self.ids.get(i, i), class_id=self._class_of(i))
             for i in members
             if i in self.their_rows
         )
         return SetPixels(mask, new, self.plane, y0, x0, rows)
+
+    def _class_of(self, i: int) -> int:
+        """Return the class here of an object of the other copy: what was said of it here since goes first."""
+        old, mine = self.base_rows.get(i), self.our_rows.get(i)
+        if old is not None and mine is not None and mine.class_id != old.class_id:
+            return mine.class_id
+        there = self.their_rows[i].class_id
+        return self.classes.get(there, there)
 
     def _attributes(self) -> Iterator[Op]:
         """Yield changes of class and lock, of objects that are still there in both copies."""
@@ -318,13 +336,14 @@ class _Plane:
             mine, other = self.our_rows.get(i), self.their_rows.get(i)
             if mine is None or other is None:
                 continue
-            if other.class_id not in (old.class_id, mine.class_id):
+            class_id = self.classes.get(other.class_id, other.class_id)
+            if other.class_id != old.class_id and class_id != mine.class_id:
                 if mine.class_id == old.class_id and not mine.locked:
                     self.report.taken += 1
-                    yield SetClass((i,), other.class_id)
+                    yield SetClass((i,), class_id)
                 else:
                     self._conflict(
-                        mine.box, f"object {i} has class {mine.class_id} here and {other.class_id} there"
+                        mine.box, f"object {i} has class {mine.class_id} here and {class_id} there"
                     )
             if other.locked and not old.locked and not mine.locked:
                 yield Lock((i,), True)
