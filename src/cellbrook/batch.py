@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from cellbrook.api import Segmentation, Segmenter
     from cellbrook.core.progress import Progress
     from cellbrook.io.files import FoundImage
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +187,9 @@ def run_batch(
             files = write_results(result, job.folder, kinds, overwrite=overwrite)
         except Cancelled:
             raise
-        except (CellbrookError, OSError, MemoryError) as error:
+        except Exception as error:
+            if not isinstance(error, (CellbrookError, OSError, MemoryError)):
+                log.exception("%s: a defect of Cellbrook, which costs this image only", job.path)
             yield Outcome(job, "failed", seconds=time.perf_counter() - began, error=_one_line(error))
             continue
         yield Outcome(job, "done", result.provenance, files, time.perf_counter() - began, result=result)
@@ -238,4 +243,5 @@ def _done_before(
 def _one_line(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"not enough memory ({error})" if str(error) else "not enough memory"
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split())
+    return text if text and isinstance(error, (CellbrookError, OSError)) else f"{type(error).__name__} {text}".strip()

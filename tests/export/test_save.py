@@ -1,6 +1,9 @@
 """save(): the files of a result, by kind."""
 
+import dataclasses
 import json
+import os
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -89,6 +92,15 @@ def test_default_kinds_and_another_stem(tmp_path):
         f"Zellen 1.2 ü_{end}" for end in ("labels.tif", "overlay.png", "objects.csv", "run.json")
     )
     assert list(files) == list(export.DEFAULT_KINDS)
+
+
+def test_a_file_name_that_is_no_text_is_written_escaped(tmp_path):
+    name = os.fsdecode(b"/data/\xff.tif")
+    data = dataclasses.replace(result(), name=Path(name).stem, provenance={"image": {"path": name}})
+    kinds = [k for k in export.KINDS if k != "zarr"]
+    files = export.save(data, tmp_path, kinds, stem="x")
+    assert json.loads(files["run"].read_text(encoding="utf-8"))["image"]["path"] == name
+    assert json.loads(files["coco"].read_text(encoding="utf-8"))["images"][0]["file_name"] == Path(name).name
 
 
 def test_equal_results_give_equal_files(tmp_path):

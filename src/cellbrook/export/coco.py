@@ -90,7 +90,7 @@ def write_coco(
     }
     with atomic(path) as target:
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        target.write_text(text + "\n", encoding="utf-8")
+        target.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     return Path(path)
 
 

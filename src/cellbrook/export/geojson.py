@@ -67,6 +67,7 @@ def write_geojson(
     rows = {} if objects is None else {int(v): k for k, v in enumerate(objects["label"].tolist())}
     columns = _measurements(objects)
     classes = None if objects is None or "class" not in objects else objects["class"].tolist()
+    name = name.encode("utf-8", "backslashreplace").decode()  # a file's name may hold bytes that are no text
     lines = []
     for shape in trace(labels, threads=threads):
         place = dict(zip(leading, shape.plane, strict=True))

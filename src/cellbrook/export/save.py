@@ -126,7 +126,7 @@ def _objects(data: SegmentationData, path: Path, threads: int | None) -> None:
 def _run(data: SegmentationData, path: Path, threads: int | None) -> None:
     with atomic(path) as target:
         text = json.dumps(data.provenance, indent=1, ensure_ascii=False, default=_plain)
-        target.write_text(text + "\n", encoding="utf-8")
+        target.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _rois(data: SegmentationData, path: Path, threads: int | None) -> None:

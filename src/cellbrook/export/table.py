@@ -218,4 +218,4 @@ def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     writer.writerow(header)
     writer.writerows(rows)
     with atomic(path) as target:
-        target.write_bytes(text.getvalue().encode("utf-8"))
+        target.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
