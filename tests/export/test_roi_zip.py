@@ -99,7 +99,7 @@ def test_positions_in_stacks_and_hyperstacks(path):
     assert (roi.position, roi.z_position, roi.t_position, roi.name) == (3, 0, 0, "1-z3")
     write_roi_zip(path, labels[1], axes="TYX", hyperstack=True)
     (roi,) = roifile.roiread(path)
-    assert (roi.position, roi.z_position, roi.t_position, roi.name) == (0, 1, 3, "1-t3")
+    assert (roi.position, roi.z_position, roi.t_position, roi.name) == (0, 0, 3, "1-t3")
 
 
 @pytest.mark.parametrize("corner", [33_000, 59_990, 65_000])

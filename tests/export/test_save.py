@@ -8,6 +8,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
+import roifile
 import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -101,6 +102,26 @@ def test_a_file_name_that_is_no_text_is_written_escaped(tmp_path):
     files = export.save(data, tmp_path, kinds, stem="x")
     assert json.loads(files["run"].read_text(encoding="utf-8"))["image"]["path"] == name
     assert json.loads(files["coco"].read_text(encoding="utf-8"))["images"][0]["file_name"] == Path(name).name
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "names", "hyperstack"),
+    [
+        ("ZYX", (3, 30, 40), ("0",), False),
+        ("ZCYX", (3, 2, 30, 40), ("DAPI",), True),  # one of the channels was chosen
+        ("TZYX", (3, 5, 30, 40), ("0",), True),  # z was projected
+        ("ZCYX", (3, 3, 30, 40), ("green",), False),  # of a colour picture
+    ],
+)
+def test_positions_of_rois_are_those_of_the_file(tmp_path, axes, shape, names, hyperstack):
+    stack = axes[0]
+    data = result((3,), f"{stack}YX", channels=1, sizes=None)
+    plan = {"axes": axes, "shape": list(shape)}
+    data = dataclasses.replace(data, channel_names=names, provenance={"plan": plan})
+    rois = roifile.roiread(export.save(data, tmp_path, ["rois"])["rois"])
+    assert {r.position for r in rois} == ({0} if hyperstack else {1, 2, 3})
+    assert {r.z_position for r in rois} == ({1, 2, 3} if hyperstack and stack == "Z" else {0})
+    assert {r.t_position for r in rois} == ({1, 2, 3} if hyperstack and stack == "T" else {0})
 
 
 def test_equal_results_give_equal_files(tmp_path):

@@ -59,8 +59,8 @@ def write_roi_zip(
     axes : str or None
         Axes of `labels`. None: by their number.
     hyperstack : bool
-        The image has channels or both T and Z: positions are then given as slice and frame, else as the
-        plane's number. ImageJ tells the two apart.
+        The image's file has two of channels, T and Z: positions are then given as slice and frame, else as
+        the plane's number. ImageJ tells the two apart.
     threads : int or None
         Processor threads. None: all that this process may use.
 
@@ -195,13 +195,13 @@ def _wrapped(value: int) -> int:
 
 
 def _position(leading: str, place: tuple[int, ...], hyperstack: bool) -> tuple[int, int, int]:
-    """Return ImageJ's stack position, slice and frame, from 1; 0 where they do not apply."""
+    """Return ImageJ's stack position, slice and frame, from 1; 0 where they do not apply, which shows a ROI in all."""
     if not place:
         return 0, 0, 0
     if not hyperstack:
         return place[0] + 1, 0, 0
     by_axis = dict(zip(leading, place, strict=True))
-    return 0, by_axis.get("Z", 0) + 1, by_axis.get("T", 0) + 1
+    return 0, by_axis.get("Z", -1) + 1, by_axis.get("T", -1) + 1
 
 
 def _write_stored_zip(path: Path, names: Sequence[bytes], payloads: Sequence[bytes]) -> None:
@@ -233,8 +233,7 @@ def _place(roi: Any, shape: tuple[int, ...], name: str) -> tuple[int, ...]:
     if len(leading) == 2 and (roi.z_position or roi.t_position):
         place: tuple[int, ...] = (max(roi.t_position, 1) - 1, max(roi.z_position, 1) - 1)
     else:
-        # One leading axis: whichever position was set. A frame and slice of 1 are also written for "the only
-        # one".
+        # One leading axis: whichever position was set; others write 1 for the only slice or frame.
         number = roi.position or max(roi.z_position, roi.t_position)
         if not number:
             raise ImageError(f"{name}: ROI {roi.name!r} has no position in the stack; give it one in ImageJ")

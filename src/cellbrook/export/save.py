@@ -132,8 +132,7 @@ def _run(data: SegmentationData, path: Path, threads: int | None) -> None:
 def _rois(data: SegmentationData, path: Path, threads: int | None) -> None:
     from cellbrook.export.roi_zip import write_roi_zip
 
-    several = data.image.ndim > data.labels.ndim and data.image.shape[-3] > 1 and not _is_rgb(data)
-    write_roi_zip(path, data.labels, axes=data.axes, hyperstack=several, threads=threads)
+    write_roi_zip(path, data.labels, axes=data.axes, hyperstack=_is_hyperstack(data), threads=threads)
 
 
 def _geojson(data: SegmentationData, path: Path, threads: int | None) -> None:
@@ -213,8 +212,16 @@ def _pixel_x(data: SegmentationData) -> float | None:
     return data.pixel_size_um[-1] if data.pixel_size_um else None
 
 
-def _is_rgb(data: SegmentationData) -> bool:
-    return tuple(n.lower() for n in data.channel_names) == ("red", "green", "blue")
+def _is_hyperstack(data: SegmentationData) -> bool:
+    """Tell whether ImageJ opens the image as a hyperstack: the whole file counts, not what was chosen of it."""
+    if plan := data.provenance.get("plan"):
+        lengths = dict(zip(plan["axes"], plan["shape"], strict=True))
+    else:
+        lengths = dict(zip(data.axes, data.labels.shape, strict=True))
+        lengths["C"] = data.image.shape[-3] if data.image.ndim > data.labels.ndim else 1
+    if lengths.get("C") == 3 and {n.lower() for n in data.channel_names} <= {"red", "green", "blue"}:
+        lengths["C"] = 1
+    return any(lengths.get(axis, 1) > 1 for axis in "CZT" if axis not in data.axes)
 
 
 def _image_path(data: SegmentationData) -> str | None:
