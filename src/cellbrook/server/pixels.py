@@ -19,7 +19,7 @@ import numpy as np
 from cellbrook.server.messages import TILE, ChannelInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -147,6 +147,42 @@ class Coding:
         values = (pixels.astype(np.float64) - self.offset) / self.scale
         top = 2**self.bits - 1
         return np.clip(np.rint(np.nan_to_num(values, nan=0.0, posinf=top, neginf=0.0)), 0, top).astype(sent)
+
+
+def read_plane(
+    source: Source, plane: int, projection: str | None, region: Mapping[str, slice] | None = None
+) -> NDArray[Any]:
+    """Return the raw pixels of a plane as the project sees it.
+
+    Parameters
+    ----------
+    source : Source
+        The image.
+    plane : int
+        T and Z flattened; of a stack that is projected, T alone.
+    projection : str or None
+        "max", "mean" or a plane's number: of each stack this one picture. Says nothing where there is no Z.
+    region : mapping of str to slice or None
+        Of "Y" and "X". None: all.
+
+    Returns
+    -------
+    ndarray of shape (C, Y, X)
+    """
+    pixels = source.read({**_place(source, plane, projection), **(region or {})})
+    if "C" not in source.axes:
+        pixels = pixels[None]
+    if "Z" not in source.axes or projection not in ("max", "mean"):
+        return pixels
+    return pixels.max(axis=1) if projection == "max" else pixels.mean(axis=1, dtype=np.float32)
+
+
+def _place(source: Source, plane: int, projection: str | None) -> dict[str, int | slice]:
+    """Return where in T and Z a plane lies; without Z if all of it is projected."""
+    sizes = dict(zip(source.axes, source.shape, strict=True))
+    t, z = (plane, projection) if projection else divmod(plane, sizes.get("Z", 1))
+    place = {"T": t} if z in ("max", "mean") else {"T": t, "Z": int(z)}
+    return {a: i for a, i in place.items() if a in source.axes}
 
 
 class ImagePixels:
@@ -300,20 +336,7 @@ class ImagePixels:
         return self._read_plane(plane)
 
     def _read_plane(self, plane: int) -> NDArray[Any]:
-        place = self._index(plane, None)
-        if self._projection in ("max", "mean"):
-            place.pop("Z")
-            stack = self._source.read(place)
-            pixels: NDArray[Any]
-            along = ("CZ" if "C" in self._source.axes else "Z").index("Z")
-            pixels = (
-                stack.max(axis=along)
-                if self._projection == "max"
-                else stack.mean(axis=along, dtype=np.float32)
-            )
-        else:
-            pixels = self._source.read(place)
-        return pixels if "C" in self._source.axes else pixels[None]
+        return read_plane(self._source, plane, self._projection)
 
     def _overview(self, plane: int, channel: int) -> NDArray[Any]:
         step, band = 2**_OVERVIEW, 2**_OVERVIEW * 128
@@ -325,14 +348,9 @@ class ImagePixels:
         ]
         return np.concatenate(rows)
 
-    def _index(self, plane: int, channel: int | None) -> dict[str, int | slice]:
-        t, z = divmod(plane, self.z)
-        if self._projection not in (None, "max", "mean"):
-            z = int(self._projection)
-        place: dict[str, int | slice] = {"T": t, "Z": z}
-        if channel is not None:
-            place["C"] = channel
-        return {a: i for a, i in place.items() if a in self._source.axes}
+    def _index(self, plane: int, channel: int) -> dict[str, int | slice]:
+        place = _place(self._source, plane, self._projection)
+        return {**place, "C": channel} if "C" in self._source.axes else place
 
     def _look(self) -> tuple[list[ChannelInfo], Coding]:
         """Return channels and coding from a sample of the pixels."""

@@ -11,6 +11,7 @@ import numpy as np
 from cellbrook.core.params import InputParams, NormalizeParams, SegmentParams
 from cellbrook.io.channels import resolve_channels
 from cellbrook.normalize import normalize, percentile_ranges
+from cellbrook.server.pixels import read_plane
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class Window:
     source : Source
         The image.
     plane : int
-        T and Z flattened.
+        T and Z flattened; T alone where the stack is projected.
     box : tuple of int
         Half-open ``y0, x0, y1, x1``.
     params : SegmentParams
@@ -87,13 +88,9 @@ class Window:
 
     def _read(self, rows: slice, columns: slice) -> NDArray[Any]:
         """Return a part of the plane, (C, y, x), of the chosen channels."""
-        source = self.source
-        chosen = resolve_channels(self.params.input_params.channels, source).indices
-        t, z = divmod(self.plane, dict(zip(source.axes, source.shape, strict=True)).get("Z", 1))
-        place: dict[str, int | slice] = {a: i for a, i in (("T", t), ("Z", z)) if a in source.axes}
-        pixels = source.read({**place, "Y": rows, "X": columns})
-        if "C" not in source.axes:
-            pixels = pixels[None]
+        source, given = self.source, self.params.input_params
+        chosen = resolve_channels(given.channels, source).indices
+        pixels = read_plane(source, self.plane, given.z, {"Y": rows, "X": columns})
         return np.ascontiguousarray(pixels[list(chosen)])
 
     def _sample(self) -> NDArray[Any]:
