@@ -131,13 +131,13 @@ function ToolOptions({ session }: { session: Session }) {
   const sized = tool === "brush" || tool === "eraser";
   const stack = (session.image.value?.z ?? 1) > 1;
   const chosen = session.selection.value.size;
-  const drawing = session.preview.value.kind === "polygon" || session.preview.value.kind === "path";
+  const drawing = session.preview.value.kind === "polygon";
   if (!sized && !known?.draws && !chosen && !drawing) return null;
   return (
     <div class="glass options" role="toolbar" aria-label="Options of the tool">
       {sized && <Slider label="Size" value={session.brushSize.value} min={1} max={100} step={1} onInput={(size) => session.setBrushSize(size)} show={(value) => `${value} px`} />}
       {known?.draws && <Choice hideLabel label="What drawing does to other cells" value={session.mode.value} options={MODES} onChange={(mode) => session.setMode(mode)} />}
-      {tool === "polygon" && drawing && <><Button keys="Enter" onClick={() => session.finish()}>Finish</Button><Button keys="Esc" onClick={() => session.cancel()}>Leave</Button></>}
+      {drawing && <><Button keys="Enter" onClick={() => session.finish()}>Finish</Button><Button keys="Esc" onClick={() => session.cancel()}>Leave</Button></>}
       {chosen > 0 && (
         <div class="row">
           <span>{chosen} selected</span>
