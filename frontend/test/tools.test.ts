@@ -112,7 +112,8 @@ describe("pens and fingers", () => {
 
   it.each<ToolName>(["grow", "shrink", "smooth", "fill", "polygon", "pick"])("the first of two fingers does nothing with %s", async (tool) => {
     const { session } = hand;
-    session.draw(stroke(20, 100, 140, 21));
+    const id = session.draw(stroke(20, 100, 140, 21));
+    session.document?.paint(0, stroke(20, 105, 105, 4), "inside", [id]); // a hole, so that every tool has something to do
     await hand.wire.settle();
     session.select([]);
     session.activeClass.value = 2;
