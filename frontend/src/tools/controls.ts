@@ -125,7 +125,7 @@ export class Controls implements Bench {
     this.canvas.focus({ preventScroll: true });
     const place = placeOf(event);
     // The hand that holds a pen lies on the screen too, before or after it.
-    if ([...this.pointers.values()].some(({ pen }) => pen)) return;
+    if (!place.pen && [...this.pointers.values()].some(({ pen }) => pen)) return;
     if (place.pen) {
       this.penUsed = true;
       this.abandon();
