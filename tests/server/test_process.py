@@ -100,6 +100,34 @@ def test_a_task_that_does_not_hear_is_ended_within_two_seconds():
     assert PATIENCE_S < 2
 
 
+def test_cancelling_what_waits_for_its_turn_leaves_what_runs_alone():
+    async def test(worker):
+        running = asyncio.create_task(worker.call("wait", {"steps": 30}))
+        await asyncio.sleep(0.1)
+        waiting = asyncio.create_task(worker.call("stubborn", {}))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert not running.done(), "nobody waited for its turn"
+        assert (await running)["pid"] == (await worker.call("wait", {"steps": 1}))["pid"]
+
+    run(test)
+
+
+def test_what_waits_behind_a_task_that_is_ended_is_done_by_the_next_process():
+    async def test(worker):
+        before = (await worker.call("wait", {"steps": 1}))["pid"]
+        stubborn = asyncio.create_task(worker.call("stubborn", {}))
+        await asyncio.sleep(0.1)
+        waiting = asyncio.create_task(worker.call("wait", {"steps": 2}))
+        await asyncio.sleep(0.1)
+        stubborn.cancel()
+        result = await waiting
+        assert (result["steps"], result["pid"] != before) == (2, True)
+
+    run(test)
+
+
 @pytest.mark.parametrize(("code", "word"), [(3, "unexpectedly"), (137, "memory")])
 def test_a_crash_is_told_and_the_next_call_has_a_new_process(code, word):
     async def test(worker):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
@@ -11,6 +12,7 @@ import pytest
 
 from cellbrook.io import write_png
 from cellbrook.project.project import Project
+from cellbrook.server.proposals import Proposals
 from cellbrook.server.runs import encode_runs
 
 from .conftest import apply_patch, blobs
@@ -169,6 +171,19 @@ def test_a_stale_edit_elsewhere_is_merged_and_one_in_the_same_place_is_refused(p
     newer = other.disc(other.next_id + 1, 105, 105, 20, base_rev=refused["rev"])  # having looked, it may
     assert newer["type"] == "ack"
     other.close()
+
+
+def test_a_click_that_waits_for_the_worker_holds_up_nothing_else(monkeypatch, serve, project):
+    async def propose(self, edit, client):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Proposals, "propose", propose)
+    page = serve().page().connect()
+    page.open(project.find("first").id)
+    page.edit("prompt", wait=False, line=[[60.0, 60.0]])
+    page.send(type="cancel", job="none")
+    assert "ended already" in page.until("notice")["message"]
+    assert page.disc(page.next_id, 100, 100, 20)["type"] == "ack"
 
 
 def test_edits_of_two_pages_at_once_lose_none(page):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import os
@@ -42,6 +43,10 @@ class JobError(CellbrookError):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+class _Again(Exception):
+    """A call did not begin before its process was ended for another one's sake."""
 
 
 @dataclass(slots=True)
@@ -90,7 +95,7 @@ class Worker:
         """Run a task in the process and return its result.
 
         To cancel, cancel the asyncio task that awaits this: the process is asked to stop, and ended if it has not
-        after `PATIENCE_S`.
+        after `PATIENCE_S`. Calls that wait for their turn are then done by the next process.
 
         Parameters
         ----------
@@ -106,19 +111,22 @@ class Worker:
         JobError
             If the task failed, or its process died.
         """
-        await self._start()
-        number = next(self._numbers)
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = _Waiting(answer, progress, partial)
-        try:
-            await self._send({"id": number, "task": task, "args": args})
-            stop(lambda: self._ask(number))
-            return _result(await asyncio.shield(answer))
-        except asyncio.CancelledError:
-            await asyncio.shield(self._stop(number, answer))
-            raise
-        finally:
-            self._waiting.pop(number, None)
+        while True:
+            await self._start()
+            number = next(self._numbers)
+            answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+            self._waiting[number] = _Waiting(answer, progress, partial)
+            try:
+                await self._send({"id": number, "task": task, "args": args})
+                stop(functools.partial(self._ask, number))
+                return _result(await asyncio.shield(answer))
+            except _Again:
+                continue
+            except asyncio.CancelledError:
+                await asyncio.shield(self._stop(number, answer))
+                raise
+            finally:
+                self._waiting.pop(number, None)
 
     def _ask(self, number: int) -> None:
         process = self._process
@@ -129,9 +137,14 @@ class Worker:
     async def _stop(self, number: int, answer: asyncio.Future[dict[str, Any]]) -> None:
         with contextlib.suppress(JobError):
             await self._send({"cancel": number})
+            if number != min(self._waiting):  # not its turn yet: the process passes over it
+                return
             done, _ = await asyncio.wait([answer], timeout=PATIENCE_S)
             if not done:
                 log.warning("%s did not stop within %g s and is ended", self._name, PATIENCE_S)
+                for behind, waiting in self._waiting.items():
+                    if behind != number and not waiting.answer.done():
+                        waiting.answer.set_exception(_Again())
                 await self.end()
         if answer.done() and not answer.cancelled():
             answer.exception()  # looked at

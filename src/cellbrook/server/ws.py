@@ -36,19 +36,23 @@ _WAITING = 10_000
 class Connection:
     """One page's connection.
 
-    Reading never waits for work: pings are answered at once, everything else goes, in order, to a task of its own.
+    Reading never waits for work: pings are answered at once, everything else goes, in order, to a task of its own. So do
+    clicks that propose a cell, which may have to wait for the worker, and what cancels jobs, which must not wait.
     """
 
     def __init__(self, socket: WebSocket, workspace: Workspace, jobs: Jobs, proposals: Proposals) -> None:
         self._socket, self._workspace, self._jobs, self._proposals = socket, workspace, jobs, proposals
         self.client = Client(socket.scope.get("state", {}).get("user", "me"))
-        self._work: asyncio.Queue[m.AnyToServer] = asyncio.Queue(_WAITING)
+        self._work, self._clicks, self._cancels = (asyncio.Queue[m.AnyToServer](_WAITING) for _ in range(3))
 
     async def run(self) -> None:
         """Serve the page until it goes, or is too slow."""
         await self._socket.accept()
         self._workspace.hub.join(self.client)
-        tasks = [asyncio.create_task(f()) for f in (self._read, self._write, self._do, self.client.lost.wait)]
+        work = [self._do(queue) for queue in (self._work, self._clicks, self._cancels)]
+        tasks = [
+            asyncio.create_task(t) for t in (self._read(), self._write(), *work, self.client.lost.wait())
+        ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -89,15 +93,23 @@ class Connection:
             elif isinstance(message, m.Hello):
                 await self._hello(message)
             else:
-                await self._work.put(message)
+                await self._queue_of(message).put(message)
+
+    def _queue_of(self, message: m.AnyToServer) -> asyncio.Queue[m.AnyToServer]:
+        match message:
+            case m.Edit(kind="prompt"):
+                return self._clicks
+            case m.Cancel():
+                return self._cancels
+        return self._work
 
     async def _write(self) -> None:
         while True:
             await self._socket.send_bytes(await self.client.next())
 
-    async def _do(self) -> None:
+    async def _do(self, queue: asyncio.Queue[m.AnyToServer]) -> None:
         while True:
-            message = await self._work.get()
+            message = await queue.get()
             try:
                 await self._handle(message)
             except (CellbrookError, ValueError, KeyError, TypeError, OSError) as error:
