@@ -301,8 +301,7 @@ export class Session extends Workplace {
     this.submit("evaluate", null, params);
   }
   suggestNext(): void {
-    this.suggestion = "";
-    this.submit("suggest", null, {});
+    if (this.submit("suggest", null, {})) this.suggestion = "";
   }
   /** Pick places of finished images to be labelled a second time. */
   pickAgain(count: number): void {
@@ -311,8 +310,8 @@ export class Session extends Workplace {
   compareAgain(): void {
     this.submit("agreement", null, {});
   }
-  submit(kind: JobKind, image: string | null, params: Record<string, unknown>): void {
-    this.ask({ type: "submit", kind, image, params });
+  submit(kind: JobKind, image: string | null, params: Record<string, unknown>): boolean {
+    return this.ask({ type: "submit", kind, image, params });
   }
   cancelJob(id: string): void {
     this.ask({ type: "cancel", job: id });

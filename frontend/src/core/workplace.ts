@@ -155,10 +155,12 @@ export class Workplace extends Signals {
     }
   }
 
-  /** Send a wish that only a server that listens can fulfil. */
-  protected ask(wish: ToServer): void {
-    if (this.connection.peek() === "open") this.transport.send(wish);
+  /** Send a wish that only a server that listens can fulfil; false, and a word to the user, while there is none. */
+  protected ask(wish: ToServer): boolean {
+    const heard = this.connection.peek() === "open";
+    if (heard) this.transport.send(wish);
     else this.notify("info", "This needs the server, which does not answer", "try again when it is back; your edits are kept and sent then");
+    return heard;
   }
 
   notify(level: Notice["level"], message: string, hint = ""): void {
@@ -343,6 +345,7 @@ export class Workplace extends Signals {
 
   /** Of other cells than there are now. */
   private forgetMeasurements(): void {
+    clearTimeout(this.quiet);
     this.measurements.value = null;
     this.measured.value = false;
   }
