@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -87,6 +88,32 @@ def test_what_somebody_changed_is_kept_even_after_a_kill(tmp_path: Path) -> None
     labels.write_bytes(labels.read_bytes() + b"corrected")
     with pytest.raises(OutputError, match="was changed"):
         results.write_results(sample(3), tmp_path, KINDS)
+
+
+def of_image(**image: str | None) -> SegmentationData:
+    return dataclasses.replace(sample(1), provenance={"image": image, "parameters": {"threads": 1}})
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (
+            {"path": "/day2/cells.tif", "sha256": "b", "scene": None},
+            "another image, /day1/cells.tif: give another --out",
+        ),
+        ({"path": "/day1/cells.tif", "sha256": "a", "scene": "1"}, "scene 0 of this file: --scene all"),
+        ({"path": "/moved/cells.tif", "sha256": "a", "scene": "0"}, None),
+        ({"path": "/day1/cells.tif", "sha256": "b", "scene": "0"}, None),
+    ],
+)
+def test_results_of_another_image_of_the_same_name_are_kept(
+    tmp_path: Path, image: dict[str, str | None], words: str | None
+) -> None:
+    results.write_results(of_image(path="/day1/cells.tif", sha256="a", scene="0"), tmp_path, KINDS)
+    if words is not None:
+        with pytest.raises(OutputError, match=words):
+            results.write_results(of_image(**image), tmp_path, KINDS)
+    results.write_results(of_image(**image), tmp_path, KINDS, overwrite=words is not None)
 
 
 def test_a_failed_write_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,7 @@ def write_results(
     """
     names = {kind: data.name + OUTPUT_ENDINGS[kind] for kind in export.check_kinds(kinds)}
     if not overwrite:
+        _check_same_image(folder, data)
         check_replaceable(folder, data.name, names)
     threads = data.provenance.get("parameters", {}).get("threads")
     with staged(folder, data.name) as stage:
@@ -72,6 +73,25 @@ def _entry(staged_file: Path, folder: Path) -> dict[str, str]:
     entry = {"name": staged_file.name, "sha256": sha256_of(staged_file)}
     old = folder / staged_file.name
     return {**entry, "replaces": sha256_of(old)} if old.exists() else entry
+
+
+def _check_same_image(folder: Path, data: SegmentationData) -> None:
+    """Raise if the results that are there are those of another image of the same name, or of another scene."""
+    old = (_read_run(folder, data.name) or {}).get("image")
+    new = data.provenance.get("image")
+    if not old or not new:
+        return
+    run = folder / f"{data.name}{OUTPUT_ENDINGS['run']}"
+    if all(old.get(key) != new.get(key) for key in ("path", "sha256")):
+        raise OutputError(
+            f"{run} is of another image, {old.get('path')}: give another --out, or --overwrite to replace its results"
+        )
+    scenes = old.get("scene"), new.get("scene")
+    if None not in scenes and scenes[0] != scenes[1]:
+        raise OutputError(
+            f"{run} is of scene {scenes[0]} of this file: --scene all names results by scene; or give another --out, or "
+            "--overwrite to replace them"
+        )
 
 
 def check_replaceable(folder: Path, stem: str, names: Mapping[str, str]) -> None:
