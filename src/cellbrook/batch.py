@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellbrook.core.objects import ObjectTable
-from cellbrook.errors import Cancelled, CellbrookError, ImageError, UsageError
+from cellbrook.errors import Cancelled, CellbrookError, ImageError, OutputError, UsageError
 from cellbrook.export.table import TableRow, all_objects_csv, read_csv, summarise, summary_csv
-from cellbrook.io.files import output_folder
+from cellbrook.io.files import identity, output_folder, output_paths
 from cellbrook.io.hashing import sha256_of
 from cellbrook.io.open import scenes
 from cellbrook.provenance import recipe_of
 from cellbrook.results import read_previous_run, write_results
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from cellbrook.api import Segmentation, Segmenter
@@ -99,6 +99,36 @@ def jobs_for(images: Sequence[FoundImage], out: Path | None, scene: str | None) 
         else:
             jobs.append(Job(image.path, folder, image.stem, None if scene == "all" else scene))
     return jobs
+
+
+def check_collisions(jobs: Sequence[Job], kinds: Iterable[str] = ("labels",)) -> None:
+    """Make sure that no result would overwrite another's, or an input.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+        All that are to be done.
+    kinds : iterable of str
+        What is to be written.
+
+    Raises
+    ------
+    OutputError
+        Names the two inputs, or the input that would be overwritten.
+    """
+    kinds = list(kinds)
+    writers: dict[str, Job] = {}
+    inputs = {identity(job.path): job.path for job in jobs}
+    for job in jobs:
+        for path in output_paths(job.folder, job.stem, kinds).values():
+            name = identity(path)
+            if name in inputs:
+                raise OutputError(f"{inputs[name]}: a result would overwrite this input: give another --out")
+            if (other := writers.setdefault(name, job)) != job:
+                raise OutputError(
+                    f"{other.path} and {job.path} would both write {path}: rename one, or run them into two folders "
+                    "with --out"
+                )
 
 
 def share_of(jobs: Sequence[Job], share: str) -> list[Job]:

@@ -4,13 +4,13 @@ import sys
 import numpy as np
 import pytest
 
-from cellbrook.errors import ImageError, OutputError, UsageError
+from cellbrook.errors import ImageError, UsageError
 from cellbrook.io import (
     OUTPUT_ENDINGS,
     FoundImage,
     atomic,
-    check_collisions,
     find_images,
+    output_folder,
     output_paths,
     sha256_of,
     stem_of,
@@ -95,7 +95,7 @@ def test_subfolders_are_mirrored_and_out_is_not_searched(tmp_path):
     assert [(i.path.name, i.relative_folder.as_posix()) for i in found.images] == [
         ("a.tif", "."), ("b.tif", "plate 2"), ("c.tif", "plate 10/deep"),
     ]  # fmt: skip
-    paths = output_paths(found.images[2], tmp_path / "out", ["labels", "overlay"])
+    paths = output_paths(output_folder(found.images[2], tmp_path / "out"), "c", ["labels", "overlay"])
     assert paths["labels"] == tmp_path / "out" / "plate 10" / "deep" / "c_labels.tif"
     assert names(find_images(tmp_path, recursive=False)) == ["a.tif"]
     assert names(find_images(tmp_path, tmp_path)) == ["a.tif", "d.tif", "b.tif", "c.tif"]
@@ -105,7 +105,6 @@ def test_several_folders_keep_their_names(tmp_path):
     touch(tmp_path, "one/a.tif", "two/a.tif", "two/sub/b.tif")
     found = find_images([tmp_path / "one", tmp_path / "two"])
     assert [i.relative_folder.as_posix() for i in found.images] == ["one", "two", "two/sub"]
-    check_collisions(found.images, tmp_path / "out", OUTPUT_ENDINGS)
 
 
 def test_patterns(tmp_path):
@@ -185,28 +184,15 @@ def test_stems(tmp_path, name, stem):
 
 def test_output_names(tmp_path):
     image = FoundImage(tmp_path / "in" / "cells.tif", tmp_path / ".", "cells")
-    paths = output_paths(image, None, OUTPUT_ENDINGS)
+    paths = output_paths(output_folder(image, None), image.stem, OUTPUT_ENDINGS)
     assert {p.parent for p in paths.values()} == {tmp_path / "in"}
     assert sorted(p.name for p in paths.values()) == sorted(
         ["cells_labels.tif", "cells_overlay.png", "cells_objects.csv", "cells_run.json", "cells_color.png",
          "cells_rois.zip", "cells.geojson", "cells_coco.json", "cells_seg.npy", "cells_flows.tif",
          "cells_cellprob.tif", "cells.ome.zarr"]
     )  # fmt: skip
-    assert output_paths(image, None, ["labels"], scene=2)["labels"].name == "cells_s2_labels.tif"
     with pytest.raises(UsageError, match="no result 'roi'; there are labels, overlay"):
-        output_paths(image, None, ["roi"])
-
-
-def test_collisions_are_found_before_the_start(tmp_path):
-    touch(tmp_path, "a/x.tif", "a/x.png", "b/x.tif", "c.ome.zarr/zarr.json")
-    with pytest.raises(OutputError, match=r"x\.png and .*x\.tif would both write .*x_labels\.tif"):
-        check_collisions(find_images(tmp_path / "a").images, None)
-    given = find_images([tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif"]).images
-    check_collisions(given, None)
-    with pytest.raises(OutputError, match="would both write"):
-        check_collisions(given, tmp_path / "out")
-    with pytest.raises(OutputError, match="a result would overwrite this input"):
-        check_collisions(find_images(tmp_path / "c.ome.zarr").images, None, ["zarr"])
+        output_paths(tmp_path, "cells", ["roi"])
 
 
 def test_hashes(tmp_path):

@@ -88,16 +88,16 @@ def segment(
         raise UsageError("nothing to segment: give images or folders, such as `cellbrook segment cells.tif`")
 
     from cellbrook.api import Segmenter
-    from cellbrook.batch import jobs_for, run_batch, share_of
+    from cellbrook.batch import check_collisions, jobs_for, run_batch, share_of
     from cellbrook.export import DEFAULT_KINDS, check_kinds
-    from cellbrook.io.files import check_collisions, find_images
+    from cellbrook.io.files import find_images
 
     kinds = check_kinds((*DEFAULT_KINDS, *(k for item in save for k in item.split(",") if k)))
     found = find_images(inputs, out)
     if found.skipped:
         _console.note(found.summary(), quiet=quiet)
     jobs = jobs_for(found.images, out, params.input_params.scene)
-    check_collisions(found.images, out, kinds)
+    check_collisions(jobs, kinds)
     if share is not None:
         jobs = share_of(jobs, share)
     keywords = params.to_keywords()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cellbrook.errors import ImageError, OutputError, UsageError
+from cellbrook.errors import ImageError, UsageError
 from cellbrook.io._omezarr import is_zarr
 from cellbrook.io._stored import reading
 from cellbrook.io.atomic import is_temporary
@@ -284,21 +284,17 @@ def output_folder(image: FoundImage, out: str | Path | None) -> Path:
     return image.path.parent if out is None else Path(out) / image.relative_folder
 
 
-def output_paths(
-    image: FoundImage, out: str | Path | None, kinds: Iterable[str], scene: int | None = None
-) -> dict[str, Path]:
-    """Return where an image's results go.
+def output_paths(folder: Path, stem: str, kinds: Iterable[str]) -> dict[str, Path]:
+    """Return where results go.
 
     Parameters
     ----------
-    image : FoundImage
-        The image.
-    out : str, Path or None
-        Folder for results; None is beside the image.
+    folder : Path
+        From `output_folder`.
+    stem : str
+        Beginning of their names.
     kinds : iterable of str
         Keys of `OUTPUT_ENDINGS`.
-    scene : int or None
-        Number of the scene, of a file with several.
 
     Returns
     -------
@@ -310,8 +306,6 @@ def output_paths(
     UsageError
         If a kind is unknown.
     """
-    folder = output_folder(image, out)
-    stem = image.stem if scene is None else f"{image.stem}_s{scene}"
     paths: dict[str, Path] = {}
     for kind in kinds:
         if kind not in OUTPUT_ENDINGS:
@@ -320,43 +314,7 @@ def output_paths(
     return paths
 
 
-def check_collisions(
-    images: Sequence[FoundImage], out: str | Path | None, kinds: Iterable[str] = ("labels",)
-) -> None:
-    """Make sure that no result would overwrite another's, or an input.
-
-    Parameters
-    ----------
-    images : sequence of FoundImage
-        The inputs.
-    out : str, Path or None
-        As in `output_paths`.
-    kinds : iterable of str
-        What is to be written.
-
-    Raises
-    ------
-    OutputError
-        Names the two inputs, or the input that would be overwritten.
-    """
-    kinds = list(kinds)
-    writers: dict[str, Path] = {}
-    inputs = {_identity(image.path): image.path for image in images}
-    for image in images:
-        for path in output_paths(image, out, kinds).values():
-            identity = _identity(path)
-            if identity in inputs:
-                raise OutputError(
-                    f"{inputs[identity]}: a result would overwrite this input: give another --out"
-                )
-            if writers.setdefault(identity, image.path) != image.path:
-                raise OutputError(
-                    f"{writers[identity]} and {image.path} would both write {path}: rename one, or run them "
-                    "into two folders with --out"
-                )
-
-
-def _identity(path: Path) -> str:
+def identity(path: Path) -> str:
     """Return what two names of one file share, on systems that ignore case also those that differ in it."""
     name = str(path.resolve())
     return name.casefold() if sys.platform in ("win32", "darwin") else name
