@@ -127,12 +127,12 @@ class ImageIndex:
     def __init__(self, database: Database, folder: Path) -> None:
         self._db, self._folder = database, folder
 
-    def all(self) -> list[ImageRecord]:
-        """Return all images, in the order they were added."""
-        return [
-            _record(r)
-            for r in self._db.query(f"SELECT {_FIELDS} FROM images WHERE NOT removed ORDER BY place")
-        ]
+    def all(self, *, removed: bool = False) -> list[ImageRecord]:
+        """Return all images, in the order they were added; with `removed` those that were taken out instead."""
+        rows = self._db.query(
+            f"SELECT {_FIELDS} FROM images WHERE removed = ? ORDER BY place", (int(removed),)
+        )
+        return [_record(r) for r in rows]
 
     def get(self, image: str) -> ImageRecord | None:
         """Return the image of an id."""

@@ -225,6 +225,10 @@ class Project:
         """Return all images, in the order they were added."""
         return self._images.all()
 
+    def taken_out(self) -> set[Path]:
+        """Return where the files of the images are that were taken out with `remove`."""
+        return {self._images.path(r) for r in self._images.all(removed=True)}
+
     def own_images(self) -> list[ImageRecord]:
         """Return all images but second looks: what is learnt from, predicted and exported if nothing else is said."""
         again = read_second_looks(self.folder)

@@ -112,7 +112,8 @@ def _opened(folder: Path, inputs: Sequence[str], *, read_only: bool) -> Opened:
         project = Project.open(folder, read_only=True)
         notes.append(f"{folder} cannot be written to: it is open for looking only")
     if inputs and not project.read_only:
-        known = {project.path(r.id) for r in project.images()}
+        named = {Path(i).absolute() for i in inputs}
+        known = {project.path(r.id) for r in project.images()} | (project.taken_out() - named)
         with contextlib.suppress(ImageError):
             new = [p for p in _images_of(inputs) if p.absolute() not in known]
             if new:
