@@ -90,6 +90,50 @@ def test_what_somebody_changed_is_kept_even_after_a_kill(tmp_path: Path) -> None
         results.write_results(sample(3), tmp_path, KINDS)
 
 
+ROIS = (*KINDS, "rois", "color")
+
+
+def test_files_of_the_run_before_stay_with_its_labels_and_go_with_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    results.write_results(sample(1), tmp_path, ROIS)
+    results.write_results(sample(1), tmp_path, KINDS)
+    run = results.read_previous_run(tmp_path, "cells")
+    assert run is not None
+    assert {"rois", "color"} <= set(run["files"])
+    assert not caplog.records
+    color = tmp_path / "cells_color.png"
+    color.write_bytes(b"mine")
+    results.write_results(sample(2), tmp_path, KINDS)
+    assert not (tmp_path / "cells_rois.zip").exists()
+    assert color.read_bytes() == b"mine"
+    assert "rois.zip showed the labels before and was removed: --save rois" in caplog.text
+    assert "color.png shows the labels before and stays" in caplog.text
+    with pytest.raises(OutputError, match=r"color\.png"):
+        results.write_results(sample(2), tmp_path, ROIS)
+    color.unlink()
+    results.write_results(sample(2), tmp_path, ROIS)
+
+
+def test_a_kill_before_the_first_file_leaves_nothing_foreign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results.write_results(sample(1), tmp_path, ROIS)
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "put", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            results.write_results(sample(2), tmp_path, KINDS)
+    results.write_results(sample(3), tmp_path, ROIS)
+
+
+def test_without_labels_among_the_files_nothing_goes(tmp_path: Path) -> None:
+    """As a project is exported, one kind after the other."""
+    results.write_results(sample(1), tmp_path, ("labels", "run"))
+    results.write_results(sample(1), tmp_path, ("rois", "run"))
+    results.write_results(sample(2), tmp_path, ("labels", "run"))
+    assert not (tmp_path / "cells_rois.zip").exists()
+
+
 def of_image(**image: str | None) -> SegmentationData:
     return dataclasses.replace(sample(1), provenance={"image": image, "parameters": {"threads": 1}})
 

@@ -3,26 +3,31 @@
 Files that Cellbrook wrote and nobody changed since are replaced by a new run; a file that was corrected by hand, or
 was never ours, is not. ``run.json`` holds the hash of every file beside it, which tells the two apart. It is put in its
 place first, and knows the hashes of the files that are about to be replaced too: a run that is killed at any moment leaves
-nothing behind of which the next one could not tell whose it is.
+nothing behind of which the next one could not tell whose it is. Files of an earlier run that this one does not write go
+before that, unless they show the same labels.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 from cellbrook import export
 from cellbrook.errors import OutputError
-from cellbrook.io.atomic import put, staged
+from cellbrook.io.atomic import put, remove, staged
 from cellbrook.io.files import OUTPUT_ENDINGS
 from cellbrook.io.hashing import sha256_of
+from cellbrook.provenance import hash_of_array
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from cellbrook.core.result import SegmentationData
+
+log = logging.getLogger(__name__)
 
 
 def write_results(
@@ -51,6 +56,11 @@ def write_results(
         If the folder cannot be written, or something would be lost.
     UsageError
         If a kind is not known.
+
+    Notes
+    -----
+    Files that an earlier run wrote and this one does not stay if they show the same labels. Others are removed, but not what
+    somebody changed.
     """
     names = {kind: data.name + OUTPUT_ENDINGS[kind] for kind in export.check_kinds(kinds)}
     if not overwrite:
@@ -60,12 +70,35 @@ def write_results(
     with staged(folder, data.name) as stage:
         written = export.save(data, stage, [k for k in kinds if k != "run"], stem=data.name, threads=threads)
         if "run" in kinds:
-            files = {kind: _entry(path, folder) for kind, path in written.items()}
-            whole = dataclasses.replace(data, provenance={**data.provenance, "files": files})
+            digest = hash_of_array(data.labels)
+            files = _left(folder, data.name, names, digest)
+            files |= {kind: _entry(path, folder) for kind, path in written.items()}
+            facts = {**data.provenance, "labels_sha256": digest, "files": files}
+            whole = dataclasses.replace(data, provenance=facts)
             written = export.save(whole, stage, ["run"], stem=data.name, threads=threads) | written
         for path in written.values():
             put(path, folder / path.name)
     return {kind: folder / names[kind] for kind in sorted(names, key="run".__eq__)}
+
+
+def _left(folder: Path, stem: str, names: Mapping[str, str], digest: str) -> dict[str, dict[str, str]]:
+    """Return the entries of files of the earlier run that stay, and remove those that show other labels than these."""
+    run = _read_run(folder, stem)
+    if run is None:
+        return {}
+    left: dict[str, dict[str, str]] = {}
+    for kind, entry in run["files"].items():
+        path = folder / f"{stem}{OUTPUT_ENDINGS.get(kind)}"
+        if kind in names or entry["name"] != path.name or not path.exists():
+            continue
+        if "labels" not in names or (run.get("labels_sha256") == digest and _in_place(folder, entry)):
+            left[kind] = entry
+        elif sha256_of(path) in _hashes(entry):
+            remove(path)
+            log.warning("%s showed the labels before and was removed: --save %s writes it again", path, kind)
+        else:
+            log.warning("%s shows the labels before and stays, as somebody changed it", path)
+    return left
 
 
 def _entry(staged_file: Path, folder: Path) -> dict[str, str]:
@@ -114,7 +147,7 @@ def check_replaceable(folder: Path, stem: str, names: Mapping[str, str]) -> None
     there = {k: folder / n for k, n in names.items() if (folder / n).exists()}
     if not there:
         return
-    ours = {e["name"]: (e["sha256"], e.get("replaces")) for e in _files_of_run(folder, stem).values()}
+    ours = {e["name"]: _hashes(e) for e in _files_of_run(folder, stem).values()}
     for kind, path in there.items():
         if kind == "run" and ours:
             continue
@@ -133,6 +166,11 @@ def read_previous_run(folder: Path, stem: str) -> dict[str, Any] | None:
     """Return the ``run.json`` of this stem if it and all files it names are there, else None."""
     run = _read_run(folder, stem)
     return run if run and all(_in_place(folder, entry) for entry in run["files"].values()) else None
+
+
+def _hashes(entry: Mapping[str, str]) -> tuple[str | None, ...]:
+    """Return the hashes of what Cellbrook may have written under a name."""
+    return entry["sha256"], entry.get("replaces")
 
 
 def _in_place(folder: Path, entry: Mapping[str, str]) -> bool:

@@ -65,7 +65,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         except OSError as error:
             raise OutputError(f"{path}: cannot be written: {_reason(error)}") from error
     except BaseException:  # an interrupt too must leave nothing behind
-        _remove(temporary)
+        remove(temporary)
         raise
 
 
@@ -102,7 +102,7 @@ def staged(folder: Path, stem: str) -> Iterator[Path]:
         except OSError as error:
             raise OutputError(f"{folder}: cannot be written: {_reason(error)}") from error
     finally:
-        _remove(stage)
+        remove(stage)
 
 
 def is_temporary(path: Path) -> bool:
@@ -120,7 +120,7 @@ def sweep(folder: Path) -> None:
         aside = {p.name.removesuffix(".old") for p in found if p.name.endswith(".old")}
         for path in found:
             if path.name.removesuffix(".old") not in aside and time.time() - path.stat().st_mtime > _STALE_S:
-                _remove(path)
+                remove(path)
 
 
 def put(temporary: Path, path: Path) -> None:
@@ -139,12 +139,13 @@ def put(temporary: Path, path: Path) -> None:
         os.replace(temporary, path)
 
 
-def _remove(temporary: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with what is in it; what cannot be removed stays."""
     with suppress(OSError):
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
         else:
-            temporary.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def _reason(error: OSError) -> str:
