@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cellbrook.core.objects import ObjectTable
 from cellbrook.errors import Cancelled, CellbrookError, ImageError, OutputError, UsageError
-from cellbrook.export.table import TableRow, all_objects_csv, read_csv, summarise, summary_csv
+from cellbrook.export.table import TableRow, read_csv, summarise, write_tables
 from cellbrook.io.files import identity, output_folder, output_paths
 from cellbrook.io.hashing import sha256_of
 from cellbrook.io.open import scenes
@@ -225,34 +225,36 @@ def run_batch(
         yield Outcome(job, "done", result.provenance, files, time.perf_counter() - began, result=result)
 
 
-def write_summaries(folder: Path, outcomes: Sequence[Outcome]) -> Path:
+def write_summaries(folder: Path, outcomes: Sequence[Outcome], *, overwrite: bool = False) -> Path:
     """Write ``summary.csv``, one row an image, and ``all_objects.csv``, one row an object, and return the first.
 
     Raises
     ------
     OutputError
-        If the folder cannot be written.
+        As from `cellbrook.export.table.write_tables`.
     """
-    rows = [_row(outcome, folder) for outcome in outcomes]
-    folder.mkdir(parents=True, exist_ok=True)
-    all_objects_csv(folder / "all_objects.csv", rows)
-    return summary_csv(folder / "summary.csv", rows)
+    return write_tables(folder, [_row(outcome) for outcome in outcomes], overwrite=overwrite)
 
 
-def _row(outcome: Outcome, folder: Path) -> TableRow:
+def _row(outcome: Outcome) -> TableRow:
     job = outcome.job
     image = str(job.path) if job.scene is None else f"{job.path} scene {job.scene}"
     facts: dict[str, Any] = {
         "status": outcome.status,
         "error": outcome.error,
         "seconds": round(outcome.seconds, 3),
+        "objects": None,
     }
     if outcome.status == "failed":
         return TableRow(image, facts)
     found = outcome.run["result"]
     facts |= {"diameter_estimate_px": found["diameter_px"], "discarded": sum(found["discarded"].values())}
-    columns = read_csv(outcome.files["objects"])
-    return TableRow(image, facts | summarise(ObjectTable(columns)), columns)
+    try:
+        columns = read_csv(outcome.files["objects"])
+        return TableRow(image, facts | summarise(ObjectTable(columns)), columns)
+    except ValueError as error:  # saved again by a spreadsheet, say, with semicolons
+        log.warning("%s is left out of the counts, for its table cannot be read: %s", image, error)
+        return TableRow(image, facts)
 
 
 def _done_before(
@@ -274,4 +276,8 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"not enough memory ({error})" if str(error) else "not enough memory"
     text = " ".join(str(error).split())
-    return text if text and isinstance(error, (CellbrookError, OSError)) else f"{type(error).__name__} {text}".strip()
+    return (
+        text
+        if text and isinstance(error, (CellbrookError, OSError))
+        else f"{type(error).__name__} {text}".strip()
+    )

@@ -53,6 +53,14 @@ def test_measure_folder(folder, capsys):
     assert len(read_csv(folder / "out" / "all_objects.csv")["label"]) == 6
 
 
+def test_measure_refuses_to_replace_another_programs_table(folder, capsys):
+    (folder / "summary.csv").write_text("Slice,Count\n")
+    code, _, err = run(capsys, "measure", folder)
+    assert code == 1
+    assert "summary.csv is there already" in err
+    assert not (folder / "a_objects.csv").exists()
+
+
 def test_measure_without_image_has_no_intensities(folder, capsys):
     code, _, _ = run(capsys, "measure", folder / "a_masks.png", "--quiet")
     assert code == 0

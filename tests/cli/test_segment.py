@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from cellbrook import batch
 from cellbrook.cli.app import main
+from cellbrook.errors import OutputError
 from cellbrook.io import read_labels
 from cellbrook.testing.samples import sample_image
 
@@ -50,6 +52,38 @@ def test_a_folder_is_mirrored_and_summed_up(folder, tmp_path, capsys):
     )
     objects = list(csv.DictReader((out / "all_objects.csv").open()))
     assert len(objects) == sum(int(r["objects"]) for r in rows) > 0
+
+
+def test_the_tables_of_two_plates_in_one_folder(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert segment(folder / "a2.tif", folder / "a10.tif", "--out", out, "--quiet") == 0
+    assert segment(folder / "row B", "--out", out, "--quiet") == 0
+    rows = list(csv.DictReader((out / "summary.csv").open()))
+    assert [r["image"].rsplit("/")[-1] for r in rows] == ["a2.tif", "a10.tif", "c.tif"]
+
+
+def test_another_programs_table_is_refused_before_the_start(folder, capsys):
+    (folder / "summary.csv").write_text("Slice,Count\na2.tif,7\n")
+    assert segment(folder) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert not (folder / "a2_labels.tif").exists()
+
+
+def test_tables_that_cannot_be_written_do_not_hide_the_rest(folder, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise OutputError("summary.csv: the disk is full")
+
+    monkeypatch.setattr(batch, "write_summaries", fail)
+    assert segment(folder / "a2.tif", folder / "a10.tif", "--json") == 1
+    captured = capsys.readouterr()
+    assert len(json.loads(captured.out)["images"]) == 2
+    assert "the disk is full" in captured.err
+
+
+def test_results_in_several_folders_have_no_summary(folder, tmp_path, capsys):
+    assert segment(folder / "a2.tif", folder / "row B" / "c.tif") == 0
+    assert "give --out" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("summary.csv"))
 
 
 def test_results_are_never_taken_for_images(folder, capsys):

@@ -7,8 +7,17 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from cellbrook.core.objects import ObjectTable
-from cellbrook.errors import ImageError
-from cellbrook.export.table import TableRow, all_objects_csv, objects_csv, read_csv, summarise, summary_csv
+from cellbrook.errors import ImageError, OutputError
+from cellbrook.export.table import (
+    TableRow,
+    all_objects_csv,
+    check_tables,
+    objects_csv,
+    read_csv,
+    summarise,
+    summary_csv,
+    write_tables,
+)
 from cellbrook.measure import measure
 
 
@@ -103,3 +112,60 @@ def test_tables_of_many_images_have_all_columns(tmp_path):
     assert objects["image"].tolist() == ["a/ä.tif", "a/ä.tif", "c.tif"]
     assert objects["label"].tolist() == [1, 2, 4]
     assert_array_equal(objects["extra"], [np.nan, np.nan, 1.5])
+
+
+def row(path, count, **more):
+    path.touch()
+    return TableRow(
+        str(path), {"objects": count, **more}, {"label": np.arange(count), "area_px": np.ones(count)}
+    )
+
+
+def images(table):
+    return [name.rsplit("/")[-1] for name in read_csv(table)["image"].tolist()]
+
+
+def test_rows_of_other_images_stay_while_these_are_there(tmp_path):
+    first = [row(tmp_path / name, 2, status="done") for name in ("b10.tif", "gone.tif", "b9.tif")]
+    summary = write_tables(tmp_path, [*first, TableRow(f"{tmp_path / 'b9.tif'} scene 1", {"objects": None})])
+    assert images(summary) == ["b10.tif", "gone.tif", "b9.tif", "b9.tif scene 1"]
+    (tmp_path / "gone.tif").unlink()
+    write_tables(tmp_path, [row(tmp_path / "a.tif", 1), row(tmp_path / "b10.tif", 3)])
+    assert images(summary) == ["a.tif", "b9.tif", "b9.tif scene 1", "b10.tif"]
+    assert_array_equal(read_csv(summary)["objects"], [1, 2, np.nan, 3])
+    assert read_csv(summary)["status"].tolist() == ["", "done", "", ""]
+    assert images(tmp_path / "all_objects.csv") == ["a.tif"] + ["b9.tif"] * 2 + ["b10.tif"] * 3
+    # and so on, however often
+    before = summary.read_bytes(), (tmp_path / "all_objects.csv").read_bytes()
+    write_tables(tmp_path, [row(tmp_path / "b10.tif", 3)])
+    assert (summary.read_bytes(), (tmp_path / "all_objects.csv").read_bytes()) == before
+
+
+def test_scenes_take_the_place_of_the_whole_file(tmp_path):
+    summary = write_tables(tmp_path, [row(tmp_path / "a.lif", 0, error="2 scenes")])
+    write_tables(tmp_path, [TableRow(f"{tmp_path / 'a.lif'} scene {n}", {"objects": 1}) for n in "01"])
+    assert images(summary) == ["a.lif scene 0", "a.lif scene 1"]
+
+
+def test_tables_without_any_object_are_known_again(tmp_path):
+    failed = TableRow(str(tmp_path / "a.tif"), {"objects": None, "error": "truncated"})
+    write_tables(tmp_path, [failed])
+    check_tables(tmp_path)
+    assert images(write_tables(tmp_path, [failed])) == ["a.tif"]
+
+
+@pytest.mark.parametrize("name", ["summary.csv", "all_objects.csv"])
+@pytest.mark.parametrize(
+    "content", ["Slice,Count\na.tif,3\n", "image;objects\na;1\n", "", "image,note\na,b\n"]
+)
+def test_tables_of_others_are_not_replaced_unasked(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    for refused in (
+        lambda: check_tables(tmp_path),
+        lambda: write_tables(tmp_path, [row(tmp_path / "a.tif", 1)]),
+    ):
+        with pytest.raises(OutputError, match=rf"{name} is there already .*--overwrite .*--out"):
+            refused()
+    assert (tmp_path / name).read_text() == content
+    check_tables(tmp_path, overwrite=True)
+    assert images(write_tables(tmp_path, [row(tmp_path / "a.tif", 1)], overwrite=True)) == ["a.tif"]

@@ -64,11 +64,11 @@ def find_existing(
     for path in (labels, image):
         if path is not None and not path.exists():
             raise UsageError(f"no such file or folder: {path}")
-    if not _is_folder(labels):
-        if image is not None and _is_folder(image):
+    if not is_folder(labels):
+        if image is not None and is_folder(image):
             raise UsageError(f"{labels} is one file, {image} a folder: give the image itself")
         return [ExistingLabels(labels, image, out or labels.parent, _stem(labels))], []
-    if image is not None and not _is_folder(image):
+    if image is not None and not is_folder(image):
         raise UsageError(f"{labels} is a folder, {image} one file: give the folder of images")
     images = {} if image is None else images_by_id(image)
     found: list[ExistingLabels] = []
@@ -183,7 +183,8 @@ def _sizes(axes: str, known: Any, pixel_size: float | None) -> tuple[float, ...]
     return tuple(float(known[a]) for a in spatial if a in known)
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
+    """Return True for a folder of files; an OME-Zarr folder is one image."""
     return path.is_dir() and path.suffix.lower() != ".zarr"
 
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from cellbrook.cli import _console
 from cellbrook.cli._common import Json, Quiet, print_json
-from cellbrook.cli._existing import check_free, find_existing, load_existing, one_line_error
+from cellbrook.cli._existing import check_free, find_existing, is_folder, load_existing, one_line_error
 
 
 def measure(
@@ -29,7 +29,7 @@ def measure(
 ) -> int:
     """Measure the objects of existing labels: size, place, shape, and intensity in every channel.
 
-    Writes NAME_objects.csv, and for folders summary.csv and all_objects.csv.
+    Writes NAME_objects.csv, and for folders summary.csv and all_objects.csv, in which rows of other images stay.
 
     Parameters
     ----------
@@ -58,10 +58,13 @@ def measure(
     int
         Exit code: 0, or 1 if a file could not be measured.
     """
-    from cellbrook.export.table import TableRow, all_objects_csv, objects_csv, summarise, summary_csv
+    from cellbrook.export.table import TableRow, check_tables, objects_csv, summarise, write_tables
     from cellbrook.io.files import OUTPUT_ENDINGS
 
     jobs, alone = find_existing(labels, image, out)
+    folder = (out or labels) if is_folder(labels) else None
+    if folder is not None:
+        check_tables(folder, overwrite=overwrite)
     rows: list[TableRow] = []
     document: list[dict[str, Any]] = []
     failures = [{"labels": str(path), "error": "its image was not found"} for path in alone]
@@ -80,12 +83,14 @@ def measure(
         document.append({"labels": str(job.labels), "objects": len(data.objects), "table": str(path)})
         if not (json or quiet):
             print(f"{job.labels}: {len(data.objects)} objects, {path}")
-    if labels.is_dir() and rows:
-        folder = out or labels
-        all_objects_csv(folder / "all_objects.csv", rows)
-        summary = summary_csv(folder / "summary.csv", rows)
-        if not (json or quiet):
-            print(f"{summary}: {len(rows)} images")
+    if folder is not None and rows:
+        try:
+            summary = write_tables(folder, rows, overwrite=overwrite)
+        except (OSError, MemoryError) as problem:
+            failures.append({"labels": str(labels), "error": one_line_error(problem)})
+        else:
+            if not (json or quiet):
+                print(f"{summary}: {len(rows)} images")
     if json:
         print_json({"images": document, "failed": failures})
     for failure in failures:

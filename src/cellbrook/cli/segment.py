@@ -52,7 +52,7 @@ def segment(
     """Find the cells in images and write labels, overlay and table beside each image.
 
     Writes NAME_labels.tif, NAME_overlay.png, NAME_objects.csv and NAME_run.json for each image, and for several images
-    summary.csv and all_objects.csv.
+    summary.csv and all_objects.csv, in which rows of other images stay.
 
     Parameters
     ----------
@@ -90,6 +90,7 @@ def segment(
     from cellbrook.api import Segmenter
     from cellbrook.batch import check_collisions, jobs_for, run_batch, share_of
     from cellbrook.export import DEFAULT_KINDS, check_kinds
+    from cellbrook.export.table import check_tables
     from cellbrook.io.files import find_images
 
     kinds = check_kinds((*DEFAULT_KINDS, *(k for item in save for k in item.split(",") if k)))
@@ -98,8 +99,15 @@ def segment(
         _console.note(found.summary(), quiet=quiet)
     jobs = jobs_for(found.images, out, params.input_params.scene)
     check_collisions(jobs, kinds)
+    tables: Path | None = None
     if share is not None:
         jobs = share_of(jobs, share)
+    elif len(jobs) > 1 or _is_folder(inputs):
+        tables = _common_folder(jobs, out, inputs)
+        if tables is None:
+            _console.note("no summary.csv, as results go to several folders: give --out for one", quiet=quiet)
+        else:
+            check_tables(tables, overwrite=overwrite)
     keywords = params.to_keywords()
     fixed = {n: keywords.pop(n) for n in ("model", "device", "engine", "precision")}
     segmenter = Segmenter(**fixed, threads=keywords.pop("threads"))
@@ -109,7 +117,7 @@ def segment(
     _console.note(segmenter.engine_info.why, quiet=quiet)
 
     began = time.perf_counter()
-    report = _Report(json=json, quiet=quiet, many=len(jobs) > 1 or _is_folder(inputs), run_before=run_before)
+    report = _Report(json=json, quiet=quiet, tables=tables, overwrite=overwrite, run_before=run_before)
     try:
         for outcome in run_batch(
             jobs,
@@ -125,8 +133,8 @@ def segment(
             report.add(outcome)
     finally:
         progress.clear()
-        report.finish(None if share is not None else _common_folder(jobs, out), time.perf_counter() - began)
-    return 1 if report.failed else 0
+        written = report.finish(time.perf_counter() - began)
+    return 1 if report.failed or not written else 0
 
 
 def _as_before(path: Path, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -162,24 +170,34 @@ def _is_folder(inputs: tuple[str, ...]) -> bool:
     return any(Path(i).is_dir() and not Path(i).name.endswith(".zarr") for i in inputs)
 
 
-def _common_folder(jobs: list[Any], out: Path | None) -> Path | None:
-    """Return where summaries of all images go: the output folder, or the one folder that holds all results."""
+def _common_folder(jobs: list[Any], out: Path | None, inputs: tuple[str, ...]) -> Path | None:
+    """Return where tables of all images go: the output folder, or a folder that is an input or holds all the results."""
     import os
 
     if out is not None:
         return out
     folders = {str(job.folder.absolute()) for job in jobs}
     try:
-        return Path(os.path.commonpath(folders)) if folders else None
+        common = os.path.commonpath(folders)
     except ValueError:  # on different drives
         return None
+    given = {str(Path(i).absolute()) for i in inputs}
+    return Path(common) if len(folders) == 1 or common in given else None
 
 
 class _Report:
     """Says what became of each image, and collects what the summary needs."""
 
-    def __init__(self, *, json: bool, quiet: bool, many: bool, run_before: dict[str, Any] | None) -> None:
-        self.json, self.quiet, self.many = json, quiet, many
+    def __init__(
+        self,
+        *,
+        json: bool,
+        quiet: bool,
+        tables: Path | None,
+        overwrite: bool,
+        run_before: dict[str, Any] | None,
+    ) -> None:
+        self.json, self.quiet, self.tables, self.overwrite = json, quiet, tables, overwrite
         self.run_before = run_before
         self.outcomes: list[Any] = []
 
@@ -214,23 +232,33 @@ class _Report:
         for note in dict.fromkeys(outcome.run["result"]["notes"]):
             _console.note(f"  note: {note}")
 
-    def finish(self, folder: Path | None, seconds: float) -> None:
-        """Write the summaries and say where everything is."""
-        if self.many and folder is not None and self.outcomes:
-            from cellbrook.batch import write_summaries
-
-            summary = write_summaries(folder, self.outcomes)
-            if not (self.json or self.quiet):
-                print(
-                    f"{summary}: {len(self.outcomes)} images in {_console.duration(seconds)}, {self.failed} failed"
-                )
+    def finish(self, seconds: float) -> bool:
+        """Write the tables and say where everything is; return False if they could not be written."""
+        written = self._write_tables(seconds)
         if self.json:
             print_json(
                 {"images": [_entry(o) for o in self.outcomes], "failed": self.failed, "seconds": seconds}
             )
-        elif not self.quiet and self.outcomes and not self.many:
+        elif not self.quiet and len(self.outcomes) == 1 and self.tables is None:
             for path in self.outcomes[0].files.values():
                 print(f"  {path}")
+        return written
+
+    def _write_tables(self, seconds: float) -> bool:
+        if self.tables is None or not self.outcomes:
+            return True
+        from cellbrook.batch import write_summaries
+
+        try:
+            summary = write_summaries(self.tables, self.outcomes, overwrite=self.overwrite)
+        except (OSError, MemoryError) as error:
+            _console.error(f"no summary was written: {error}")
+            return False
+        if not (self.json or self.quiet):
+            print(
+                f"{summary}: {len(self.outcomes)} images in {_console.duration(seconds)}, {self.failed} failed"
+            )
+        return True
 
 
 def _line(outcome: Any, path: Path) -> str:

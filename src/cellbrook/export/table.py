@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.errors import ImageError
+from cellbrook.errors import ImageError, OutputError
+from cellbrook.io.files import natural_key
 from cellbrook.io.writers import atomic
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellbrook.core.objects import ObjectTable
+
+SUMMARY, ALL_OBJECTS = "summary.csv", "all_objects.csv"
+"""Names of the tables of a folder."""
 
 # Digits that no microscope's pixel exceeds, and that keep a table readable.
 _SIGNIFICANT = 7
@@ -62,14 +67,8 @@ def read_csv(path: Path) -> dict[str, NDArray[Any]]:
     ImageError
         If it is no such table, such as one that was cut off.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ImageError(f"cannot read the table {path}: {error}") from error
-    if not rows or any(len(row) != len(rows[0]) for row in rows):
-        raise ImageError(f"{path} is no whole table: its rows differ in length; delete it")
-    return {name: _parse([row[k] for row in rows[1:]]) for k, name in enumerate(rows[0])}
+    header, *rows = _read(path)
+    return {name: _parse([row[k] for row in rows]) for k, name in enumerate(header)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +78,10 @@ class TableRow:
     Parameters
     ----------
     image : str
-        The image, as the user finds it again: a path relative to the input folder.
+        The image, as the user named it; " scene N" behind it for a scene of several.
     summary : mapping of str to value
-        One value a column of ``summary.csv``, such as `summarise` gives.
+        One value a column of ``summary.csv``, such as `summarise` gives. Has ``objects``, by which the table is known
+        again; None where they could not be counted.
     objects : mapping of str to ndarray of shape (n,), or None
         Columns of the object table for ``all_objects.csv``; an `ObjectTable` does, as does what `read_csv`
         gives.
@@ -123,6 +123,108 @@ def summarise(objects: ObjectTable) -> dict[str, Any]:
     return row
 
 
+def check_tables(folder: Path, *, overwrite: bool = False) -> None:
+    """Make sure that the tables of a folder can be written; see `write_tables`.
+
+    Parameters
+    ----------
+    folder : Path
+        May not exist yet.
+    overwrite : bool
+        Replace also what Cellbrook did not write.
+
+    Raises
+    ------
+    OutputError
+        If a file of such a name is there and is no table of Cellbrook's, such as the Summary.csv of another program.
+    """
+    if not overwrite:
+        for name in (SUMMARY, ALL_OBJECTS):
+            _read_ours(folder / name)
+
+
+def write_tables(folder: Path, rows: Sequence[TableRow], *, overwrite: bool = False) -> Path:
+    """Write ``summary.csv`` and ``all_objects.csv`` of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it does not exist. Rows of other images that its tables have are kept while those images are where
+        they say.
+    rows : sequence of TableRow
+        In the order they are written, but in natural order if others were kept.
+    overwrite : bool
+        Replace also what Cellbrook did not write.
+
+    Returns
+    -------
+    Path
+        The summary.
+
+    Raises
+    ------
+    OutputError
+        As from `check_tables`, and if a table cannot be written.
+    """
+    kept = _kept(folder, rows, overwrite)
+    rows = sorted((*rows, *kept), key=lambda row: natural_key(row.image)) if kept else rows
+    all_objects_csv(folder / ALL_OBJECTS, rows)
+    return summary_csv(folder / SUMMARY, rows)
+
+
+def _kept(folder: Path, rows: Sequence[TableRow], overwrite: bool) -> list[TableRow]:
+    """Return what the tables of a folder say of images that are none of these rows' and are still there."""
+    ours: list[list[list[str]]] = []
+    for name in (SUMMARY, ALL_OBJECTS):
+        try:
+            ours.append(_read_ours(folder / name))
+        except OutputError:
+            if not overwrite:
+                raise
+            ours.append([])
+    (summary, *images), (header, *objects) = (table or [[]] for table in ours)
+    new = {_place(row.image) for row in rows}
+    # a row of the whole file, such as of a failure to open it, gives way to those of its scenes
+    new |= {(path, "") for path, _ in new}
+    by_image: dict[str, list[list[str]]] = {row[0]: [] for row in images}
+    for row in objects:
+        by_image.setdefault(row[0], []).append(row)
+    told = {row[0]: dict(zip(summary, row, strict=True)) for row in images}
+    kept = []
+    for image, group in by_image.items():
+        place = _place(image)
+        if place not in new and os.path.exists(place[0]):
+            facts = {name: text for name, text in told.get(image, {}).items() if name != "image"}
+            columns = {name: np.array([row[k] for row in group]) for k, name in enumerate(header) if k}
+            kept.append(TableRow(image, facts, columns if group else None))
+    return kept
+
+
+def _place(image: str) -> tuple[str, str]:
+    """Return the path and the scene of an image as `TableRow` names it."""
+    path, _, scene = image.rpartition(" scene ")
+    return (
+        (os.path.abspath(image), "") if not path or os.path.exists(image) else (os.path.abspath(path), scene)
+    )
+
+
+def _read_ours(path: Path) -> list[list[str]]:
+    """Return header and rows of a folder's table; nothing if there is none."""
+    if not path.exists():
+        return []
+    try:
+        table = _read(path)
+        header = table[0]
+        ours = "objects" in header if path.name == SUMMARY else header[1:2] == ["label"]
+        if header[0] == "image" and ours:
+            return table
+    except ImageError:
+        pass
+    raise OutputError(
+        f"{path} is there already and is no table as Cellbrook writes it: give --overwrite to replace it, or another --out"
+    )
+
+
 def summary_csv(path: Path, rows: Iterable[TableRow]) -> Path:
     """Write ``summary.csv``: one row an image, the image first.
 
@@ -151,7 +253,7 @@ def all_objects_csv(path: Path, rows: Iterable[TableRow]) -> Path:
         Those without objects are left out. Columns that an image lacks stay empty.
     """
     tables = [(row.image, row.objects) for row in rows if row.objects is not None]
-    names = _union(list(table) for _, table in tables)
+    names = _union([["label"], *(list(table) for _, table in tables)])
 
     def lines() -> Iterable[Sequence[str]]:
         for image, table in tables:
@@ -191,6 +293,18 @@ def _text(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return _number(float(value))
     return str(value)
+
+
+def _read(path: Path) -> list[list[str]]:
+    """Return the header and the rows of a table."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ImageError(f"cannot read the table {path}: {error}") from error
+    if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
+        raise ImageError(f"{path} is no whole table: its rows differ in length; delete it")
+    return rows
 
 
 def _parse(cells: list[str]) -> NDArray[Any]:

@@ -1,0 +1,80 @@
+"""Many images: what is refused before the start, and what one bad image costs."""
+
+import os
+
+import numpy as np
+import pytest
+import tifffile
+
+from cellbrook import batch
+from cellbrook.batch import Job, Outcome, check_collisions, jobs_for, run_batch
+from cellbrook.errors import OutputError
+from cellbrook.export.table import read_csv
+from cellbrook.io import OUTPUT_ENDINGS, find_images
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_collisions_are_found_before_the_start(tmp_path):
+    touch(tmp_path, "a/x.tif", "a/x.png", "b/x.tif", "c.ome.zarr/zarr.json")
+
+    def check(given, out=None, kinds=("labels",)):
+        check_collisions(jobs_for(find_images(given).images, out, None), kinds)
+
+    with pytest.raises(OutputError, match=r"x\.png and .*x\.tif would both write .*x_labels\.tif"):
+        check(tmp_path / "a")
+    given = [tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif"]
+    check(given)
+    check([tmp_path / "b", tmp_path / "c.ome.zarr"], tmp_path / "out", OUTPUT_ENDINGS)
+    with pytest.raises(OutputError, match="would both write"):
+        check(given, tmp_path / "out")
+    with pytest.raises(OutputError, match="a result would overwrite this input"):
+        check(tmp_path / "c.ome.zarr", None, ["zarr"])
+
+
+def test_scenes_may_collide_with_files(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        for side in (20, 30):
+            tif.write(np.zeros((side, side), np.uint8), metadata=None)
+    touch(tmp_path, "a_s0.tif")
+    with pytest.raises(OutputError, match=r"a\.tif and .*a_s0\.tif would both write .*a_s0_labels"):
+        check_collisions(jobs_for(find_images(tmp_path).images, None, "all"))
+
+
+def test_a_defect_costs_one_image(tmp_path, caplog):
+    class Segmenter:
+        def segment(self, path, **_):
+            raise KeyError(path.name)
+
+    jobs = [Job(tmp_path / name, tmp_path, name) for name in "ab"]
+    outcomes = list(run_batch(jobs, Segmenter(), {}, ["labels"]))
+    assert [(o.status, o.error) for o in outcomes] == [("failed", "KeyError 'a'"), ("failed", "KeyError 'b'")]
+    assert caplog.records[0].exc_info
+
+
+def outcome(path, objects):
+    found = {"diameter_px": 9.0, "discarded": {}}
+    return Outcome(Job(path, path.parent, path.stem), "done", {"result": found}, {"objects": objects})
+
+
+def test_an_object_table_that_cannot_be_read_costs_its_own_counts(tmp_path, caplog):
+    touch(tmp_path, "a.tif", "b.tif")
+    (tmp_path / "a_objects.csv").write_text("label;area_px\n1;20,5\n")  # saved again by a spreadsheet
+    (tmp_path / "b_objects.csv").write_text("label,area_px\n1,20.5\n")
+    outcomes = [outcome(tmp_path / f"{n}.tif", tmp_path / f"{n}_objects.csv") for n in "ab"]
+    summary = read_csv(batch.write_summaries(tmp_path, outcomes))
+    np.testing.assert_array_equal(summary["objects"], [np.nan, 1])
+    assert "a.tif is left out of the counts" in caplog.text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_file_names_that_are_no_text(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.tif")
+    (tmp_path / "x_objects.csv").write_text("label\n1\n")
+    summary = batch.write_summaries(tmp_path, [outcome(path, tmp_path / "x_objects.csv")])
+    assert r"\udcff.tif" in summary.read_text(encoding="utf-8")
