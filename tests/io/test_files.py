@@ -16,6 +16,7 @@ from cellbrook.io import (
     stem_of,
     write_labels_zarr,
 )
+from cellbrook.io.files import _NO_IMAGES
 
 
 def touch(folder, *names):
@@ -79,6 +80,30 @@ def test_the_summary_counts_by_reason(tmp_path):
         find_images(tmp_path).summary()
         == "1 image; skipped 1 (not an image); skipped 2 (looks like a result)"
     )
+
+
+def test_projects_and_models_among_the_images_are_passed_over(tmp_path):
+    touch(tmp_path, "x.tif", "x.project/project.toml", "x.project/images/y.tif", "x.project/model/card.toml")
+    touch(tmp_path, "deep/m/card.toml", "deep/m/curves.png", "n/not-active/card.toml", "n/curves.png")
+    for given in (tmp_path, str(tmp_path / "**" / "*")):
+        found = find_images(given)
+        assert names(found) == ["x.tif"]
+        assert {(p.name, reason) for p, reason in found.skipped if p.is_dir()} == {
+            ("x.project", "a project"), ("m", "a model"), ("n", "a model"),
+        }  # fmt: skip
+    inside = tmp_path / "x.project" / "images"
+    for given in (inside / "y.tif", inside, str(inside / "*.tif")):
+        assert names(find_images(given)) == ["y.tif"]
+    with pytest.raises(ImageError, match=r"skipped 1 \(a project\)"):
+        find_images(tmp_path / "x.project")
+
+
+def test_the_files_that_tell_projects_and_models_are_what_these_are_called():
+    from cellbrook.networks.cards import CARD_NAME
+    from cellbrook.project.settings import FILE
+    from cellbrook.training.output import INACTIVE
+
+    assert set(_NO_IMAGES) == {FILE, CARD_NAME, f"{INACTIVE}/{CARD_NAME}"}
 
 
 def test_hidden_and_unfinished_files_are_not_images(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import re
@@ -41,6 +42,9 @@ _RESULT = re.compile(
     r"_(masks?|labels?|overlay|colou?r|flows|cellprob|outlines|output|seg)(_cp)?(\.ome)?\.[^.]+$",
     re.IGNORECASE,
 )
+
+# What Cellbrook makes among images, by a file in it: its pictures are thumbnails, copies and curves.
+_NO_IMAGES = {"project.toml": "a project", "card.toml": "a model", "not-active/card.toml": "a model"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +122,8 @@ def find_images(
 
     A file given by its name is taken, unless it looks like a result of another one that is given, as the shell's
     ``dir/*.png`` brings them. From folders come files of known kinds, except hidden ones,
-    those in `out`, and those that look like results (``*_labels.tif``, ``*_masks.png``, ``*_seg.npy`` ...).
-    An OME-Zarr folder is one image.
+    those in `out`, those that look like results (``*_labels.tif``, ``*_masks.png``, ``*_seg.npy`` ...), and those in
+    folders of projects and models. An OME-Zarr folder is one image.
 
     Parameters
     ----------
@@ -205,17 +209,30 @@ def _take_pattern(pattern: str, take: Callable[[Path, Path], None], skipped: lis
         fixed.append(part)
     base = Path(*fixed)
     matches = sorted(glob.glob(pattern, recursive=True), key=natural_key)
+    kind = functools.cache(_no_images)
+    passed: dict[Path, str] = {}
     for match in matches:
         path = Path(match)
         if path.is_dir() and not is_zarr(path):
             continue
-        if any(is_zarr(p) for p in path.parents if p != base and base in (p, *p.parents)):
+        above = [p for p in path.parents if p != base and base in p.parents]
+        if any(is_zarr(p) for p in above):
             continue  # a chunk inside an OME-Zarr image
+        outermost = next((p for p in reversed(above) if kind(p)), None)
+        if outermost is not None:
+            passed[outermost] = kind(outermost) or ""
+            continue
         reason = _reason_to_skip(path)
         if reason is None:
             take(path, path.parent.relative_to(base))
         else:
             skipped.append((path, reason))
+    skipped.extend(passed.items())
+
+
+def _no_images(folder: Path) -> str | None:
+    """Return what a folder is in which no images are looked for."""
+    return next((kind for file, kind in _NO_IMAGES.items() if (folder / file).exists()), None)
 
 
 def _walk(
@@ -225,6 +242,9 @@ def _walk(
     if real in visited or real == out:  # links can lead back; results are not inputs
         return
     visited.add(real)
+    if kind := _no_images(folder):
+        yield folder, kind
+        return
     try:
         entries = sorted(folder.iterdir(), key=lambda p: natural_key(p.name))
     except OSError as error:
