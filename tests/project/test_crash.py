@@ -116,6 +116,26 @@ def test_a_full_disk_is_told_as_such(project: Project, image: str) -> None:
     assert log.apply(Paint(label, [(7, 5, 9)])).rev == 1
 
 
+def test_an_edit_whose_chunks_cannot_be_written_is_done(
+    project: Project, image: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def replace(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("cellbrook.project.labelstore._DIRTY", 0)
+    log = project.log(image)
+    label = log.store.lease(1)[0]
+    with monkeypatch.context() as patched:
+        patched.setattr("os.replace", replace)
+        assert log.apply(Paint(label, [(6, 4, 9)])).rev == 1
+        data = log.store.chunk_bytes(0, 0, 0, 1)
+        assert data is not None
+        assert decode_chunk(data)[3, 2] == label
+        assert "cannot be written" in caplog.text
+    log.store._cache.clear()
+    assert log.store.at(0, 6, 4) == label
+
+
 def test_killed_during_operations(place: Path, picture: Callable[..., Path]) -> None:
     """Adding, importing, predicting, merging: what was told as done is there, and the next one goes on."""
     (place / "files").mkdir()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cellbrook.errors import EditError, ProjectError, UsageError
+from cellbrook.errors import CellbrookError, EditError, ProjectError, UsageError
 from cellbrook.project._chunks import cdiv, chunk_rev, chunks_of, decode_chunk, encode_chunk
 from cellbrook.project._patch import CHUNK, Chunk, Patch
 from cellbrook.project.objects import COLUMNS, ObjectRow, as_table
@@ -318,7 +318,11 @@ class LabelStore:
         for key, pixels in chunks.items():
             self._remember(key, pixels, dirty=True)
         if len(self._dirty) > _DIRTY:
-            self.flush()
+            try:
+                self.flush()
+            except (CellbrookError, OSError) as error:
+                logger.warning("labels are in the log alone: %s", error)
+                self._dirty.clear()
 
     def _remember(self, key: Chunk, pixels: NDArray[np.uint32], *, dirty: bool) -> None:
         self._cache[key] = pixels
@@ -365,8 +369,11 @@ class LabelStore:
             top, left = (y - cy * span) * step, (x - cx * span) * step
             pixels[top : top + step, left : left + step] = self.chunk((plane, y, x))[::span, ::span]
         if rows and not self._db.read_only:
-            self._create()
-            self._write(level, key, pixels, self.rev)
+            try:
+                self._create()
+                self._write(level, key, pixels, self.rev)
+            except (CellbrookError, OSError) as error:
+                logger.warning("labels are in the log alone: %s", error)
         return pixels
 
     def _newest(self, level: int, plane: int, cy: int, cx: int) -> int:
