@@ -7,13 +7,18 @@ import json
 import os
 import threading
 
+import msgspec
 import numpy as np
 import pytest
 
+from cellbrook.errors import EditError
 from cellbrook.io import write_png
+from cellbrook.project import Paint
 from cellbrook.project.project import Project
+from cellbrook.server.hub import Client
 from cellbrook.server.proposals import Proposals
 from cellbrook.server.runs import encode_runs
+from cellbrook.server.workspace import Workspace, aside
 
 from .conftest import apply_patch, blobs
 
@@ -184,6 +189,28 @@ def test_a_click_that_waits_for_the_worker_holds_up_nothing_else(monkeypatch, se
     page.send(type="cancel", job="none")
     assert "ended already" in page.until("notice")["message"]
     assert page.disc(page.next_id, 100, 100, 20)["type"] == "ack"
+
+
+def test_of_a_result_that_fails_to_land_pages_hear_what_was_taken_back(project):
+    image = project.find("first").id
+
+    def refused(log):
+        raise EditError("no")
+
+    async def test():
+        workspace, client = Workspace(project), Client("me")
+        client.image, client.welcome = image, True
+        label = project.labels(image).lease(1)[0]
+        await workspace.apply(image, Paint(label, [(5, 5, 9)]), user=aside("j"))
+        workspace.hub.join(client)
+        with pytest.raises(EditError):
+            await workspace.land(image, refused, by="me", job="j")
+        patch = msgspec.msgpack.decode(await asyncio.wait_for(client.next(), 20))
+        assert (patch["type"], patch["rev"]) == ("patch", project.labels(image).rev)
+        assert patch["objects"] == [{"id": label, "plane": 0, "gone": True}]
+        await workspace.close()
+
+    asyncio.run(test())
 
 
 def test_edits_of_two_pages_at_once_lose_none(page):

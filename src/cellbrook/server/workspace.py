@@ -281,27 +281,32 @@ class Workspace:
         """
         self.check_writable()
 
-        def run() -> tuple[Applied | None, list[messages.Patch]]:
+        def run() -> tuple[Applied | None, list[messages.Patch], Exception | None]:
             log = self.project.log(image)
             applied, patches = None, []
             for step in (first, change):
                 if step is None:
                     continue
                 rev = log.rev
-                applied = step(log)
+                try:
+                    applied = step(log)
+                except Exception as error:
+                    return None, patches, error
                 if applied is not None and applied.rev > rev:  # else nothing to do, or done before
                     patches += edits.patches_of(applied, log.patches(rev, applied.rev), image, by)
-            return applied, patches
+            return applied, patches, None
 
         async def whole() -> Applied | None:
             async with self._order:
-                applied, patches = await self.write(run)
+                applied, patches, error = await self.write(run)
                 for patch in patches:
                     self.hub.broadcast(patch, but=but, to=lambda c: c.image == image)
                 if then is not None and applied is not None:
                     then(applied)
             if patches:
                 self._settle(image)
+            if error is not None:
+                raise error
             return applied
 
         # what is in the log is told, also when the page that asked is gone meanwhile
