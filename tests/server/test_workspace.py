@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import threading
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -17,6 +18,7 @@ from cellbrook.project import Paint
 from cellbrook.project.project import Project
 from cellbrook.server.hub import Client
 from cellbrook.server.proposals import Proposals
+from cellbrook.server.runners import Runners
 from cellbrook.server.runs import encode_runs
 from cellbrook.server.workspace import Workspace, aside
 
@@ -208,6 +210,25 @@ def test_of_a_result_that_fails_to_land_pages_hear_what_was_taken_back(project):
         patch = msgspec.msgpack.decode(await asyncio.wait_for(client.next(), 20))
         assert (patch["type"], patch["rev"]) == ("patch", project.labels(image).rev)
         assert patch["objects"] == [{"id": label, "plane": 0, "gone": True}]
+        await workspace.close()
+
+    asyncio.run(test())
+
+
+def test_as_many_candidates_as_there_are_have_ids_of_their_own(project, monkeypatch):
+    class Finding:
+        async def call(self, task, args):
+            np.save(Path(args["out"]) / "ghosts.npy", np.zeros((1, 300, 420), np.uint32))
+            return {"rows": [{"id": k, "plane": 0} for k in range(1, 2**16 + 10)]}
+
+    image = project.find("first").id
+    monkeypatch.setattr(Runners, "_output", lambda self, image: (Path("cache"), {}))
+
+    async def test():
+        workspace = Workspace(project)
+        await Runners(workspace)._find_ghosts(Finding(), image, {})
+        last = workspace.ghosts(image).rows[-1]["id"]
+        assert project.labels(image).lease(1)[0] > last > 2**16
         await workspace.close()
 
     asyncio.run(test())

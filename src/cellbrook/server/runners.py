@@ -307,7 +307,8 @@ class Runners:
                 args = {"cache": str(cache), "out": str(out), "keywords": keywords}
                 facts = await worker.call("candidates", args)
                 rows = facts["rows"]
-                first = (await workspace.lease(image, len(rows)))[0] if rows else 1
+                labels = await workspace.read(workspace.project.labels, image)
+                first = (await workspace.write(labels.lease, len(rows))).start if rows else 1
                 ghosts = await workspace.read(Ghosts.store, workspace.cache(image), out, rows, first)
             workspace.set_ghosts(image, ghosts)
             await workspace.tell_image(image)
