@@ -257,10 +257,10 @@ def test_tiff_scenes_by_number_and_name(tmp_path):
 
 
 def test_smaller_copies_are_no_scenes(tmp_path):
-    path = tmp_path / "with thumbnail.tif"
-    with tifffile.TiffWriter(path) as tif:
-        tif.write(pixels((20, 30)), photometric="minisblack", metadata=None)
-        tif.write(pixels((5, 7)), photometric="minisblack", metadata=None, subfiletype=1)
+    path = tmp_path / "with thumbnail.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        tif.write(pixels((20, 30)), photometric="minisblack")
+        tif.write(pixels((5, 7)), photometric="minisblack", subfiletype=1)
     assert len(scenes(path)) == 1
     assert open_image(path).shape == (20, 30)
 
