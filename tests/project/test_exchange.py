@@ -8,7 +8,7 @@ import json
 import pickle
 import shutil
 import zipfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,9 @@ from cellbrook.core.objects import ObjectTable
 from cellbrook.core.params import MaskParams
 from cellbrook.errors import ImageError, ProjectError, UsageError
 from cellbrook.io import read_labels, write_labels, write_png
+from cellbrook.measure import measure
 from cellbrook.project import ClassInfo, Delete, Lock, Paint, Project, Replace, SetClass
+from cellbrook.project.exchange import as_result
 from cellbrook.project.merge import merge_projects, rows_at
 from cellbrook.project.models import activate_model, model_reference
 from cellbrook.project.predict import land, predict, read_cache, rethreshold
@@ -152,6 +154,17 @@ def test_training_folder_of_chosen_channels(place: Path) -> None:
         np.testing.assert_array_equal(np.squeeze(source.read()), stack[:, 1].max(axis=0))
         table = project.export(place / "out", kinds=["objects"])["s"]["objects"].read_text()
         assert "mean_" in table
+
+
+def test_an_export_is_of_one_revision(drawn: Project, image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(*args: Any, **keywords: Any) -> ObjectTable:
+        drawn.log(image).apply(Delete((1,)))
+        return measure(*args, **keywords)
+
+    monkeypatch.setattr("cellbrook.project.exchange.measure", measured)
+    result = as_result(drawn, drawn.image(image))
+    assert result.objects["label"].tolist() == [1, 2, 3]
+    assert result.provenance["revision"] == result.provenance["edits"][-1]["rev"] == drawn.log(image).rev - 1
 
 
 def test_the_table_says_class_and_origin(drawn: Project, place: Path) -> None:

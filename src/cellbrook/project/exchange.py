@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellbrook.project.images import ImageRecord
+    from cellbrook.project.objects import ObjectRow
     from cellbrook.project.project import Project
 
 TRAINING = "training"
@@ -50,7 +51,8 @@ def as_result(project: Project, record: ImageRecord, *, threads: int | None = No
     source = project.open_image(record.id)
     image, plan = stack_of(source, project.settings)
     store = project.labels(record.id)
-    labels = store.read_all()
+    with project.database.lock:  # rows and pixels of one revision
+        labels, rows, rev = store.read_all(), store.objects(), store.rev
     sizes = {a: plan.pixel_size_um[a] for a in "ZYX" if a in plan.pixel_size_um and a in record.label_axes}
     known = "Y" in sizes and "X" in sizes
     objects = measure(
@@ -61,8 +63,7 @@ def as_result(project: Project, record: ImageRecord, *, threads: int | None = No
         axes=record.label_axes,
         threads=threads,
     )
-    objects = objects.with_columns(**_said(project, record, objects["label"]))
-    history = project.log(record.id).history()
+    objects = objects.with_columns(**_said(project, rows, objects["label"]))
     return SegmentationData(
         labels=labels,
         objects=objects,
@@ -77,17 +78,21 @@ def as_result(project: Project, record: ImageRecord, *, threads: int | None = No
             "project": project.name,
             "image": {"path": str(project.path(record.id)), "scene": record.scene, "sha256": record.sha256},
             "state": record.state,
-            "revision": store.rev,
+            "revision": rev,
             "last_run": record.run,
-            "edits": [{"rev": h.rev, "kind": h.kind, "user": h.user, "created": h.created} for h in history],
+            "edits": [
+                {"rev": h.rev, "kind": h.kind, "user": h.user, "created": h.created}
+                for h in project.log(record.id).history()
+                if h.rev <= rev
+            ],
         },
     )
 
 
-def _said(project: Project, record: ImageRecord, labels: NDArray[Any]) -> dict[str, Any]:
+def _said(project: Project, found: list[ObjectRow], labels: NDArray[Any]) -> dict[str, Any]:
     """Return what the project knows of objects and measuring does not tell, in the order of `labels`."""
     names = {c.id: c.name for c in project.settings.classes}
-    rows = {r.id: r for r in project.labels(record.id).objects()}
+    rows = {r.id: r for r in found}
     columns: dict[str, Any] = {"origin": [rows[i].origin for i in labels.tolist()]}
     if any(r.class_id for r in rows.values()):
         columns["class"] = [
