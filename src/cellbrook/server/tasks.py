@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from cellbrook.core.progress import Progress
     from cellbrook.metrics.errors import ObjectError
     from cellbrook.project.images import ImageRecord
-    from cellbrook.project.objects import ObjectRow
     from cellbrook.project.project import Project
     from cellbrook.server.worker import Call
     from cellbrook.training.report import CurvePoint
@@ -233,13 +232,19 @@ def evaluate(call: Call, args: dict[str, Any]) -> dict[str, Any]:
 
     rows: list[dict[str, Any]] = []
     gallery: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
     with Project.open(args["project"], read_only=True) as project:
         find = _finding(call, project, args["keywords"])
         call.start("comparing", len(args["images"]))
         for image in args["images"]:
             call.check_cancelled()
             record = project.image(image)
-            found = find(record)
+            try:
+                found = find(record)
+            except (ImageError, OSError) as error:
+                failed.append({"image": image, "name": record.name, "error": str(error)})
+                call.advance()
+                continue
             truth = project.labels(image).read_all()
             ap, tp, fp, fn = average_precision(truth, found.labels, thresholds=(0.5, 0.75, 0.9))
             errors = find_errors(truth, found.labels)
@@ -247,19 +252,20 @@ def evaluate(call: Call, args: dict[str, Any]) -> dict[str, Any]:
                 "image": image, "name": record.name, "ap": ap.tolist(), "true": int(tp[0] + fn[0]),
                 "found": int(tp[0] + fp[0]), "errors": {k: errors.count(k) for k in errors.true_objects},
             })  # fmt: skip
-            boxes = {r.id: r for r in project.labels(image).objects()}
             for error in errors.errors[: args["most"]]:
                 gallery.append(
                     {
                         "image": image,
                         "kind": error.kind,
                         "iou": error.iou,
-                        **_place(error, boxes, found.objects),
+                        **_place(error, truth, found.labels),
                     }
                 )
             call.advance()
-    mean = np.mean([r["ap"] for r in rows], axis=0).tolist() if rows else [None, None, None]
-    return {"ap": mean[0], "ap75": mean[1], "ap90": mean[2], "images": rows, "gallery": gallery}
+    if not rows:
+        raise ImageError("; ".join(f["error"] for f in failed))
+    ap, ap75, ap90 = np.mean([r["ap"] for r in rows], axis=0).tolist()
+    return {"ap": ap, "ap75": ap75, "ap90": ap90, "images": rows, "gallery": gallery, "failed": failed}
 
 
 class _Only:
@@ -269,14 +275,13 @@ class _Only:
         self.start, self.advance, self.check_cancelled = silent.start, silent.advance, call.check_cancelled
 
 
-def _place(error: ObjectError, boxes: dict[int, ObjectRow], found: ObjectTable) -> dict[str, Any]:
+def _place(error: ObjectError, truth: NDArray[Any], found: NDArray[Any]) -> dict[str, Any]:
     """Return where an error is, for a page that jumps there."""
-    if error.true_labels:
-        row = boxes[error.true_labels[0]]
-        box, plane = [row.y0, row.x0, row.y1, row.x1], row.plane
-    else:
-        at = int(np.flatnonzero(found["label"] == error.pred_labels[0])[0])
-        box, plane = [int(found[f"bbox_{n}"][at]) for n in ("y0", "x0", "y1", "x1")], 0
+    here = truth == error.true_labels[0] if error.true_labels else found == error.pred_labels[0]
+    planes = here.reshape(-1, *here.shape[-2:])
+    plane = int(planes.any(axis=(1, 2)).argmax())
+    y, x = (np.flatnonzero(planes[plane].any(axis=axis)) for axis in (1, 0))
+    box = [int(y[0]), int(x[0]), int(y[-1]) + 1, int(x[-1]) + 1]
     return {"plane": plane, "box": box, "ids": list(error.true_labels)}
 
 
