@@ -44,6 +44,18 @@ def test_the_same_image_is_told_not_doubled(project: Project, picture: Callable[
     assert len(project.images()) == 2
 
 
+@pytest.mark.skipif(os.name != "posix", reason="names are Unicode there")
+def test_a_name_that_is_not_unicode_is_told(project: Project, picture: Callable[..., Path]) -> None:
+    path = picture("other.png", seed=5)
+    path.rename(os.fsdecode(os.fsencode(path.parent) + b"/Zelle\xe4.png"))
+    report = project.add([path.parent])
+    ((shown, why),) = report.failed
+    assert "rename the file" in why
+    assert why.startswith(str(shown))
+    why.encode()
+    assert len(report.already) == len(project.images()) == 1
+
+
 def test_two_images_of_one_name(project: Project, place: Path) -> None:
     (place / "more").mkdir()
     write_png(place / "more" / "cells.png", np.ones((9, 9), np.uint8))

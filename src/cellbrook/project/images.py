@@ -184,6 +184,11 @@ class ImageIndex:
         self, path: Path, settings: ProjectSettings, report: AddReport, *, copy: bool, scene: str | None
     ) -> None:
         """Add one file, and say in `report` what became of it."""
+        if not _is_unicode(path.name if copy else self._relative(path)):  # the index could not take it
+            shown = Path(os.fsencode(path).decode("utf-8", "replace"))
+            why = "its name has characters that are not Unicode: rename the file, or its folder, and add it again"
+            report.failed.append((shown, f"{shown}: {why}"))
+            return
         try:
             digest = sha256_of(path)
             image = id_of(digest, scene)
@@ -289,6 +294,10 @@ class ImageIndex:
 def id_of(sha256: str, scene: str | None = None) -> str:
     """Return the id of an image whose file has this hash: the same in every copy of a project."""
     return sha256[:16] + (f"-s{scene}" if scene else "")
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _stat(path: Path) -> tuple[int, int]:
