@@ -203,14 +203,19 @@ def safe_name(name: str) -> str:
     --------
     >>> safe_name("../../etc/passwd"), safe_name("C:\\\\a\\\\Zellen µ 1.tif"), safe_name(".."), safe_name(".bashrc")
     ('passwd', 'Zellen µ 1.tif', 'file', 'bashrc')
+    >>> safe_name(300 * "a" + ".tif")[-6:], len(safe_name("a. " + 70 * "細"))
+    ('aa.tif', 65)
     """
     last = re.split(r"[/\\]", name)[-1]
     kept = re.sub(r'[\x00-\x1f<>:"|?*]', "_", last).lstrip(".").strip()
-    stem, dot, suffix = kept.rpartition(".")
-    while len(kept.encode("utf-8", "replace")) > 200:  # what file systems take, with room for a number
-        stem = stem[:-8] if dot else kept[:-8]
-        kept = f"{stem}.{suffix}" if dot else stem
-    return kept or "file"
+    suffix = Path(kept).suffix
+    ending = suffix if len(suffix) < 10 else ""
+    stem = kept.removesuffix(ending)
+    while (
+        len(f"{stem}{ending}".encode("utf-8", "replace")) > 200
+    ):  # what file systems take, with room for a number
+        stem = stem[:-8]
+    return stem + ending or "file"
 
 
 def _kinds(kind: str) -> tuple[str, ...]:
