@@ -187,6 +187,15 @@ def test_what_is_doubtful_is_looked_at_closer(bars, keywords, scales, found):
     assert len(data.objects) == found
 
 
+def test_where_more_comes_to_light_it_is_looked_at_as_close_as_may_be(monkeypatch):
+    monkeypatch.setattr("cellbrook.inference.MAX_ENLARGEMENT", 4.0)
+    spec = replace(_sized(BLOB_SPEC), score=(0.0, 0.5, 0.0))
+    image = np.concatenate([_groups(4, 2), _groups(4, 1)])
+    data, report = run(image, Nearsighted(spec), spec=spec, tile_size=2048)
+    assert report.planes[0]["scales"] == [1.0, 4.0]
+    assert len(data.objects) == 60
+
+
 def test_a_slightly_different_estimate_gives_the_same_scale():
     assert _scales(60.0, 20) == _scales(60.6, 20) == _scales(59.4, 20)
 

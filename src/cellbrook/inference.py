@@ -54,6 +54,10 @@ CLOSER, GAIN, DOUBT_LEFT, TELLING = 2.0, 1.3, 0.8, 8
 """How much closer; how many times as many right objects, and at most which part of the wrong ones' share, are to be expected
 there before the whole image is seen so; and how many objects that must be, for fewer tell too little."""
 
+MORE, STILL = 1.2, 1.1
+"""If this many times as many objects come to light, right or not, it is looked at as close as it may be, too; and how many
+times as many right ones there must be there."""
+
 
 def infer(
     image: NDArray[Any],
@@ -129,15 +133,11 @@ def infer(
         if better in passes:
             break
         look(better)
-    closer = passes[-1] * CLOSER
-    if (
-        plan.diameter_px is None
-        and spec.score
-        and "log_diameter" in maps
-        and closer <= MAX_ENLARGEMENT
-        and _closer_is_better(x, maps, passes[-1], plan, spec, engine, threads, report, CancelOnly(progress))
-    ):
-        look(closer)
+    if plan.diameter_px is None and spec.score and "log_diameter" in maps:
+        aside = CancelOnly(progress)
+        closer = _closer_scale(x, maps, passes[-1], plan, spec, engine, threads, report, aside)
+        if closer is not None:
+            look(closer)
     with report.timed("resize"):
         flows = resize(np.ascontiguousarray(maps["flow"]), (rows, cols), threads=threads)
         cellprob = resize(np.ascontiguousarray(maps["cellprob"]), (rows, cols), threads=threads)[0]
@@ -170,7 +170,7 @@ def _estimated_diameter(maps: dict[str, NDArray[np.float32]], size_model: SizeMo
     return None
 
 
-def _closer_is_better(
+def _closer_scale(
     x: NDArray[np.float32],
     maps: dict[str, NDArray[np.float32]],
     scale: float,
@@ -180,10 +180,10 @@ def _closer_is_better(
     threads: int,
     report: Report,
     progress: Progress,
-) -> bool:
-    """Tell whether `CLOSER` times the scale finds more objects, and surer ones, in the window that is fullest of objects.
+) -> float | None:
+    """Return the larger scale at which most of the objects seen are right, and surer than here; None if there is none.
 
-    Scores are probabilities, so their sum is how many of the objects are right.
+    What is seen is the window that is fullest of objects. Scores are probabilities, so their sum is how many are right.
     """
     cellprob = maps["cellprob"][0]
     y0, x0 = _fullest(cellprob > 0, DOUBT_PX)
@@ -192,14 +192,20 @@ def _closer_is_better(
     cut = part["cellprob"][0].shape != cellprob.shape
     scores = _scores(part, cut, spec, threads, report)
     if not len(scores) or scores.mean() > SURE_SCORE:
-        return False
+        return None
     inside = tuple(slice(int(side.start / scale), int(np.ceil(side.stop / scale))) for side in window)
-    near, _ = _at_scale(x[:, *inside], scale * CLOSER, plan, spec, engine, threads, report, progress)
-    closer = _scores(near, cut, spec, threads, report)
-    if len(closer) < TELLING:
-        return False
-    surer = 1 - closer.mean() < DOUBT_LEFT * (1 - scores.mean())
-    return bool(surer and closer.sum() > GAIN * scores.sum())
+    best, right = None, GAIN * scores.sum()
+    for closer in sorted({CLOSER * scale, max(CLOSER * scale, MAX_ENLARGEMENT)}):
+        if closer > MAX_ENLARGEMENT:
+            break
+        near, _ = _at_scale(x[:, *inside], closer, plan, spec, engine, threads, report, progress)
+        seen = _scores(near, cut, spec, threads, report)
+        surer = len(seen) >= TELLING and 1 - seen.mean() < DOUBT_LEFT * (1 - scores.mean())
+        if surer and seen.sum() > right:
+            best, right = closer, STILL * seen.sum()
+        if len(seen) < MORE * len(scores):
+            break
+    return best
 
 
 def _fullest(inside: NDArray[np.bool_], side: int) -> tuple[int, int]:
