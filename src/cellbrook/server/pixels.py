@@ -169,12 +169,13 @@ def read_plane(
     -------
     ndarray of shape (C, Y, X)
     """
-    pixels = source.read({**_place(source, plane, projection), **(region or {})})
+    pixels: NDArray[Any] = source.read({**_place(source, plane, projection), **(region or {})})
     if "C" not in source.axes:
         pixels = pixels[None]
     if "Z" not in source.axes or projection not in ("max", "mean"):
         return pixels
-    return pixels.max(axis=1) if projection == "max" else pixels.mean(axis=1, dtype=np.float32)
+    pixels = pixels.max(axis=1) if projection == "max" else pixels.mean(axis=1, dtype=np.float32)
+    return pixels
 
 
 def _place(source: Source, plane: int, projection: str | None) -> dict[str, int | slice]:

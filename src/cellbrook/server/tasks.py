@@ -241,8 +241,8 @@ def evaluate(call: Call, args: dict[str, Any]) -> dict[str, Any]:
             record = project.image(image)
             try:
                 found = find(record)
-            except (ImageError, OSError) as error:
-                failed.append({"image": image, "name": record.name, "error": str(error)})
+            except (ImageError, OSError) as why:
+                failed.append({"image": image, "name": record.name, "error": str(why)})
                 call.advance()
                 continue
             truth = project.labels(image).read_all()

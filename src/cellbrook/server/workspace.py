@@ -283,7 +283,8 @@ class Workspace:
 
         def run() -> tuple[Applied | None, list[messages.Patch], Exception | None]:
             log = self.project.log(image)
-            applied, patches = None, []
+            applied: Applied | None = None
+            patches: list[messages.Patch] = []
             for step in (first, change):
                 if step is None:
                     continue
