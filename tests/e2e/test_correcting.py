@@ -212,6 +212,108 @@ def test_the_habits_of_cellpose(hand):
     assert hand.cells() == 0
 
 
+class Tablet:
+    """A pen and fingers on the screen, as the operating system tells the browser of them."""
+
+    def __init__(self, hand):
+        self.hand, self.devtools = hand, hand.page.context.new_cdp_session(hand.page)
+        self.fingers = {}
+
+    def pen(self, kind, point):
+        """Tell of the pen: "Pressed", "Moved" or "Released"."""
+        x, y = self.hand.at(*point)
+        self.devtools.send(
+            "Input.dispatchMouseEvent",
+            {
+                "type": f"mouse{kind}", "x": x, "y": y, "pointerType": "pen", "force": 0.5, "clickCount": 1,
+                "button": "none" if kind == "Moved" else "left", "buttons": 0 if kind == "Released" else 1,
+            },
+        )  # fmt: skip
+
+    def draw(self, *points):
+        """Draw a line with the pen."""
+        self.pen("Pressed", points[0])
+        for point in points[1:]:
+            self.pen("Moved", point)
+        self.pen("Released", points[-1])
+
+    def touch(self, finger, *path):
+        """Put a finger down, or move the one that is."""
+        for point in path:
+            kind = "touchMove" if finger in self.fingers else "touchStart"
+            x, y = self.hand.at(*point)
+            self.fingers[finger] = {"x": x, "y": y, "id": finger}
+            self.devtools.send(
+                "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [*self.fingers.values()]}
+            )
+
+    def lift(self):
+        """Lift all fingers."""
+        self.fingers = {}
+        self.devtools.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+VIEW = "[...window.cellbrook.session.view.value.centre, window.cellbrook.session.view.value.zoom]"
+
+
+def test_a_finger_draws_and_two_move_the_picture(serve, tab):
+    with tab(serve("--sample").start(), has_touch=True) as page:
+        hand = Hand(page)
+        tablet = Tablet(hand)
+        hand.key("b")
+        tablet.touch(0, (60, 60), (60, 80), (60, 100))
+        tablet.lift()
+        assert hand.cells() == 1
+
+        # The first of two fingers draws nothing, though it comes first and moves.
+        before = page.evaluate(VIEW)
+        tablet.touch(0, (120, 60), (122, 64))
+        tablet.touch(1, (120, 120), (120, 180))
+        tablet.lift()
+        assert hand.cells() == 1
+        assert page.evaluate(VIEW)[2] > 1.5 * before[2]
+        hand.key("Home")
+
+        # Corners that are set stay when two fingers move the picture meanwhile.
+        hand.key("p")
+        for corner in ((160, 60), (160, 120), (200, 120)):
+            tablet.touch(0, corner)
+            tablet.lift()
+        tablet.touch(0, (180, 90))
+        tablet.touch(1, (180, 130), (180, 140))
+        tablet.lift()
+        assert page.evaluate("window.cellbrook.session.preview.value.points.length") == 3
+
+
+def test_a_hand_that_holds_a_pen_does_not_draw(serve, tab):
+    with tab(serve("--sample").start(), has_touch=True) as page:
+        hand = Hand(page)
+        tablet = Tablet(hand)
+        hand.key("b")
+        tablet.touch(0, (140, 140))  # the hand, before the pen
+        tablet.draw((60, 60), (60, 80), (60, 100))
+        tablet.lift()
+        assert hand.cells() == 1
+        assert hand.area(60, 80) > 0
+
+        tablet.pen("Pressed", (110, 60))
+        tablet.touch(0, (180, 140), (180, 144))  # and while it draws
+        tablet.pen("Moved", (110, 100))
+        tablet.lift()
+        tablet.pen("Moved", (110, 120))
+        tablet.pen("Released", (110, 120))
+        assert hand.cells() == 2
+        assert hand.area(110, 60) == hand.area(110, 115) > 0
+
+        # Then a finger moves the picture.
+        hand.key("+")
+        before = page.evaluate(VIEW)
+        tablet.touch(0, (60, 140), (70, 150), (80, 160))
+        tablet.lift()
+        assert hand.cells() == 2
+        assert page.evaluate(VIEW) != before
+
+
 def test_choosing_hiding_merging_and_deleting_touch_no_pixels(hand):
     hand.key("b")
     for y in (60, 110, 160):
