@@ -1,5 +1,6 @@
 """Many images: what is refused before the start, and what one bad image costs."""
 
+import json
 import os
 
 import numpy as np
@@ -10,7 +11,7 @@ from cellbrook import batch
 from cellbrook.batch import Job, Outcome, check_collisions, jobs_for, run_batch
 from cellbrook.errors import OutputError
 from cellbrook.export.table import read_csv
-from cellbrook.io import OUTPUT_ENDINGS, find_images
+from cellbrook.io import OUTPUT_ENDINGS, find_images, sha256_of
 
 
 def touch(folder, *names):
@@ -55,6 +56,30 @@ def test_a_defect_costs_one_image(tmp_path, caplog):
     outcomes = list(run_batch(jobs, Segmenter(), {}, ["labels"]))
     assert [(o.status, o.error) for o in outcomes] == [("failed", "KeyError 'a'"), ("failed", "KeyError 'b'")]
     assert caplog.records[0].exc_info
+
+
+@pytest.mark.parametrize("what", ["corrected", "another image"])
+def test_what_may_not_be_replaced_is_refused_before_time_is_spent(what, tmp_path):
+    class Segmenter:
+        def segment(self, path, **_):
+            raise AssertionError("it was segmented")
+
+    for day in ("day1", "day2"):
+        touch(tmp_path, f"{day}/x.tif")
+        (tmp_path / day / "x.tif").write_text(day)
+    old = tmp_path / ("day1" if what == "corrected" else "day2") / "x.tif"
+    touch(tmp_path, "out/x_labels.tif")
+    labels = sha256_of(tmp_path / "out" / "x_labels.tif")
+    run = {
+        "image": {"path": str(old), "sha256": sha256_of(old), "scene": None},
+        "files": {"labels": {"name": "x_labels.tif", "sha256": "0" if what == "corrected" else labels}},
+    }
+    (tmp_path / "out" / "x_run.json").write_text(json.dumps(run))
+    jobs = [Job(tmp_path / "day1" / "x.tif", tmp_path / "out", "x")]
+    (failed,) = run_batch(jobs, Segmenter(), {}, ["labels"])
+    assert {"corrected": "was changed since", "another image": "is of another image"}[what] in failed.error
+    (failed,) = run_batch(jobs, Segmenter(), {}, ["labels"], overwrite=True)
+    assert "it was segmented" in failed.error
 
 
 def outcome(path, objects):

@@ -14,7 +14,7 @@ from cellbrook.io.files import identity, output_folder, output_paths
 from cellbrook.io.hashing import sha256_of
 from cellbrook.io.open import scenes
 from cellbrook.provenance import recipe_of
-from cellbrook.results import read_previous_run, write_results
+from cellbrook.results import check_place, read_previous_run, write_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -207,6 +207,8 @@ def run_batch(
                 files = {k: job.folder / entry["name"] for k, entry in before["files"].items()}
                 yield Outcome(job, "skipped", before, files, time.perf_counter() - began)
                 continue
+            if not overwrite:
+                check_place(job.path, job.scene, job.folder, job.stem, kinds)
             result = segmenter.segment(
                 job.path,
                 name=job.stem,

@@ -62,10 +62,10 @@ def write_results(
     Files that an earlier run wrote and this one does not stay if they show the same labels. Others are removed, but not what
     somebody changed.
     """
-    names = {kind: data.name + OUTPUT_ENDINGS[kind] for kind in export.check_kinds(kinds)}
+    names = _names(data.name, kinds)
     if not overwrite:
-        _check_same_image(folder, data)
-        check_replaceable(folder, data.name, names)
+        _check_same_image(folder, data.name, data.provenance.get("image"))
+        check_replaceable(folder, data.name, kinds)
     threads = data.provenance.get("parameters", {}).get("threads")
     with staged(folder, data.name) as stage:
         written = export.save(data, stage, [k for k in kinds if k != "run"], stem=data.name, threads=threads)
@@ -79,6 +79,37 @@ def write_results(
         for path in written.values():
             put(path, folder / path.name)
     return {kind: folder / names[kind] for kind in sorted(names, key="run".__eq__)}
+
+
+def check_place(path: Path, scene: str | None, folder: Path, stem: str, kinds: Sequence[str]) -> None:
+    """Raise what `write_results` would of an image, before any time is spent on it.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+    scene : str or None
+        Which of its scenes.
+    folder, stem, kinds
+        As for `write_results`.
+
+    Raises
+    ------
+    OutputError
+        If results that are there are somebody's work, or another image's.
+    """
+    run = _read_run(folder, stem)
+    if run is not None:
+        same = (run.get("image") or {}).get("path") == str(path.absolute())
+        sha256 = (
+            run["image"].get("sha256") if same else sha256_of(path)
+        )  # a changed image is still the same one
+        _check_same_image(folder, stem, {"path": str(path.absolute()), "scene": scene, "sha256": sha256})
+    check_replaceable(folder, stem, kinds)
+
+
+def _names(stem: str, kinds: Sequence[str]) -> dict[str, str]:
+    return {kind: stem + OUTPUT_ENDINGS[kind] for kind in export.check_kinds(kinds)}
 
 
 def _left(folder: Path, stem: str, names: Mapping[str, str], digest: str) -> dict[str, dict[str, str]]:
@@ -108,13 +139,12 @@ def _entry(staged_file: Path, folder: Path) -> dict[str, str]:
     return {**entry, "replaces": sha256_of(old)} if old.exists() else entry
 
 
-def _check_same_image(folder: Path, data: SegmentationData) -> None:
+def _check_same_image(folder: Path, stem: str, new: Mapping[str, Any] | None) -> None:
     """Raise if the results that are there are those of another image of the same name, or of another scene."""
-    old = (_read_run(folder, data.name) or {}).get("image")
-    new = data.provenance.get("image")
+    old = (_read_run(folder, stem) or {}).get("image")
     if not old or not new:
         return
-    run = folder / f"{data.name}{OUTPUT_ENDINGS['run']}"
+    run = folder / f"{stem}{OUTPUT_ENDINGS['run']}"
     if all(old.get(key) != new.get(key) for key in ("path", "sha256")):
         raise OutputError(
             f"{run} is of another image, {old.get('path')}: give another --out, or --overwrite to replace its results"
@@ -127,7 +157,7 @@ def _check_same_image(folder: Path, data: SegmentationData) -> None:
         )
 
 
-def check_replaceable(folder: Path, stem: str, names: Mapping[str, str]) -> None:
+def check_replaceable(folder: Path, stem: str, kinds: Sequence[str]) -> None:
     """Raise if writing these files would lose something.
 
     Parameters
@@ -136,15 +166,15 @@ def check_replaceable(folder: Path, stem: str, names: Mapping[str, str]) -> None
         Where they go.
     stem : str
         Beginning of their names.
-    names : mapping of str to str
-        File names by kind.
+    kinds : sequence of str
+        What is to be written.
 
     Raises
     ------
     OutputError
         If one of them is there and is not what Cellbrook wrote.
     """
-    there = {k: folder / n for k, n in names.items() if (folder / n).exists()}
+    there = {k: folder / n for k, n in _names(stem, kinds).items() if (folder / n).exists()}
     if not there:
         return
     ours = {e["name"]: _hashes(e) for e in _files_of_run(folder, stem).values()}
