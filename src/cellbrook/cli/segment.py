@@ -255,9 +255,8 @@ class _Report:
             _console.error(f"no summary was written: {error}")
             return False
         if not (self.json or self.quiet):
-            print(
-                f"{summary}: {len(self.outcomes)} images in {_console.duration(seconds)}, {self.failed} failed"
-            )
+            n, took = len(self.outcomes), _console.duration(seconds)
+            print(f"{summary}: {n} image{'s' * (n != 1)} in {took}, {self.failed} failed")
         return True
 
 
