@@ -187,7 +187,8 @@ EDITS = [
 @pytest.mark.parametrize("fields", EDITS, ids=range(len(EDITS)))
 def test_an_edit_that_does_not_fit_is_refused_whole(page, fields):
     page.send(type="edit", image=page.image, **{"plane": 0, "base_rev": 1, "op_id": "x", **fields})
-    answer = page.receive()
+    while (answer := page.receive())["type"] == "image":  # of the edits before, on a slow machine
+        pass
     assert answer["type"] in ("reject", "notice"), answer
     assert "Traceback" not in str(answer)
     assert "unexpected" not in str(answer), answer
