@@ -223,18 +223,16 @@ def _names(folder: Path, dataset: Dataset, starts: Sequence[str], params: TrainP
     for start in starts:
         name = Path(start).name
         names[start] = f"{name}-{hashes[start][:8]}" if name in names.values() else name
-    asked = {"data": dataset.sha256, "params": wishes_of(params)}
+    asked: dict[str, Any] = {"data": dataset.sha256, "params": wishes_of(params)}
     file = folder / ASKED_NAME
     before = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {**asked, "starts": {}}
+    starts_before: dict[str, str] = before.pop("starts")
     own = {names[start]: hashes[start] for start in starts}
-    if any(before[key] != asked[key] for key in asked) or {**own, **before["starts"]} != {
-        **before["starts"],
-        **own,
-    }:
+    if before != asked or any(starts_before.get(name, sha256) != sha256 for name, sha256 in own.items()):
         raise UsageError(
             f"{folder} holds a comparison of other images, options or models: give another --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with atomic(file) as part:
-        part.write_text(json.dumps({**asked, "starts": {**before["starts"], **own}}), encoding="utf-8")
+        part.write_text(json.dumps({**asked, "starts": {**starts_before, **own}}), encoding="utf-8")
     return names

@@ -172,10 +172,10 @@ def _cut(examples: Sequence[Example], held_out: float, shorter: bool) -> float:
     places: list[NDArray[np.float64]] = []
     for example in examples:
         axis = _axis(example, shorter)
-        at = np.nonzero(example.labels)[axis]
+        along = np.nonzero(example.labels)[axis]
         which = example.labels[example.labels > 0]
         area = np.bincount(which)
-        centres = (np.bincount(which, at)[1:] / np.maximum(area[1:], 1))[area[1:] > 0]
+        centres = (np.bincount(which, along)[1:] / np.maximum(area[1:], 1))[area[1:] > 0]
         places.append(centres / example.labels.shape[axis])
     centre = np.sort(np.concatenate(places))
     share = 1 - max(held_out, 0.25)  # a part of one image needs to be larger to say something
