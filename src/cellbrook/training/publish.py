@@ -57,7 +57,6 @@ KNOWN_ISSUES = (
     "Colonies of bacteria of less than about 13 px may be taken for large cells: give --diameter.",
     "Whole cells in phase contrast that lie close together or are very flat are missed or joined.",
     "Outlines are a pixel or two tighter than some people draw them, which shows at IoU 0.9.",
-    "A field without cells, so strongly compressed that only blocks are left, may be full of small false cells.",
 )
 
 CALIBRATION_TILES = 64
