@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
@@ -180,6 +182,17 @@ def test_a_browser_does_not_take_another_project_s_pixels(tmp_path, serve):
                 tags[z, address] = tag, answer.headers["cache-control"]
     assert len(set(tags.values())) == 3, "one for each way to see the stack"
     assert {cached for _, cached in tags.values()} == {"private, no-cache"}
+
+
+def test_pixels_that_an_address_names_for_good_are_not_asked_for_again(tmp_path, serve):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((64, 80), np.uint8))
+    with Project.create(tmp_path / "a.project", images=[tmp_path / "a.tif"]) as project:
+        page = serve(project).page()
+        base = f"/api/images/{project.images()[0].id}"
+        named = json.loads(page.request("GET", base)[1])["pixels"]
+        for version, lasts in ((named, True), ("other", False)):
+            answer, _ = page.request("GET", f"{base}/pixels/0/0/0/0/0?v={version}")
+            assert ("immutable" in answer.headers["cache-control"]) is lasts
 
 
 @pytest.mark.parametrize(("z", "expected"), [("max", 40), ("mean", 20), ("1", 20)])

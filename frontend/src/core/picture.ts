@@ -175,7 +175,8 @@ export class Picture {
 
   private async fetchPixels(tile: Tile, abort: AbortSignal): Promise<Uint8Array | Uint16Array | null> {
     const { channel, level, ty, tx } = tile;
-    const bytes = await this.http.bytes(`${this.base}/pixels/${level}/${this.plane}/${channel}/${ty}/${tx}`, abort);
+    const place = `${level}/${this.plane}/${channel}/${ty}/${tx}`;
+    const bytes = await this.http.bytes(`${this.base}/pixels/${place}?v=${this.info.pixels}`, abort);
     if (bytes === null) return null;
     return this.info.pixel_bits === 8 ? new Uint8Array(bytes) : new Uint16Array(bytes);
   }

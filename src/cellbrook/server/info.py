@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,7 @@ def image_info(
         limits=None if record.run is None else {k: record.run["parameters"].get(k) for k in LIMITS},
         problem=problem,
         again=record.id in again,
+        pixels=pixels_tag(project, record.id),
     )
     if pixels is not None and problem is None:
         try:
@@ -69,6 +71,12 @@ def image_info(
         info.pixel_bits = 8 if coding.bits == 8 else 16
         info.value_scale, info.value_offset = coding.scale, coding.offset
     return info
+
+
+def pixels_tag(project: Project, image: str) -> str:
+    """Return what tells an image's pixels, as a project shows them, from those of any other image or view of it."""
+    shown = (image, project.settings.axes, project.settings.z)
+    return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
 
 
 def project_info(project: Project, opened: Mapping[str, ImagePixels], *, sample: bool) -> ProjectInfo:

@@ -59,6 +59,7 @@ class ImageInfo(Struct, kw_only=True):
     limits: dict[str, Any] | None = None
     problem: str | None = None
     again: bool = False
+    pixels: str = ""
 
 
 class ClassInfo(Struct, kw_only=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from cellbrook.errors import CellbrookError, ImageError, UsageError
 from cellbrook.io.png import encode_png
 from cellbrook.project.predict import read_cache
 from cellbrook.server.edits import row_of
+from cellbrook.server.info import pixels_tag
 from cellbrook.server.messages import OBJECT_COLUMNS, TILE
 
 if TYPE_CHECKING:
@@ -89,9 +89,11 @@ def packed(pixels: NDArray[Any]) -> bytes:
     return bytes(data)
 
 
-def binary(data: bytes, tag: str) -> Response:
-    """Return gzipped bytes that a browser unpacks by itself."""
+def binary(data: bytes, tag: str, *, named: bool = False) -> Response:
+    """Return gzipped bytes that a browser unpacks by itself; what their address names for good it need not ask for again."""
     headers = {"Content-Encoding": "gzip", "ETag": f'"{tag}"'}
+    if named:
+        headers["Cache-Control"] = "private, max-age=31536000, immutable"
     return Response(data, media_type="application/octet-stream", headers=headers)
 
 
@@ -115,10 +117,6 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
     project = workspace.project
     tiles = asyncio.Semaphore(3)  # a page asks for sixty at once; one reader stays free for everything else
 
-    def tag_of_pixels(image: str) -> str:  # the same address may be another project's tomorrow
-        shown = (image, project.settings.axes, project.settings.z)
-        return hashlib.sha256(repr(shown).encode()).hexdigest()[:16]
-
     async def get_project(request: Request) -> Response:
         return json_answer(await workspace.read(workspace.summary))
 
@@ -127,7 +125,7 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
 
     async def get_thumb(request: Request) -> Response:
         image = request.path_params["id"]
-        tag = tag_of_pixels(image)
+        tag = pixels_tag(project, image)
         if same(request, tag):
             return unchanged(tag)
         data = await workspace.read(_thumb, workspace, image)
@@ -135,7 +133,7 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
 
     async def get_pixels(request: Request) -> Response:
         p = request.path_params
-        tag = tag_of_pixels(p["id"])
+        tag = pixels_tag(project, p["id"])
         if same(request, tag):
             return unchanged(tag)
 
@@ -147,7 +145,7 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
             data = await workspace.read(make)
         if data is None:
             return plain_error(404, f"the image has no tile {p['ty']}, {p['tx']} at level {p['level']}")
-        return binary(data, tag)
+        return binary(data, tag, named=request.query_params.get("v") == tag)
 
     async def get_labels(request: Request) -> Response:
         p = request.path_params
