@@ -278,8 +278,5 @@ def _one_line(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return f"not enough memory ({error})" if str(error) else "not enough memory"
     text = " ".join(str(error).split())
-    return (
-        text
-        if text and isinstance(error, (CellbrookError, OSError))
-        else f"{type(error).__name__} {text}".strip()
-    )
+    told = text and isinstance(error, (CellbrookError, OSError))
+    return text if told else f"{type(error).__name__} {text}".strip()

@@ -195,7 +195,7 @@ def _closer_scale(
         return None
     inside = tuple(slice(int(side.start / scale), int(np.ceil(side.stop / scale))) for side in window)
     best, right = None, GAIN * scores.sum()
-    for closer in sorted({CLOSER * scale, max(CLOSER * scale, MAX_ENLARGEMENT)}):
+    for closer in dict.fromkeys((CLOSER * scale, MAX_ENLARGEMENT)):
         if closer > MAX_ENLARGEMENT:
             break
         near, _ = _at_scale(x[:, *inside], closer, plan, spec, engine, threads, report, progress)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cellbrook import export
 from cellbrook.errors import OutputError
 from cellbrook.io.atomic import put, remove, staged
-from cellbrook.io.files import OUTPUT_ENDINGS
+from cellbrook.io.files import OUTPUT_ENDINGS, output_paths
 from cellbrook.io.hashing import sha256_of
 from cellbrook.provenance import hash_of_array
 
@@ -62,7 +62,7 @@ def write_results(
     Files that an earlier run wrote and this one does not stay if they show the same labels. Others are removed, but not what
     somebody changed.
     """
-    names = _names(data.name, kinds)
+    places = _places(folder, data.name, kinds)
     if not overwrite:
         _check_same_image(folder, data.name, data.provenance.get("image"))
         check_replaceable(folder, data.name, kinds)
@@ -71,14 +71,14 @@ def write_results(
         written = export.save(data, stage, [k for k in kinds if k != "run"], stem=data.name, threads=threads)
         if "run" in kinds:
             digest = hash_of_array(data.labels)
-            files = _left(folder, data.name, names, digest)
+            files = _left(folder, data.name, places, digest)
             files |= {kind: _entry(path, folder) for kind, path in written.items()}
             facts = {**data.provenance, "labels_sha256": digest, "files": files}
             whole = dataclasses.replace(data, provenance=facts)
             written = export.save(whole, stage, ["run"], stem=data.name, threads=threads) | written
         for path in written.values():
             put(path, folder / path.name)
-    return {kind: folder / names[kind] for kind in sorted(names, key="run".__eq__)}
+    return {kind: places[kind] for kind in sorted(places, key="run".__eq__)}
 
 
 def check_place(path: Path, scene: str | None, folder: Path, stem: str, kinds: Sequence[str]) -> None:
@@ -108,11 +108,11 @@ def check_place(path: Path, scene: str | None, folder: Path, stem: str, kinds: S
     check_replaceable(folder, stem, kinds)
 
 
-def _names(stem: str, kinds: Sequence[str]) -> dict[str, str]:
-    return {kind: stem + OUTPUT_ENDINGS[kind] for kind in export.check_kinds(kinds)}
+def _places(folder: Path, stem: str, kinds: Sequence[str]) -> dict[str, Path]:
+    return output_paths(folder, stem, export.check_kinds(kinds))
 
 
-def _left(folder: Path, stem: str, names: Mapping[str, str], digest: str) -> dict[str, dict[str, str]]:
+def _left(folder: Path, stem: str, written: Mapping[str, Path], digest: str) -> dict[str, dict[str, str]]:
     """Return the entries of files of the earlier run that stay, and remove those that show other labels than these."""
     run = _read_run(folder, stem)
     if run is None:
@@ -120,9 +120,9 @@ def _left(folder: Path, stem: str, names: Mapping[str, str], digest: str) -> dic
     left: dict[str, dict[str, str]] = {}
     for kind, entry in run["files"].items():
         path = folder / f"{stem}{OUTPUT_ENDINGS.get(kind)}"
-        if kind in names or entry["name"] != path.name or not path.exists():
+        if kind in written or entry["name"] != path.name or not path.exists():
             continue
-        if "labels" not in names or (run.get("labels_sha256") == digest and _in_place(folder, entry)):
+        if "labels" not in written or (run.get("labels_sha256") == digest and _in_place(folder, entry)):
             left[kind] = entry
         elif sha256_of(path) in _hashes(entry):
             remove(path)
@@ -174,7 +174,7 @@ def check_replaceable(folder: Path, stem: str, kinds: Sequence[str]) -> None:
     OutputError
         If one of them is there and is not what Cellbrook wrote.
     """
-    there = {k: folder / n for k, n in _names(stem, kinds).items() if (folder / n).exists()}
+    there = {kind: path for kind, path in _places(folder, stem, kinds).items() if path.exists()}
     if not there:
         return
     ours = {e["name"]: _hashes(e) for e in _files_of_run(folder, stem).values()}
