@@ -19,6 +19,19 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture
+def touch():
+    """Make files with something in them: a folder, and their names below it."""
+
+    def make(folder, *names):
+        for name in names:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+
+    return make
+
+
+@pytest.fixture
 def examples():
     """Folder of the sample images."""
     return EXAMPLES

@@ -14,14 +14,7 @@ from cellbrook.export.table import read_csv
 from cellbrook.io import OUTPUT_ENDINGS, find_images, sha256_of
 
 
-def touch(folder, *names):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-
-
-def test_collisions_are_found_before_the_start(tmp_path):
+def test_collisions_are_found_before_the_start(tmp_path, touch):
     touch(tmp_path, "a/x.tif", "a/x.png", "b/x.tif", "c.ome.zarr/zarr.json")
 
     def check(given, out=None, kinds=("labels",)):
@@ -38,7 +31,7 @@ def test_collisions_are_found_before_the_start(tmp_path):
         check(tmp_path / "c.ome.zarr", None, ["zarr"])
 
 
-def test_scenes_may_collide_with_files(tmp_path):
+def test_scenes_may_collide_with_files(tmp_path, touch):
     with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
         for side in (20, 30):
             tif.write(np.zeros((side, side), np.uint8), metadata=None)
@@ -59,7 +52,7 @@ def test_a_defect_costs_one_image(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("what", ["corrected", "another image"])
-def test_what_may_not_be_replaced_is_refused_before_time_is_spent(what, tmp_path):
+def test_what_may_not_be_replaced_is_refused_before_time_is_spent(what, tmp_path, touch):
     class Segmenter:
         def segment(self, path, **_):
             raise AssertionError("it was segmented")
@@ -87,7 +80,7 @@ def outcome(path, objects):
     return Outcome(Job(path, path.parent, path.stem), "done", {"result": found}, {"objects": objects})
 
 
-def test_an_object_table_that_cannot_be_read_costs_its_own_counts(tmp_path, caplog):
+def test_an_object_table_that_cannot_be_read_costs_its_own_counts(tmp_path, caplog, touch):
     touch(tmp_path, "a.tif", "b.tif")
     (tmp_path / "a_objects.csv").write_text("label;area_px\n1;20,5\n")  # saved again by a spreadsheet
     (tmp_path / "b_objects.csv").write_text("label,area_px\n1,20.5\n")

@@ -19,18 +19,11 @@ from cellbrook.io import (
 from cellbrook.io.files import _NO_IMAGES
 
 
-def touch(folder, *names):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-
-
 def names(found):
     return [image.path.name for image in found.images]
 
 
-def test_a_folder_in_natural_order(tmp_path):
+def test_a_folder_in_natural_order(tmp_path, touch):
     touch(
         tmp_path,
         "img10.tif",
@@ -56,7 +49,7 @@ RESULTS = [
 
 
 @pytest.mark.parametrize("name", RESULTS)
-def test_results_are_passed_by_in_folders_and_patterns(tmp_path, name):
+def test_results_are_passed_by_in_folders_and_patterns(tmp_path, name, touch):
     touch(tmp_path, "x.tif", name, "summary.csv", "all_objects.csv", "x.geojson")
     for given in (tmp_path, str(tmp_path / "*")):
         found = find_images(given)
@@ -69,12 +62,12 @@ def test_results_are_passed_by_in_folders_and_patterns(tmp_path, name):
 @pytest.mark.parametrize(
     "name", ["unmasked.tif", "labels.tif", "my_labels_1.tif", "cells_seg1.tif", "x_img.png", "mask"]
 )
-def test_names_that_only_look_similar_are_images(tmp_path, name):
+def test_names_that_only_look_similar_are_images(tmp_path, name, touch):
     touch(tmp_path, name, "other.tif")
     assert (name in names(find_images(tmp_path))) == ("." in name)
 
 
-def test_the_summary_counts_by_reason(tmp_path):
+def test_the_summary_counts_by_reason(tmp_path, touch):
     touch(tmp_path, "x.tif", "x_masks.png", "x_labels.tif", "readme.md")
     assert (
         find_images(tmp_path).summary()
@@ -82,7 +75,7 @@ def test_the_summary_counts_by_reason(tmp_path):
     )
 
 
-def test_projects_and_models_among_the_images_are_passed_over(tmp_path):
+def test_projects_and_models_among_the_images_are_passed_over(tmp_path, touch):
     touch(tmp_path, "x.tif", "x.project/project.toml", "x.project/images/y.tif", "x.project/model/card.toml")
     touch(tmp_path, "deep/m/card.toml", "deep/m/curves.png", "n/not-active/card.toml", "n/curves.png")
     for given in (tmp_path, str(tmp_path / "**" / "*")):
@@ -106,7 +99,7 @@ def test_the_files_that_tell_projects_and_models_are_what_these_are_called():
     assert set(_NO_IMAGES) == {FILE, CARD_NAME, f"{INACTIVE}/{CARD_NAME}"}
 
 
-def test_hidden_and_unfinished_files_are_not_images(tmp_path):
+def test_hidden_and_unfinished_files_are_not_images(tmp_path, touch):
     touch(tmp_path, "x.tif", ".hidden.tif", ".cache/y.tif", "sub/.DS_Store", "__thumbs__/z.tif")
     with atomic(tmp_path / "y.tif") as temporary:
         temporary.write_bytes(b"half")
@@ -114,7 +107,7 @@ def test_hidden_and_unfinished_files_are_not_images(tmp_path):
         assert names(find_images(str(tmp_path / "**" / "*"))) == ["z.tif", "x.tif"]
 
 
-def test_subfolders_are_mirrored_and_out_is_not_searched(tmp_path):
+def test_subfolders_are_mirrored_and_out_is_not_searched(tmp_path, touch):
     touch(tmp_path, "a.tif", "plate 2/b.tif", "plate 10/deep/c.tif", "out/d.tif")
     found = find_images(tmp_path, tmp_path / "out")
     assert [(i.path.name, i.relative_folder.as_posix()) for i in found.images] == [
@@ -126,13 +119,13 @@ def test_subfolders_are_mirrored_and_out_is_not_searched(tmp_path):
     assert names(find_images(tmp_path, tmp_path)) == ["a.tif", "d.tif", "b.tif", "c.tif"]
 
 
-def test_several_folders_keep_their_names(tmp_path):
+def test_several_folders_keep_their_names(tmp_path, touch):
     touch(tmp_path, "one/a.tif", "two/a.tif", "two/sub/b.tif")
     found = find_images([tmp_path / "one", tmp_path / "two"])
     assert [i.relative_folder.as_posix() for i in found.images] == ["one", "two", "two/sub"]
 
 
-def test_patterns(tmp_path):
+def test_patterns(tmp_path, touch):
     touch(tmp_path, "p1/a10.tif", "p1/a9.tif", "p2/a1.tif", "p2/b.png", "odd [1].tif")
     found = find_images(str(tmp_path / "p*" / "a*.tif"))
     assert [(i.path.name, i.relative_folder.as_posix()) for i in found.images] == [
@@ -143,7 +136,7 @@ def test_patterns(tmp_path):
     assert names(find_images(tmp_path / "odd [1].tif")) == ["odd [1].tif"]
 
 
-def test_files_given_by_name_are_taken_once_in_their_order(tmp_path):
+def test_files_given_by_name_are_taken_once_in_their_order(tmp_path, touch):
     touch(tmp_path, "b.tif", "a_labels.tif", "c.unknown")
     given = [tmp_path / n for n in ("b.tif", "a_labels.tif", "c.unknown", "b.tif")]
     assert names(find_images(given)) == ["b.tif", "a_labels.tif", "c.unknown"]
@@ -166,7 +159,7 @@ def test_an_ome_zarr_folder_is_one_image_and_results_are_not(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
-def test_links_are_followed_without_going_round(tmp_path):
+def test_links_are_followed_without_going_round(tmp_path, touch):
     touch(tmp_path, "data/a.tif")
     (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
     (tmp_path / "view").mkdir()
@@ -178,7 +171,7 @@ def test_links_are_followed_without_going_round(tmp_path):
     assert names(find_images(tmp_path / "data")) == ["a.tif", "broken.tif"]
 
 
-def test_nothing_found(tmp_path):
+def test_nothing_found(tmp_path, touch):
     touch(tmp_path, "x_masks.png", "notes.txt")
     with pytest.raises(
         ImageError, match=r"looked for TIFF, PNG.*skipped 1 \(not an image\); skipped 1 \(looks like"
@@ -220,7 +213,7 @@ def test_output_names(tmp_path):
         output_paths(tmp_path, "cells", ["roi"])
 
 
-def test_hashes(tmp_path):
+def test_hashes(tmp_path, touch):
     touch(tmp_path, "a.bin", "f/1", "f/sub/2")
     assert sha256_of(tmp_path / "a.bin") == "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
     before = sha256_of(tmp_path / "f")
@@ -232,7 +225,7 @@ def test_hashes(tmp_path):
         sha256_of(tmp_path / "gone")
 
 
-def test_results_that_the_shell_names_beside_their_images_are_passed_over(tmp_path):
+def test_results_that_the_shell_names_beside_their_images_are_passed_over(tmp_path, touch):
     names = ["a.tif", "a_labels.tif", "a_overlay.png", "b_img.png", "b_masks.png", "lonely_masks.png"]
     for name in names:
         (tmp_path / name).touch()
