@@ -3,7 +3,7 @@
 import type { Session } from "../core/session";
 import type { Job } from "../core/wire";
 import { Button, Section } from "./controls";
-import { currentJob, JobProgress } from "./JobProgress";
+import { currentJob, JobProgress, LeftOut } from "./JobProgress";
 import { isLive, plural, TERMS } from "./words";
 
 const PLACES = 6;
@@ -41,7 +41,7 @@ function Answer({ found }: { found: Agreement }) {
           ))}
         </tbody>
       </table>
-      {found.failed.map(({ name, error }) => <p key={name} class="note error">{name}: {error}</p>)}
+      <LeftOut failed={found.failed} />
     </>
   );
 }

@@ -12,6 +12,11 @@ export function currentJob(session: Session, kinds: readonly JobKind[], image?: 
   return mine.find((job) => job.state === "running") ?? mine.find(isLive) ?? (last && last.state !== "done" && last.state !== "cancelled" ? last : null);
 }
 
+/** The images that a job went on without, and why. */
+export function LeftOut({ failed = [] }: { failed?: { name: string; error: string }[] }) {
+  return <>{failed.map(({ name, error }) => <p key={name} class="note error">{name}: {error}</p>)}</>;
+}
+
 export function JobProgress(props: { session: Session; job: Job; name?: string; stop?: string }) {
   const { session, job } = props;
   const name = props.name ?? JOBS[job.kind];

@@ -5,7 +5,7 @@ import type { Job, Round } from "../core/wire";
 import { Lines } from "./charts";
 import { AgreePanel } from "./AgreePanel";
 import { Button, Section } from "./controls";
-import { currentJob, JobProgress } from "./JobProgress";
+import { currentJob, JobProgress, LeftOut } from "./JobProgress";
 import { isLive, plural, TERMS } from "./words";
 
 const score = (value: number | null) => (value === null ? "–" : value.toFixed(2));
@@ -85,12 +85,13 @@ function Suggestions({ session }: { session: Session }) {
 
 /** How the model does on what was corrected, and every mistake as a place to go to. */
 function Mistakes({ session }: { session: Session }) {
-  const found = resultOf<{ ap?: number | null; gallery?: Mistake[] }>(session, "evaluate");
+  const found = resultOf<{ ap?: number | null; gallery?: Mistake[]; failed?: { name: string; error: string }[] }>(session, "evaluate");
   if (!found?.gallery) return null;
   const names = new Map(session.images.value.map((image) => [image.id, image.name]));
   return (
     <>
       <p data-hint={TERMS.ap}>Score on your corrected images: <b>{score(found.ap ?? null)}</b></p>
+      <LeftOut failed={found.failed} />
       {(Object.keys(MISTAKES) as Mistake["kind"][]).map((kind) => {
         const places = found.gallery!.filter((mistake) => mistake.kind === kind);
         if (places.length === 0) return null;
