@@ -63,6 +63,8 @@ export class ObjectTable {
   readonly hiddenClasses = signal<ReadonlySet<number>>(new Set());
   /** Kept and discarded, by cause; a `Fate` is the index. */
   readonly counts: ReadonlySignal<readonly number[]>;
+  /** Candidates whose pixels are not in the labels. */
+  readonly discarded: ReadonlySignal<readonly Cell[]> = computed(() => this.rows().filter((cell) => cell.discarded));
   /** Fate by id; same array until it must grow. Read `fatesVersion` to be told of changes. */
   fates = new Uint8Array(1024);
   readonly fatesVersion = signal(0);

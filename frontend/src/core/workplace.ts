@@ -86,7 +86,9 @@ export class Workplace extends Signals {
     this.remember("prefs", this.prefs);
     this.remember("brush", this.brushSize);
     this.remember("mode", this.mode);
-    effect(() => this.picture.value?.want(this.view.value, this.pixelRatio.value, this.channels.value, this.overlays.value));
+    effect(() =>
+      this.picture.value?.want(this.view.value, this.pixelRatio.value, this.channels.value, this.overlays.value, this.objects.discarded.value),
+    );
   }
 
   /** Pixels and edits of the open plane. */

@@ -67,12 +67,11 @@ export class Renderer {
   /** Room for another image. */
   open(pyramid: Pyramid, channels: number, bits: 8 | 16, capacity: Capacity): void {
     const kinds = formats(this.gl);
-    for (const texture of [this.image, this.labels, this.candidates, this.field]) texture?.destroy();
     this.pyramid = pyramid;
-    this.image = new PagedTexture(this.gl, pyramid.withChannels(channels), bits === 8 ? kinds.u8 : kinds.u16, capacity.image);
-    this.labels = new PagedTexture(this.gl, pyramid, kinds.u32, capacity.labels);
-    this.candidates = new PagedTexture(this.gl, pyramid, kinds.u32, capacity.candidates);
-    this.field = new PagedTexture(this.gl, pyramid.withChannels(3), kinds.f16, capacity.field);
+    this.image = new PagedTexture(this.gl, pyramid.withChannels(channels), bits === 8 ? kinds.u8 : kinds.u16, capacity.image, this.image);
+    this.labels = new PagedTexture(this.gl, pyramid, kinds.u32, capacity.labels, this.labels);
+    this.candidates = new PagedTexture(this.gl, pyramid, kinds.u32, capacity.candidates, this.candidates);
+    this.field = new PagedTexture(this.gl, pyramid.withChannels(3), kinds.f16, capacity.field, this.field);
     this.remap = new Uint32Array(STATE_WIDTH);
     this.remapped = false;
     this.remapTable.fill(this.remap, 1);

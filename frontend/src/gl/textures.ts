@@ -33,26 +33,38 @@ function nearest(gl: WebGL2RenderingContext, target: number): void {
   gl.texParameteri(target, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);
 }
 
-/** Tiles in the layers of one texture, and the table that finds them. The layers are made when the first tile comes. */
+/**
+ * Tiles in the layers of one texture, and the table that finds them. The layers are made when the first tile comes, which
+ * takes as long as a frame or two: they are taken over from the texture of the image before, if they fit.
+ */
 export class PagedTexture {
   private readonly tiles: WebGLTexture;
   private readonly pages: WebGLTexture;
   private readonly layers = new Map<number, number>(); // place in the page table -> layer
   private readonly free: number[] = [];
   private readonly columns: number;
-  private allocated = false;
+  private made = 0; // layers
 
   constructor(
     private readonly gl: WebGL2RenderingContext,
     private readonly pyramid: Pyramid,
     private readonly pixel: PixelFormat,
     private readonly capacity: number,
+    before?: PagedTexture,
   ) {
     this.columns = pyramid.columns(0);
-    this.tiles = gl.createTexture();
-    gl.bindTexture(gl.TEXTURE_2D_ARRAY, this.tiles);
-    gl.texImage3D(gl.TEXTURE_2D_ARRAY, 0, pixel.internal, 1, 1, 1, 0, pixel.format, pixel.type, null);
-    nearest(gl, gl.TEXTURE_2D_ARRAY);
+    if (before && before.pixel.internal === pixel.internal && before.made >= capacity) {
+      this.tiles = before.tiles;
+      this.made = before.made;
+    } else {
+      if (before) gl.deleteTexture(before.tiles);
+      this.tiles = gl.createTexture();
+      gl.bindTexture(gl.TEXTURE_2D_ARRAY, this.tiles);
+      gl.texImage3D(gl.TEXTURE_2D_ARRAY, 0, pixel.internal, 1, 1, 1, 0, pixel.format, pixel.type, null);
+      nearest(gl, gl.TEXTURE_2D_ARRAY);
+    }
+    if (before) gl.deleteTexture(before.pages);
+    for (let layer = capacity - 1; layer >= 0; layer--) this.free.push(layer);
     this.pages = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, this.pages);
     const table = formats(gl).u16;
@@ -115,18 +127,12 @@ export class PagedTexture {
     gl.bindTexture(gl.TEXTURE_2D, this.pages);
   }
 
-  destroy(): void {
-    this.gl.deleteTexture(this.tiles);
-    this.gl.deleteTexture(this.pages);
-  }
-
   private allocate(): void {
-    if (this.allocated) return;
-    this.allocated = true;
+    if (this.made > 0) return;
+    this.made = this.capacity;
     const { gl, pixel } = this;
     gl.bindTexture(gl.TEXTURE_2D_ARRAY, this.tiles);
     gl.texImage3D(gl.TEXTURE_2D_ARRAY, 0, pixel.internal, TILE, TILE, this.capacity, 0, pixel.format, pixel.type, null);
-    for (let layer = this.capacity - 1; layer >= 0; layer--) this.free.push(layer);
   }
 
   private release(tile: Tile): void {
