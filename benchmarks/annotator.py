@@ -9,7 +9,7 @@ correcting one is a piece of work of like size everywhere.
 
 OUT/annotator.csv gets a row a round; what is in it is not done again. At the end: for each seed the objects that the
 suggested order took to the AP at which the order of files had made nine tenths of its gain, as a share of the objects
-that this took in the order of files.
+that this took in the order of files; and the same of the curves' mean over the seeds.
 """
 
 from __future__ import annotations
@@ -107,13 +107,14 @@ def main() -> None:
     parser.add_argument("--judged", type=int, default=24, help="images that are judged on")
     parser.add_argument("--side", type=int, default=320, help="of the squares, in pixels")
     parser.add_argument("--steps", type=int, help="of each training at most")
+    parser.add_argument("--batch-size", dest="batch", type=int, help="crops a step")
     parser.add_argument("--only", nargs="+", help=f"{ALONE}, pooled")
     parser.add_argument("--threads", type=int)
     parser.add_argument(
         "--quick", action="store_true", help="tiny generated images: only to see that it runs"
     )
     args = parser.parse_args()
-    args.crop = args.batch = None
+    args.crop = None
     if args.quick:
         args.seeds, args.rounds, args.pool, args.judged, args.steps = 1, 2, 4, 2, 2
         args.crop, args.batch = 64, 1
@@ -168,10 +169,25 @@ def objects_to(target: float, objects: np.ndarray, ap: np.ndarray) -> float:
     return float(objects[at - 1] + share * (objects[at] - objects[at - 1]))
 
 
+def print_mean(task: str, every: list[dict[str, np.ndarray]]) -> None:
+    """Print the same of the curves' mean over the seeds, of which a single training's luck is a smaller part."""
+    rounds = min(len(curve) for curves in every for curve in curves.values())
+    curves = {order: np.mean([c[order][:rounds] for c in every], axis=0) for order in ORDERS}
+    for order, curve in curves.items():
+        print(f"{task}, mean, {order}: " + ", ".join(f"{ap:.3f} ({n:.0f} objects)" for n, ap in curve))
+    start, best = curves["files"][0, 1], curves["files"][:, 1].max()
+    if best > start:
+        target = start + GAIN * (best - start)
+        took = {order: objects_to(target, *curve.T) for order, curve in curves.items()}
+        print(
+            f"{task}, mean: AP {target:.3f} took {took['suggested'] / took['files']:.0%} of the objects as suggested"
+        )
+
+
 def report(table: Path) -> None:
     rows = rows_of(table)
     for task in dict.fromkeys(r["set"] for r in rows):
-        ratios = []
+        ratios, every = [], []
         for seed in dict.fromkeys(r["seed"] for r in rows if r["set"] == task):
             curves = {}
             for order in ORDERS:
@@ -179,6 +195,7 @@ def report(table: Path) -> None:
                 curves[order] = np.array([[float(r["objects"]), float(r["ap"])] for r in own])
             if any(len(curve) < 2 for curve in curves.values()):
                 continue
+            every.append(curves)
             start, best = curves["files"][0, 1], curves["files"][:, 1].max()
             if best <= start:
                 print(f"{task}, seed {seed}: the order of files gained nothing")
@@ -190,6 +207,8 @@ def report(table: Path) -> None:
                 f"{task}, seed {seed}: AP {start:.3f} to {target:.3f} took {took['suggested']:.0f} objects as suggested, "
                 f"{took['files']:.0f} in the order of files ({ratios[-1]:.0%})"
             )
+        if every:
+            print_mean(task, every)
         if ratios:
             print(f"{task}: median over {len(ratios)} seeds {np.median(ratios):.0%} (at most 70 % is wanted)")
 

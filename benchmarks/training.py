@@ -3,7 +3,8 @@
 ``DIR`` holds the sets as folders of ``<id>_img.*`` and ``<id>_masks.*``. Each task trains on some images of a set and
 is judged on the others, which training never sees, with the commands that users have: ``cellbrook train`` and
 ``cellbrook segment``. The models are for this measurement only. The task ``scratch`` starts from nothing, on ten
-generated images of nuclei, and is judged on ten others; it needs no data.
+generated images of nuclei, and is judged on ten others; it needs no data. ``few`` is what a beginner does: parts of the
+five images of ``wholecell`` with some 40 objects each, judged on the same others; only its time matters.
 
 Prints a line a task: AP at IoU 0.5 (objects pooled) of the start and of the new model on the images that were kept
 out, with the estimated and with the true median diameter; the same on the general images; and the time.
@@ -25,7 +26,7 @@ import cellbrook
 from cellbrook.cli.app import main as cellbrook_command
 from cellbrook.io import read_labels
 from cellbrook.metrics import count_image, summarise
-from cellbrook.training.dataset import typical_diameter
+from cellbrook.training.dataset import read_pair, typical_diameter
 from cellbrook.training.synthetic import generate
 
 TASKS = {
@@ -38,7 +39,22 @@ TASKS = {
 }
 """Name: set, and the images that are learnt from; the others of the set are judged on."""
 
-SCRATCH = "scratch"
+SCRATCH, FEW = "scratch", "few"
+FEW_OBJECTS = 40
+
+
+def few_of(pairs: dict[str, tuple[Path, Path]], names: tuple[str, ...], folder: Path) -> None:
+    """Write the middle of each image that is learnt from, as much as shows some forty objects."""
+    for name in names:
+        (example,) = read_pair(name, *pairs[name], None)
+        rows, columns = example.labels.shape
+        for side in range(64, max(rows, columns) + 64, 16):
+            y, x = max(0, (rows - side) // 2), max(0, (columns - side) // 2)
+            part = example.part(slice(y, y + side), slice(x, x + side), "")
+            if part.n_objects >= FEW_OBJECTS:
+                break
+        tifffile.imwrite(folder / f"{name}_img.tif", part.pixels, metadata={"axes": "CYX"}, ome=True)
+        tifffile.imwrite(folder / f"{name}_masks.tif", part.labels.astype(np.uint16))
 
 
 def generated_nuclei(folder: Path, count: int = 20) -> tuple[str, ...]:
@@ -81,16 +97,19 @@ def run(task: str, data: Path, out: Path, options: list[str], threads: int | Non
         taught = generated_nuclei(data / folder)
         options = ["--from", "scratch", *options]
     else:
-        folder, taught = TASKS[task]
+        folder, taught = TASKS["wholecell" if task == FEW else task]
     pairs = {
         p.name.split("_img.")[0]: (p, next(p.parent.glob(p.name.split("_img.")[0] + "_masks.*")))
         for p in sorted((data / folder).glob("*_img.*"))
     }
     training = out / f"{task}-images"
     training.mkdir(parents=True, exist_ok=True)
-    for name in taught:
-        for path in pairs[name]:
-            shutil.copy(path, training / path.name)
+    if task == FEW:
+        few_of(pairs, taught, training)
+    else:
+        for name in taught:
+            for path in pairs[name]:
+                shutil.copy(path, training / path.name)
     judged = {name: files for name, files in pairs.items() if name not in taught}
     model = out / task
     began = time.monotonic()
@@ -135,7 +154,7 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="tiny generated images: only to see that it runs"
     )
-    parser.add_argument("--only", choices=[*TASKS, SCRATCH], help="one task")
+    parser.add_argument("--only", choices=[*TASKS, FEW, SCRATCH], help="one task")
     parser.add_argument("--out", type=Path, help="where models go; a temporary folder without it")
     parser.add_argument("--threads", type=int)
     args, options = parser.parse_known_args()
@@ -145,7 +164,7 @@ def main() -> None:
         if args.quick:
             args.data = generated(Path(temporary, "data"))
             options += ["--steps", "2", "--crop", "64", "--batch-size", "1", "--quiet"]
-        for task in [args.only] if args.only else [*TASKS, SCRATCH]:
+        for task in [args.only] if args.only else [*TASKS, FEW, SCRATCH]:
             result = run(task, args.data, args.out or Path(temporary), options, args.threads)
             print("; ".join(f"{name}: {value}" for name, value in result.items()), flush=True)
 
