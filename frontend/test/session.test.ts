@@ -101,6 +101,26 @@ describe("limits of cells", () => {
     wire.mend();
     expect(submitted()).toHaveLength(1);
   });
+
+  it("are followed once a slider rests, and at once when the image is left", async () => {
+    const { server, session } = await opened();
+    const heard = vi.spyOn(server, "handle");
+    const submitted = () => heard.mock.calls.filter(([message]) => message.type === "submit").map(([message]) => message);
+    vi.useFakeTimers();
+    try {
+      session.setThresholds({ min_size: 40 });
+      session.rethresholdSoon();
+      session.setThresholds({ min_size: 41 });
+      session.rethresholdSoon();
+      expect(submitted()).toEqual([]);
+      session.openImage("j");
+      expect(submitted()).toMatchObject([{ image: "i", params: { min_size: 41 } }]);
+      vi.runAllTimers();
+      expect(submitted()).toHaveLength(1);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
 });
 
 describe("files that are added", () => {

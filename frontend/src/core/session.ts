@@ -12,6 +12,8 @@ import { doubtful, fitted, nextOf, shownCell, zoomed } from "./viewing";
 import type { AddReport, Box, ClassInfo, EditPart, ImageState, JobKind, Limits, Mode, Point } from "./wire";
 import { Workplace } from "./workplace";
 
+const REST_MS = 350;
+
 export class Session extends Workplace {
   // ---- images
   openImage(id: string): void {
@@ -259,12 +261,20 @@ export class Session extends Workplace {
   }
   /** Make the labels follow the thresholds, now or once the server is back; the dynamics are run anew, window first. */
   rethreshold(dynamics: Partial<DynamicsSettings> = {}): void {
+    clearTimeout(this.limitsRest);
+    this.limitsRest = undefined;
     const image = this.image.value;
     if (!image) return;
     this.dynamics.value = { ...this.dynamics.value, ...dynamics };
     const params = { ...this.limits(), window: this.windowParam() };
     this.limitsSent = { type: "submit", kind: "rethreshold", image: image.id, params };
     this.transport.send(this.limitsSent);
+  }
+  /** The same once the slider rests, or another image is opened: arrow keys change it with every step. */
+  rethresholdSoon(dynamics: Partial<DynamicsSettings> = {}): void {
+    clearTimeout(this.limitsRest);
+    this.dynamics.value = { ...this.dynamics.value, ...dynamics };
+    this.limitsRest = setTimeout(() => this.rethreshold(), REST_MS);
   }
   /** What the sliders say, as a run's parameters. */
   limits(): Limits {

@@ -48,7 +48,7 @@ export interface Place {
 const QUIET_MS = 1000; // after a change of cells, before they are measured again
 const GHOSTS_MAY_TAKE_MS = 60_000;
 
-export class Workplace extends Signals {
+export abstract class Workplace extends Signals {
   hand: Hand | null = null;
   private readonly damaged = new Map<string, string>(); // images, and what is wrong with them
   private nextNotice = 1;
@@ -56,6 +56,7 @@ export class Workplace extends Signals {
   private ghostsUntil = 0; // a job has ended: candidates may still be on their way
   private anew = true; // another image is being opened: its channels, and where to look, are yet to be set
   protected limitsSent: Extract<ToServer, { type: "submit" }> | null = null; // until the server has made a job of them
+  protected limitsRest: ReturnType<typeof setTimeout> | undefined; // a slider was moved, and may move on
   private quiet: ReturnType<typeof setTimeout> | undefined;
   protected visited: Cell | null = null; // by the walk through doubtful cells, as it was then
   protected suggestion: string | null = null; // the job that was asked for here; "" until it is known
@@ -205,6 +206,9 @@ export class Workplace extends Signals {
     if (this.limitsSent) this.transport.send(this.limitsSent);
   }
 
+  /** Make the labels follow the limits. */
+  protected abstract rethreshold(): void;
+
   /** What is deleted, undone or hidden cannot stay selected. */
   protected deselect(ids: readonly number[]): void {
     const gone = new Set(ids);
@@ -215,6 +219,7 @@ export class Workplace extends Signals {
   /** Open an image, or another plane of it; `whole` if the view starts anew. */
   protected show(id: string, plane: number, whole: boolean): void {
     this.hand?.cancel();
+    if (this.limitsRest !== undefined) this.rethreshold(); // of the image that is left
     this.anew ||= whole;
     batch(() => {
       this.picture.peek()?.close();

@@ -52,15 +52,6 @@ function startCircle(session: Session): void {
   session.diameter.value = areas.length ? 2 * Math.sqrt(areas[areas.length >> 1] / Math.PI) : Math.min(width, height) / zoom / 6;
 }
 
-let baking: ReturnType<typeof setTimeout> | undefined;
-
-/** Make the labels follow, once the slider rests: arrow keys say "change" with every step. */
-function bake(session: Session, dynamics?: { cellprob_threshold: number }): void {
-  clearTimeout(baking);
-  const image = session.imageId.value;
-  baking = setTimeout(() => session.imageId.value === image && session.rethreshold(dynamics), 350);
-}
-
 function Tune({ session }: { session: Session }) {
   const rows = session.objects.rows();
   const limits = session.objects.thresholds.value;
@@ -91,7 +82,7 @@ function Tune({ session }: { session: Session }) {
       <div>
         <Slider
           label="Score" hint={TERMS.score} min={0} max={1} step={0.01} value={limits.score ?? 0}
-          onInput={(value) => set({ score: value <= 0 ? null : value })} onChange={() => bake(session)}
+          onInput={(value) => set({ score: value <= 0 ? null : value })} onChange={() => session.rethresholdSoon()}
           show={(value) => (limits.score === null ? "keep all" : `at least ${value.toFixed(2)}`)}
         />
         {scores.length > 0 && <Histogram values={scores} low={0} high={1} label="Score" marks={limits.score === null ? [] : [limits.score]} />}
@@ -100,7 +91,7 @@ function Tune({ session }: { session: Session }) {
         <div>
           <Slider
             label="Doubtful shape (flow error)" hint={TERMS.flow_error} min={0} max={worst} step={0.01} value={limits.flow_error ?? worst}
-            onInput={(value) => set({ flow_error: value >= worst ? null : Math.max(0.01, value) })} onChange={() => bake(session)}
+            onInput={(value) => set({ flow_error: value >= worst ? null : Math.max(0.01, value) })} onChange={() => session.rethresholdSoon()}
             show={(value) => (limits.flow_error === null ? "keep all" : `up to ${value.toFixed(2)}`)}
           />
           <Histogram values={errors} low={0} high={worst} label="Flow error" marks={limits.flow_error === null ? [] : [limits.flow_error]} />
@@ -108,16 +99,16 @@ function Tune({ session }: { session: Session }) {
       )}
       <Slider
         label="Smallest" hint={TERMS.size} min={0} max={100} step={0.5} value={toPosition(limits.min_size ?? 0)}
-        onInput={(value) => set({ min_size: toArea(value) || null })} onChange={() => bake(session)}
+        onInput={(value) => set({ min_size: toArea(value) || null })} onChange={() => session.rethresholdSoon()}
         show={() => (limits.min_size === null ? "keep all" : `at least ${area(limits.min_size, um)}`)}
       />
       <Slider
         label="Largest" hint={TERMS.size} min={0} max={100} step={0.5} value={limits.max_size === null ? 100 : toPosition(limits.max_size)}
-        onInput={(value) => set({ max_size: value >= 100 ? null : toArea(value) })} onChange={() => bake(session)}
+        onInput={(value) => set({ max_size: value >= 100 ? null : toArea(value) })} onChange={() => session.rethresholdSoon()}
         show={() => (limits.max_size === null ? "keep all" : `up to ${area(limits.max_size, um)}`)}
       />
       {areas.length > 0 && <span class="note">Middle half of the cells: {middle(areas, um)}</span>}
-      <Check label="Hide cells at the edge" hint={TERMS.border} checked={limits.exclude_border} onChange={(exclude_border) => { set({ exclude_border }); bake(session); }} />
+      <Check label="Hide cells at the edge" hint={TERMS.border} checked={limits.exclude_border} onChange={(exclude_border) => { set({ exclude_border }); session.rethresholdSoon(); }} />
       <Check label="Show hidden cells faintly" hint={TERMS.ghosts} checked={session.overlays.value.ghosts} onChange={(ghosts) => session.setOverlays({ ghosts })} />
     </Section>
   );
@@ -178,7 +169,7 @@ export function FindPanel({ session }: { session: Session }) {
           <Slider
             label="Certainty (cell probability)" hint={TERMS.cellprob} min={-6} max={6} step={0.1} value={dynamics.cellprob_threshold}
             onInput={(value) => (session.dynamics.value = { ...dynamics, cellprob_threshold: value })}
-            onChange={(value) => bake(session, { cellprob_threshold: value })}
+            onChange={(value) => session.rethresholdSoon({ cellprob_threshold: value })}
             show={(value) => (value === 0 ? "normal" : value < 0 ? `${value.toFixed(1)}: more cells` : `+${value.toFixed(1)}: fewer cells`)}
           />
         </Section>
