@@ -277,10 +277,10 @@ class _Only:
 
 def _place(error: ObjectError, truth: NDArray[Any], found: NDArray[Any]) -> dict[str, Any]:
     """Return where an error is, for a page that jumps there."""
-    here = truth == error.true_labels[0] if error.true_labels else found == error.pred_labels[0]
-    planes = here.reshape(-1, *here.shape[-2:])
-    plane = int(planes.any(axis=(1, 2)).argmax())
-    y, x = (np.flatnonzero(planes[plane].any(axis=axis)) for axis in (1, 0))
+    labels, label = (truth, error.true_labels[0]) if error.true_labels else (found, error.pred_labels[0])
+    planes = (plane == label for plane in labels.reshape(-1, *labels.shape[-2:]))
+    plane, here = next((number, here) for number, here in enumerate(planes) if here.any())
+    y, x = (np.flatnonzero(here.any(axis=axis)) for axis in (1, 0))
     box = [int(y[0]), int(x[0]), int(y[-1]) + 1, int(x[-1]) + 1]
     return {"plane": plane, "box": box, "ids": list(error.true_labels)}
 
