@@ -19,6 +19,7 @@ STATIC = ROOT / "src" / "cellbrook" / "server" / "static"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # WebGL in software, so that pictures are the same on machines with and without a graphics card.
 FLAGS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--use-angle=swiftshader", "--disable-dev-shm-usage"]
+PYTHON = os.environ.get("CELLBROOK_E2E_PYTHON", sys.executable)  # whose installation serves: see tests/packaging
 WAIT_MS = 60_000  # shared builders are slow; nothing here judges speed by the clock
 
 
@@ -56,7 +57,7 @@ class Served:
     def start(self) -> str:
         """Start, and return the address with its token."""
         command = [
-            sys.executable, "-c", "import sys; from cellbrook.cli.app import main; sys.exit(main())", "serve",
+            PYTHON, "-c", "import sys; from cellbrook.cli.app import main; sys.exit(main())", "serve",
             "--no-browser", "--threads", "1", "--token-file", str(self.home / "token"), *self.arguments,
         ]  # fmt: skip
         if self.port is not None:

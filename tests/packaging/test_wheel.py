@@ -71,13 +71,28 @@ def test_the_source_distribution_carries_the_built_page(tmp_path):
     assert not [name for name in names if "node_modules" in name]
 
 
-def test_it_segments_alone_and_offline(wheel, tmp_path):
-    home = tmp_path / "environment"
+@pytest.fixture(scope="session")
+def installed(wheel, tmp_path_factory):
+    """Folder of a fresh environment with the wheel and what pip brings along."""
+    home = tmp_path_factory.mktemp("installed") / "environment"
     venv.create(home, with_pip=True)
-    python = home / "bin" / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel], check=True
-    )
+    pip = [home / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", wheel], check=True)
+    return home
+
+
+def test_its_page_works_in_a_browser(installed):
+    # from the first look at the sample to a corrected image that is exported, served by the wheel alone
+    environment = {**os.environ, "CELLBROOK_E2E_PYTHON": str(installed / "bin" / "python")}
+    environment.pop("PYTHONPATH", None)
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/e2e/test_first_minutes.py"]
+    done = subprocess.run(tests, check=False, capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
+
+
+def test_it_segments_alone_and_offline(installed, tmp_path):
+    home, python = installed, installed / "bin" / "python"
     site = next((home / "lib").glob("python*/site-packages"))
     (site / "sitecustomize.py").write_text(NO_NETWORK)
     image = tmp_path / "fluorescence.png"
