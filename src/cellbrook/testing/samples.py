@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAMPLES = {"generated_nuclei": ("fluo_nuclei", 3, 24.0), "generated_bacteria": ("phase_bacteria", 5, 20.0)}
+SAMPLES = {"generated_nuclei": ("fluo_nuclei", 3, 24.0), "generated_bacteria": ("phase_bacteria", 3, 20.0)}
 """Name -> family, seed and diameter for `cellbrook.training.synthetic.generate`."""
 
 
