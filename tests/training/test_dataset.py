@@ -51,6 +51,17 @@ def test_what_has_no_partner_is_said(tmp_path):
     assert "lonely_img.npy; left out" in report
 
 
+def test_gaps_in_numbers_are_one_line_and_no_warning(tmp_path):
+    for seed in (1, 2):
+        image, labels = nuclei(seed)
+        write_pair(tmp_path, f"{seed}", image, labels * 3)
+    report = load_folder(tmp_path).report()
+    assert [line for line in report if "gaps" in line] == [
+        "the numbers of objects have gaps in 2 images; that does no harm"
+    ]
+    assert not [line for line in report if line.startswith("warning")]
+
+
 def test_sizes_that_differ_are_fatal_and_an_exchange_of_sides_is_recognised(tmp_path):
     image, labels = nuclei(1)
     write_pair(tmp_path, "a", image[:, :100], labels[:, :100].T)

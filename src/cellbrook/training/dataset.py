@@ -154,7 +154,10 @@ class Dataset:
             named = ", ".join(f"{n} {name}" for name, n in counts.items())
             lines.append(f"classes: {named}{f', {without} without' if without else ''}")
         for issue in sorted(self.issues, key=lambda i: not i.fatal):
-            lines.append(f"{'error' if issue.fatal else 'warning'}: {issue.name}: {issue.text}")
+            if issue.kind != "gaps":
+                lines.append(f"{'error' if issue.fatal else 'warning'}: {issue.name}: {issue.text}")
+        if gaps := sum(issue.kind == "gaps" for issue in self.issues):
+            lines.append(f"the numbers of objects have gaps in {gaps} image{'s' * (gaps != 1)}; that does no harm")
         return lines
 
     def require_usable(self) -> None:
