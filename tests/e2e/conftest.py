@@ -19,7 +19,8 @@ STATIC = ROOT / "src" / "cellbrook" / "server" / "static"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 # WebGL in software, so that pictures are the same on machines with and without a graphics card.
 FLAGS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--use-angle=swiftshader", "--disable-dev-shm-usage"]
-PYTHON = os.environ.get("CELLBROOK_E2E_PYTHON", sys.executable)  # whose installation serves: see tests/packaging
+# Whose installation serves; tests/packaging names the one of the wheel.
+PYTHON = os.environ.get("CELLBROOK_E2E_PYTHON", sys.executable)
 WAIT_MS = 60_000  # shared builders are slow; nothing here judges speed by the clock
 
 

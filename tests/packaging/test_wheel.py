@@ -85,7 +85,7 @@ def test_its_page_works_in_a_browser(installed):
     # from the first look at the sample to a corrected image that is exported, served by the wheel alone
     environment = {**os.environ, "CELLBROOK_E2E_PYTHON": str(installed / "bin" / "python")}
     environment.pop("PYTHONPATH", None)
-    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/e2e/test_first_minutes.py"]
+    tests = [sys.executable, "-m", "pytest", "-q", "tests/e2e/test_first_minutes.py"]
     done = subprocess.run(tests, check=False, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout

@@ -157,7 +157,9 @@ class Dataset:
             if issue.kind != "gaps":
                 lines.append(f"{'error' if issue.fatal else 'warning'}: {issue.name}: {issue.text}")
         if gaps := sum(issue.kind == "gaps" for issue in self.issues):
-            lines.append(f"the numbers of objects have gaps in {gaps} image{'s' * (gaps != 1)}; that does no harm")
+            lines.append(
+                f"the numbers of objects have gaps in {gaps} image{'s' * (gaps != 1)}; that does no harm"
+            )
         return lines
 
     def require_usable(self) -> None:
