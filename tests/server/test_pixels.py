@@ -184,6 +184,21 @@ def test_a_browser_does_not_take_another_project_s_pixels(tmp_path, serve):
     assert {cached for _, cached in tags.values()} == {"private, no-cache"}
 
 
+def test_a_thumbnail_follows_what_is_shown_of_a_stack(tmp_path, serve):
+    stack = np.zeros((3, 64, 80), np.uint8)
+    stack[2, 10:30, 10:30] = 200
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
+    folder = tmp_path / "a.project"
+    seen = []
+    with Project.create(folder, images=[tmp_path / "stack.tif"], axes="ZYX", z="0") as project:
+        seen.append(serve(project).page().get(f"/api/images/{project.images()[0].id}/thumb"))
+    settings = folder / "project.toml"
+    settings.write_text(settings.read_text().replace('z = "0"', 'z = "max"'))
+    with Project.open(folder) as project:
+        seen.append(serve(project).page().get(f"/api/images/{project.images()[0].id}/thumb"))
+    assert seen[0] != seen[1]
+
+
 def test_pixels_that_an_address_names_for_good_are_not_asked_for_again(tmp_path, serve):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((64, 80), np.uint8))
     with Project.create(tmp_path / "a.project", images=[tmp_path / "a.tif"]) as project:

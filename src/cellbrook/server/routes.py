@@ -265,7 +265,7 @@ def _plane(request: Request) -> int | None:
 
 
 def _thumb(workspace: Workspace, image: str) -> bytes:
-    kept = workspace.cache(image) / "thumb.png"
+    kept = workspace.cache(image) / f"thumb-{pixels_tag(workspace.project, image)}.png"
     try:
         return kept.read_bytes()
     except OSError:
