@@ -89,3 +89,24 @@ class TestTorchCpsam(OnFamily):
 
 class TestOpenVinoCpsam(OnFamily):
     name, family = "openvino", "cpsam"
+
+
+def test_torch_folds_batch_norms_and_leaves_the_network_as_it_is() -> None:
+    torch = pytest.importorskip("torch")
+    from cellbrook.engines._torch import folded
+    from cellbrook.networks.compact.model import CompactNet
+
+    torch.manual_seed(0)
+    built = CompactNet((8, 8, 16, 16, 16)).eval()
+    with torch.no_grad():
+        for value in (*built.parameters(), *(b for b in built.buffers() if b.is_floating_point())):
+            value.add_(torch.rand_like(value) * 0.3)
+    before = {name: value.clone() for name, value in built.state_dict().items()}
+    x = torch.randn(1, built.spec.planes, 64, 64)
+    quick = folded(built)
+    assert not [part for part in quick.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    with torch.inference_mode():
+        for name, expected in built(x).items():
+            torch.testing.assert_close(quick(x)[name], expected, rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(value, before[name]) for name, value in built.state_dict().items())
+    assert folded(network("cp3")) is network("cp3"), "its norms come before the convolutions"

@@ -92,17 +92,16 @@ class Judge:
         progress: Progress | None = None,
     ) -> NDArray[np.uint32]:
         """Return the labels that the network finds."""
+        return self._segment(self._engine(network), example, target, progress)
+
+    def _segment(
+        self, engine: TorchEngine, example: Example, target: str | None, progress: Progress | None = None
+    ) -> NDArray[np.uint32]:
         params = SegmentParams.from_keywords(threads=self._threads, **self._wishes(target))
         source = example.source()
         plan = pipeline.resolve(source, self._model, params)
         data = pipeline.run(
-            source,
-            plan,
-            self._model,
-            self._engine(network),
-            name=example.name,
-            keep_output=False,
-            progress=progress,
+            source, plan, self._model, engine, name=example.name, keep_output=False, progress=progress
         )
         return data.labels
 
@@ -156,11 +155,12 @@ class Judge:
             Asked before each image whether to go on.
         """
         progress = progress or NoProgress()
+        engine = self._engine(network)
         tp = n_true = n_pred = 0
         images: dict[str, float] = {}
         for i, example in enumerate(examples):
             progress.check_cancelled()
-            found = self.segment(network, example, targets[i] if targets else None)
+            found = self._segment(engine, example, targets[i] if targets else None)
             match = matching(example.labels, found, 0.5, threads=self._threads)
             images[example.name] = match.accuracy
             tp, n_true, n_pred = tp + match.tp, n_true + match.n_true, n_pred + match.n_pred
