@@ -135,6 +135,19 @@ def test_labels_that_do_not_lie_on_their_image(change, expected):
     assert misfit(normal, change(labels)) == expected
 
 
+def test_outlines_of_cells_need_not_fit_their_nuclei():
+    rng = np.random.default_rng(0)
+    labels, cells, inner = np.zeros((256, 256), np.uint32), np.zeros((256, 256)), np.zeros((256, 256))
+    for n, (y, x) in enumerate(np.ndindex(4, 4), 1):
+        (y0, x0), (h, w) = (8 + 60 * y, 8 + 60 * x), rng.integers(34, 50, 2)
+        labels[y0 : y0 + h, x0 : x0 + w] = n
+        cells[y0 : y0 + h, x0 : x0 + w] = 0.15
+        inner[y0 + 10 : y0 + h - 4, x0 + 10 : x0 + w - 4] = 1  # brighter, and off the centre
+    image = np.stack([cells, inner]).astype(np.float32)
+    assert misfit(image, labels) is None
+    assert misfit(image, np.roll(labels, 20, 1)) == "when moved by +0 rows and -20 columns"
+
+
 def test_copies_are_used_once_and_contradictions_are_said():
     image, labels = nuclei(1)
     other = np.where(labels == 1, 0, labels)

@@ -152,8 +152,9 @@ def check_set(examples: Sequence[tuple[str, str, str]]) -> tuple[list[Issue], li
 def misfit(image: NDArray[np.float32], labels: NDArray[np.uint32]) -> str | None:
     """Return how the outlines would fit the image better; None if they lie well, or nothing can be said.
 
-    The outlines of the labels are correlated with the strength of the image's gradient: at all shifts at once, and
-    mirrored or turned. Only what fits well elsewhere and badly here counts; outlines drawn a little wide are no error.
+    The outlines of the labels are correlated with the strength of each channel's gradient: at all shifts at once, and
+    mirrored or turned. The channel that fits best counts, and only what fits well elsewhere and badly here; outlines
+    drawn a little wide are no error.
 
     Parameters
     ----------
@@ -170,15 +171,19 @@ def misfit(image: NDArray[np.float32], labels: NDArray[np.uint32]) -> str | None
     soft = smooth(np.clip(image, -1, 2), 1.5 * step, threads=1)[:, ::step, ::step]
     lines = smooth(lines, 1.5 * step, threads=1)[::step, ::step]
     dy, dx = np.gradient(soft, axis=(1, 2))
-    edges = np.minimum(np.hypot(dy, dx).sum(0), 1)
-    edges, lines = edges - edges.mean(), lines - lines.mean()
-    size = float(np.linalg.norm(edges) * np.linalg.norm(lines))
-    if not size:
-        return None
-    fit = np.fft.irfft2(np.fft.rfft2(edges) * np.conj(np.fft.rfft2(lines)), lines.shape) / size
+    lines = lines - lines.mean()
+    fit, turned = np.full(lines.shape, -1.0), dict.fromkeys(_turned(lines), -1.0)
+    for edges in np.minimum(np.hypot(dy, dx), 1):  # of a channel: of nuclei, outlines of cells need not fit
+        edges = edges - edges.mean()
+        size = float(np.linalg.norm(edges) * np.linalg.norm(lines))
+        if not size:
+            continue
+        shifted = np.fft.irfft2(np.fft.rfft2(edges) * np.conj(np.fft.rfft2(lines)), lines.shape) / size
+        fit = np.maximum(fit, shifted)
+        turned = {how: max(turned[how], float((edges * o).sum()) / size) for how, o in _turned(lines).items()}
     here = max(float(fit[0, 0]), 0.0)
-    for how, other in _turned(lines).items():
-        if float((edges * other).sum()) / size > max(GOOD_FIT, 2 * here):
+    for how, there in turned.items():
+        if there > max(GOOD_FIT, 2 * here):
             return f"when {how}"
     rows, cols = fit.shape
     peak_y, peak_x = np.unravel_index(int(np.argmax(fit)), fit.shape)
