@@ -128,6 +128,49 @@ def test_classes_are_compared_where_both_sides_have_them(folders):
     assert result.to_dict()["classes"]["confusion"][0][0] == 0
 
 
+def test_an_object_without_a_class_takes_the_classes_alone_away(folders):
+    truth, pred = folders
+    with_classes(truth, "b", dict.fromkeys(range(1, 16), "live"))  # 16 has none
+    with_classes(pred, "b_img", dict.fromkeys((*range(2, 17), 40, 41), "live"))
+    result = evaluate(truth, pred)
+    assert not result.failed
+    assert result.classes is None
+    assert "classes: 0 of 3 images have one for every object" in result.notes[1]
+
+
+def test_frames_of_a_film_are_compared_one_by_one(tmp_path):
+    frame = np.kron(np.arange(1, 10).reshape(3, 3), np.pad(np.ones((8, 8), int), 2)).astype(np.uint16)
+    film = np.stack([frame, np.roll(frame, 1, 1), np.roll(frame, 2, 1)])
+    apart = film + np.where(film > 0, 9 * np.arange(3)[:, None, None], 0)
+    for name, labels in (("t", film), ("p", apart)):
+        (tmp_path / name).mkdir()
+        write_labels(tmp_path / name / "a_labels.tif", labels.astype(np.uint32), axes="TYX")
+    with_classes(tmp_path / "t", "a", dict.fromkeys(range(1, 10), "live"))
+    with_classes(tmp_path / "p", "a", dict.fromkeys(range(1, 28), "live"))
+    for first, second in (("t", "p"), ("p", "t")):
+        result = evaluate(tmp_path / first, tmp_path / second)
+        (image,) = result.images
+        assert (image.n_true, image.n_pred, image.tp[0]) == (27, 27, 27)
+        assert result.pooled["boundary_f"][0].value == 1
+        assert result.classes.confusion[0, 0] == 27
+
+
+def test_a_threshold_that_is_given_twice_counts_once(folders, tmp_path):
+    result = evaluate(*folders, thresholds=[0.5, 0.5])
+    assert result.thresholds == (0.5,)
+    assert result.save_page(tmp_path / "page.html").exists()
+
+
+def test_images_of_one_name_have_rows_of_their_own(tmp_path):
+    empty = np.zeros_like(GRID)
+    page = (
+        evaluate([GRID, GRID], [GRID, empty], names=["a", "a"]).save_page(tmp_path / "page.html").read_text()
+    )
+    rows = [row for row in page.split("<tr>") if 'class="path" title="a"' in row]
+    assert ["<td>16</td><td>0</td><td>0.000</td>" in row for row in rows] == [True, False]
+    assert ["<td>16</td><td>16</td><td>1.000</td>" in row for row in rows] == [False, True]
+
+
 def test_a_table_without_classes_is_no_class(folders):
     for folder in folders:
         (folder / "b_objects.csv").write_text("label,area_px\n1,7\n")

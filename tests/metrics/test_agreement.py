@@ -156,3 +156,17 @@ def test_the_rand_index_knows_partitions_not_numbers():
     assert adjusted_rand_index(np.zeros(4, int), np.zeros(4, int)) == 1
     # by hand: 1 pair together in both, 3 and 2 in each, 10 in all
     assert adjusted_rand_index([1, 1, 1, 2, 3], [1, 1, 2, 2, 3]) == pytest.approx((1 - 0.6) / (2.5 - 0.6))
+
+
+def test_planes_without_a_common_object_are_compared_one_by_one():
+    square = np.zeros((60, 60), int)
+    square[10:50, 10:50] = 1
+    inner = np.zeros_like(square)
+    inner[18:42, 18:42] = 1
+    frames = [(square * n, inner * n) for n in (1, 2, 3)]
+    true, pred = (np.stack(side) for side in zip(*frames, strict=True))
+    assert boundary_f(true, pred) == 0
+    assert boundary_f(true, true) == 1
+    assert boundary_scores(true, pred).n_true == 3 * boundary_scores(square, inner).n_true
+    solid = np.stack([square] * 3)  # one body: its top and bottom are outline too
+    assert boundary_scores(solid, solid).n_true > 3 * boundary_scores(square, square).n_true

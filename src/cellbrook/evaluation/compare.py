@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.errors import Cancelled, CellbrookError, UsageError
 from cellbrook.evaluation.classes import ClassScores, score_classes
-from cellbrook.evaluation.files import Pair, pairs_of_arrays, pairs_of_files, read_plain_labels
+from cellbrook.evaluation.files import Pair, pairs_of_arrays, pairs_of_files, read_numbered
 from cellbrook.export.classes import read_classes
 from cellbrook.metrics.errors import KINDS, ImageErrors, find_errors
 from cellbrook.metrics.evaluation import (
@@ -24,6 +25,7 @@ from cellbrook.metrics.evaluation import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from cellbrook.evaluation.gallery import Crop
@@ -170,6 +172,7 @@ def evaluate(
     count_image(
         [[1]], [[1]], thresholds=thresholds, tolerance_px=tolerance_px
     )  # a wrong option fails here, once
+    thresholds = list(dict.fromkeys(thresholds))
     progress = progress or NoProgress()
     of_files = isinstance(truth, (str, os.PathLike))
     if of_files != isinstance(pred, (str, os.PathLike)):
@@ -199,8 +202,11 @@ def evaluate(
     result = summarise(counts, resamples=resamples, seed=seed) if done else None
     with_classes = [each.classes for each in done if each.classes is not None]
     remarks = []
-    if with_classes and len(with_classes) < len(done):
-        remarks.append(f"classes: {len(with_classes)} of {len(done)} images have them on both sides")
+    if len(with_classes) < len(done) and any(each.told for each in done):
+        every = f"{len(with_classes)} of {len(done)} images"
+        remarks.append(
+            f"classes: {every} have one for every object on both sides; the others are not counted there"
+        )
     return Evaluation(
         thresholds=tuple(float(level) for level in thresholds),
         images=tuple(counts),
@@ -224,27 +230,30 @@ class _Counted:
     counts: ImageCounts
     errors: ImageErrors
     classes: ClassCounts | None
+    told: bool  # some object of a side has a class
 
 
 def _count(pair: Pair, thresholds: tuple[float, ...], tolerance_px: float, threads: int | None) -> _Counted:
     from cellbrook.metrics import count_classes
 
-    true, pred = _both(pair)
+    (true, of_true), (pred, of_pred) = read_numbered(pair.truth), read_numbered(pair.pred)
+    if true.shape != pred.shape:
+        raise UsageError(f"truth is {true.shape}, prediction is {pred.shape}: they must be of one size")
     counts = count_image(
         true, pred, name=pair.name, thresholds=thresholds, tolerance_px=tolerance_px, threads=threads
     )
     errors = find_errors(true, pred, thresholds[0], threads=threads)
-    true_classes, pred_classes = (read_classes(side, complete=True) for side in (pair.truth, pair.pred))
+    told = [_classes(pair.truth, of_true), _classes(pair.pred, of_pred)]
     classes = None
-    if true_classes is not None and pred_classes is not None:
-        classes = count_classes(
-            true, pred, true_classes, pred_classes, threshold=thresholds[0], threads=threads
-        )
-    return _Counted(pair, counts, errors, classes)
+    if told[0] is not None and told[1] is not None:
+        with contextlib.suppress(UsageError):  # an object has no class: all else can be counted
+            classes = count_classes(true, pred, told[0], told[1], threshold=thresholds[0], threads=threads)
+    return _Counted(pair, counts, errors, classes, any(told))
 
 
-def _both(pair: Pair) -> tuple[NDArray[Any], NDArray[Any]]:
-    true, pred = read_plain_labels(pair.truth), read_plain_labels(pair.pred)
-    if true.shape != pred.shape:
-        raise UsageError(f"truth is {true.shape}, prediction is {pred.shape}: they must be of one size")
-    return true, pred
+def _classes(labels: Any, original: NDArray[np.int64] | None) -> dict[int, str] | None:
+    """Return the class of each label, by the numbers that it is compared under; None without a table of classes."""
+    classes = read_classes(labels)
+    if original is None or classes is None:
+        return classes
+    return {at: classes[label] for at, label in enumerate(original.tolist()) if label in classes}

@@ -155,7 +155,21 @@ def _image_of_run(labels: Path) -> Path | None:
 
 
 def read_plain_labels(labels: Pixels) -> NDArray[Any]:
-    """Return labels without stack axes of length 1: one plane of a stack is a plane.
+    """Return labels without stack axes of length 1, as `read_numbered` does: one plane of a stack is a plane."""
+    return read_numbered(labels)[0]
+
+
+def read_numbered(labels: Pixels) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+    """Return labels without stack axes of length 1, each object of a time series with a number of its own.
+
+    Frames are compared one by one. Where a number stands in several of them, as in tracks or where each frame begins
+    at 1, objects would else be volumes over time.
+
+    Returns
+    -------
+    labels : ndarray
+    original : ndarray of int64 or None
+        By number, the one in the file; None where they are the same.
 
     Raises
     ------
@@ -163,10 +177,22 @@ def read_plain_labels(labels: Pixels) -> NDArray[Any]:
         If the file cannot be read.
     """
     if not isinstance(labels, (str, os.PathLike)):
-        return labels
+        return labels, None
     pixels, axes = read_labels(labels)
-    single = [at for at, axis in enumerate(axes) if axis in "TZ" and pixels.shape[at] == 1]
-    return pixels.squeeze(tuple(single))
+    single = tuple(at for at, axis in enumerate(axes) if axis in "TZ" and pixels.shape[at] == 1)
+    plain = pixels.squeeze(single)
+    if "T" not in axes or axes.index("T") in single:
+        return plain, None
+    of_frames = [np.unique(frame[frame > 0]) for frame in plain]
+    original = np.concatenate([[0], *of_frames])
+    if len(np.unique(original)) == len(original):
+        return plain, None
+    numbered = np.zeros_like(plain)
+    before = 1
+    for frame, ids, to in zip(plain, of_frames, numbered, strict=True):
+        np.copyto(to, np.searchsorted(ids, frame) + before, where=frame > 0, casting="unsafe")
+        before += len(ids)
+    return numbered, original.astype(np.int64)
 
 
 def read_channels(image: Pixels, shape: tuple[int, ...]) -> tuple[NDArray[Any], tuple[str, ...]] | None:

@@ -153,6 +153,7 @@ def agreement(
     count_image(
         [[1]], [[1]], thresholds=thresholds, tolerance_px=tolerance_px
     )  # a wrong option fails here, once
+    thresholds = list(dict.fromkeys(thresholds))
     if not margin > 0:
         raise UsageError(f"margin must be above 0, got {margin}")
     progress = progress or NoProgress()

@@ -338,9 +338,9 @@ def _classes(evaluation: Evaluation) -> str:
 
 def _images(evaluation: Evaluation) -> str:
     rows = []
-    place = {image.name: at for at, image in enumerate(evaluation.images)}
+    place = {id(image): at for at, image in enumerate(evaluation.images)}  # two may have one name
     for image in evaluation.worst(len(evaluation.images)):
-        at = place[image.name]
+        at = place[id(image)]
         cells = [f"<td>{image.n_true}</td><td>{image.n_pred}</td>"]
         for key, _ in _COLUMNS:
             values = evaluation.per_image[key][at]

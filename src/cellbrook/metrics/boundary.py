@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -53,7 +55,8 @@ def boundary_scores(true: ArrayLike, pred: ArrayLike, tolerance_px: float = 2.0)
     """Compare outlines: which part of each lies within a distance of the other.
 
     The outline of an object is those of its pixels that touch another label, background or the image's edge
-    by a side (a face in 3-D). Which object an outline belongs to does not matter.
+    by a side (a face in 3-D). Which object an outline belongs to does not matter. A stack in which no object goes
+    through planes, such as the frames of a film, is compared plane by plane.
 
     Parameters
     ----------
@@ -88,6 +91,11 @@ def boundary_scores(true: ArrayLike, pred: ArrayLike, tolerance_px: float = 2.0)
         )
     if not 0 <= tolerance_px < math.inf:
         raise UsageError(f"tolerance_px must be 0 or more, got {tolerance_px}")
+    if first.ndim > 2 and not (_spans_planes(first) or _spans_planes(second)):
+        planes = [boundary_scores(t, p, tolerance_px) for t, p in zip(first, second, strict=True)]
+        return BoundaryScores(
+            *(sum(getattr(plane, f.name) for plane in planes) for f in dataclasses.fields(BoundaryScores))
+        )
     edge_true, edge_pred = outlines(first), outlines(second)
     return BoundaryScores(
         n_true=int(np.count_nonzero(edge_true)),
@@ -95,6 +103,11 @@ def boundary_scores(true: ArrayLike, pred: ArrayLike, tolerance_px: float = 2.0)
         true_hits=int(np.count_nonzero(edge_true & _dilate(edge_pred, tolerance_px))),
         pred_hits=int(np.count_nonzero(edge_pred & _dilate(edge_true, tolerance_px))),
     )
+
+
+def _spans_planes(labels: NDArray[Any]) -> bool:
+    """Tell whether some object lies in two neighbouring planes, one above the other."""
+    return any(((low == high) & (low != 0)).any() for low, high in itertools.pairwise(labels))
 
 
 def boundary_f(true: ArrayLike, pred: ArrayLike, tolerance_px: float = 2.0) -> float:
