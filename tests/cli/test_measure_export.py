@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from cellbrook.cli.app import main
-from cellbrook.export.table import read_csv
+from cellbrook.export.table import TableRow, read_csv, write_tables
 from cellbrook.io import write_labels, write_png
 
 
@@ -51,6 +51,32 @@ def test_measure_folder(folder, capsys):
     assert read_csv(folder / "out" / "deep" / "b_objects.csv")["z"].tolist() == [0, 0, 1, 1]
     assert read_csv(folder / "out" / "summary.csv")["objects"].tolist() == [2, 4]
     assert len(read_csv(folder / "out" / "all_objects.csv")["label"]) == 6
+
+
+@pytest.mark.parametrize("first", [(), ("img",)])
+def test_measured_with_and_without_images_an_image_has_one_row(folder, capsys, monkeypatch, first):
+    monkeypatch.chdir(folder)
+    for name, part in (("a_masks.png", "lab"), ("a_img.png", "img")):
+        (folder / part).mkdir()
+        (folder / name).rename(folder / part / name)
+    images = {(): "lab/a_masks.png", ("img",): "img/a_img.png"}
+    then = ("img",) if not first else ()
+    for given in (first, then):
+        assert run(capsys, "measure", "lab", *given, "--overwrite")[0] == 0
+        table = read_csv(folder / "lab" / "summary.csv")
+        assert (table["image"].tolist(), table["labels"].tolist()) == ([images[given]], ["lab/a_masks.png"])
+        assert read_csv(folder / "lab" / "all_objects.csv")["label"].tolist() == [1, 2]
+
+
+def test_measuring_takes_the_place_of_a_segmentations_row(folder, capsys):
+    image = folder / "deep" / "b.tif"
+    write_tables(
+        folder / "deep", [TableRow(str(image), {"objects": 4}), TableRow(f"{image} scene 1", {"objects": 1})]
+    )
+    (folder / "deep" / "b_run.json").write_text(json.dumps({"image": {"path": str(image), "scene": None}}))
+    assert run(capsys, "measure", folder / "deep")[0] == 0
+    names = read_csv(folder / "deep" / "summary.csv")["image"].tolist()
+    assert names == [f"{image} scene 1", str(folder / "deep" / "b_labels.tif")]
 
 
 def test_measure_refuses_to_replace_another_programs_table(folder, capsys):

@@ -9,7 +9,14 @@ from cyclopts import Parameter
 
 from cellbrook.cli import _console
 from cellbrook.cli._common import Json, Quiet, print_json
-from cellbrook.cli._existing import check_free, find_existing, is_folder, load_existing, one_line_error
+from cellbrook.cli._existing import (
+    check_free,
+    find_existing,
+    is_folder,
+    load_existing,
+    one_line_error,
+    other_names,
+)
 
 
 def measure(
@@ -79,7 +86,8 @@ def measure(
         except (OSError, ValueError, MemoryError) as problem:
             failures.append({"labels": str(job.labels), "error": one_line_error(problem)})
             continue
-        rows.append(TableRow(str(job.image or job.labels), summarise(data.objects), data.objects))
+        facts = {"labels": str(job.labels), **summarise(data.objects)}
+        rows.append(TableRow(str(job.image or job.labels), facts, data.objects, other_names(job)))
         document.append({"labels": str(job.labels), "objects": len(data.objects), "table": str(path)})
         if not (json or quiet):
             print(f"{job.labels}: {len(data.objects)} objects, {path}")

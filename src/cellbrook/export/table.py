@@ -81,15 +81,18 @@ class TableRow:
         The image, as the user named it; " scene N" behind it for a scene of several.
     summary : mapping of str to value
         One value a column of ``summary.csv``, such as `summarise` gives. Has ``objects``, by which the table is known
-        again; None where they could not be counted.
+        again; None where they could not be counted. ``labels``, where it is there, is the label file that was measured.
     objects : mapping of str to ndarray of shape (n,), or None
         Columns of the object table for ``all_objects.csv``; an `ObjectTable` does, as does what `read_csv`
         gives.
+    also : tuple of str
+        Other names that earlier rows of the same image may have, such as its label file's. Not written.
     """
 
     image: str
     summary: Mapping[str, Any]
     objects: ObjectTable | Mapping[str, NDArray[Any]] | None = None
+    also: tuple[str, ...] = ()
 
 
 def summarise(objects: ObjectTable) -> dict[str, Any]:
@@ -183,7 +186,7 @@ def _kept(folder: Path, rows: Sequence[TableRow], overwrite: bool) -> list[Table
                 raise
             ours.append([])
     (summary, *images), (header, *objects) = (table or [[]] for table in ours)
-    new = {_place(row.image) for row in rows}
+    new = {_place(name) for row in rows for name in (row.image, *row.also)}
     # a row of the whole file, such as of a failure to open it, gives way to those of its scenes
     new |= {(path, "") for path, _ in new}
     by_image: dict[str, list[list[str]]] = {row[0]: [] for row in images}
@@ -193,8 +196,9 @@ def _kept(folder: Path, rows: Sequence[TableRow], overwrite: bool) -> list[Table
     kept = []
     for image, group in by_image.items():
         place = _place(image)
-        if place not in new and os.path.exists(place[0]):
-            facts = {name: text for name, text in told.get(image, {}).items() if name != "image"}
+        facts = {name: text for name, text in told.get(image, {}).items() if name != "image"}
+        measured = _place(facts["labels"]) if facts.get("labels") else place
+        if new.isdisjoint((place, measured)) and os.path.exists(place[0]):
             columns = {name: np.array([row[k] for row in group]) for k, name in enumerate(header) if k}
             kept.append(TableRow(image, facts, columns if group else None))
     return kept
