@@ -72,7 +72,7 @@ class Segmentation(SegmentationData):
 
 
 class Segmenter:
-    """A loaded model that segments many images.
+    """A loaded model that segments many images. Several threads may use one, each for an image of its own.
 
     Parameters
     ----------

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from cellbrook import engines
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from cellbrook.engines import Engine
@@ -70,6 +71,14 @@ class OnTiny(EngineContract):
         with torch.inference_mode():
             outputs = load(self.model)(torch.from_numpy(x_BCYX))
         return {name: value.numpy() for name, value in outputs.items()}
+
+    def test_threads_that_share_an_engine_get_their_own_outputs(self, engine: Engine) -> None:
+        batches = [self.batch(1, 256, 256, seed=seed) for seed in range(4)]
+        expected = [engine.run(x_BCYX)["flow"] for x_BCYX in batches]
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(5):
+                for found, alone in zip(pool.map(engine.run, batches), expected, strict=True):
+                    np.testing.assert_array_equal(found["flow"], alone)
 
 
 class TestOnnxRuntime(OnTiny):

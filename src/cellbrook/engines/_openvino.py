@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +71,7 @@ class OpenVinoEngine:
             raise
         except Exception as error:
             raise EngineError(f"OpenVINO cannot load this network: {first_line(error)}") from error
+        self._lock = threading.Lock()
         self._spec = spec
         self._info = EngineInfo(
             "openvino", openvino.__version__.split("-")[0], "cpu", precision, threads, why
@@ -84,7 +86,13 @@ class OpenVinoEngine:
         """Run one batch; see `Engine.run`."""
         x_BCYX = check_input(x_BCYX, self._spec)
         try:
-            self._request.infer({0: x_BCYX}, share_inputs=True)
+            # The request's own buffers are written over by the next run, hence the copies, and the lock until they are made.
+            with self._lock:
+                self._request.infer({0: x_BCYX}, share_inputs=True)
+                return {
+                    name: np.array(self._request.get_output_tensor(place).data, dtype=np.float32)
+                    for place, name in enumerate(self._outputs)
+                }
         except Exception as error:
             text = first_line(error)
             if "alloc" in text.lower() or isinstance(error, MemoryError):
@@ -92,11 +100,6 @@ class OpenVinoEngine:
                     f"no memory for a batch of shape {x_BCYX.shape}: use a smaller --batch-size"
                 ) from error
             raise EngineError(f"OpenVINO failed on a batch of shape {x_BCYX.shape}: {text}") from error
-        # The request's own buffers are written over by the next run, hence the copies.
-        return {
-            name: np.array(self._request.get_output_tensor(place).data, dtype=np.float32)
-            for place, name in enumerate(self._outputs)
-        }
 
     def release(self) -> None:
         """Do nothing: a compiled model keeps the memory of its requests; see `Engine.release`."""

@@ -44,7 +44,7 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """A loaded network that runs batches. Not thread-safe: one caller at a time."""
+    """A loaded network that runs batches. Several threads may use one: each gets the outputs of its own batch."""
 
     @property
     def info(self) -> EngineInfo:
