@@ -11,7 +11,7 @@ from cellbrook.networks.compact.model import CompactNet  # noqa: E402
 from cellbrook.networks.cpsam.model import CpsamNet  # noqa: E402
 from cellbrook.training.adapt import LoraLinear, choose_layers, interpolated, merge_lora  # noqa: E402
 from cellbrook.training.curves import draw_curves  # noqa: E402
-from cellbrook.training.guard import Guarded, guard, words_of_forgetting  # noqa: E402
+from cellbrook.training.guard import SHARES, Guarded, guard, words_of_forgetting  # noqa: E402
 from cellbrook.training.loop import LoopParams, Trainer  # noqa: E402
 from cellbrook.training.loss import LossParams, targets_of  # noqa: E402
 from cellbrook.training.report import CurvePoint, words_of_learning, words_of_result  # noqa: E402
@@ -149,6 +149,16 @@ def test_what_forgot_too_much_is_moved_back_no_further_than_needed():
     words = words_of_forgetting(score(0.8), kept, score(0.7))
     assert "Training cost 10.0 points" in words[0]
     assert "40% new" in words[0]
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_the_way_back_is_found_in_few_looks(share):
+    looks = []
+    kept = run_guard(
+        own=lambda w: 0.5 + 0.3 * w, general=lambda w: looks.append(w) or (0.8 if w < share + 0.05 else 0.7)
+    )
+    assert kept.share == share
+    assert len(looks) - 1 <= (1 if share == 0.9 else 5)  # the first is of the new weights
 
 
 def test_what_cannot_be_mended_is_said():

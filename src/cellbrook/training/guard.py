@@ -74,15 +74,24 @@ def guard(
     """
     if new.frozen.mean_ap >= least:
         return new
-    for share in SHARES:
-        mixed = interpolated(start, new.network, share)
+    found: Guarded | None = None
+    low, high, at = (
+        0,
+        len(SHARES),
+        0,
+    )  # the first share is mostly enough; further back, halves are faster than steps
+    while low < high:
+        mixed = interpolated(start, new.network, SHARES[at])
         frozen = judge_frozen(mixed)
         if frozen.mean_ap < least:
-            continue
-        validation = judge(mixed)
-        if validation.ap > validation_start.ap:
-            return Guarded(mixed, share, validation, frozen, True)
-        break  # further back it is only more like the start
+            low = at + 1
+        else:
+            found, high = Guarded(mixed, SHARES[at], new.validation, frozen, True), at
+        at = (low + high) // 2
+    if found is not None:  # further back it is only more like the start
+        found = replace(found, validation=judge(found.network))
+        if found.validation.ap > validation_start.ap:
+            return found
     return replace(new, within=False)
 
 
