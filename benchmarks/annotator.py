@@ -60,12 +60,7 @@ def annotate(
 ):
     """Yield a row a round, the first before anything is corrected."""
     params = TrainParams(
-        steps=args.steps,
-        crop=args.crop,
-        batch_size=args.batch,
-        seed=seed,
-        threads=args.threads,
-        max_forgetting=1.0,  # that is for benchmarks/sequential.py; here it would take most of the time
+        steps=args.steps, crop=args.crop, batch_size=args.batch, seed=seed, threads=args.threads
     )
     left = {crop.name: crop for crop in pool}
     corrected: list[Crop] = []
