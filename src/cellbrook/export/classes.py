@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
-from cellbrook.errors import CellbrookError
-from cellbrook.export.table import read_csv
+from cellbrook.errors import CellbrookError, ImageError
+from cellbrook.export.table import read_text
 from cellbrook.io.files import OUTPUT_ENDINGS
 from cellbrook.io.hashing import sha256_of
 from cellbrook.io.pairs import MARKS, image_id
+
+log = logging.getLogger(__name__)
 
 
 def read_classes(labels: Any, *, complete: bool = False, given: bool = False) -> dict[int, str] | None:
     """Return the class of each label from the ``*_objects.csv`` beside a label file; None without such a table.
 
-    Of ``x_img_labels.tif`` that is ``x_img_objects.csv``, or ``x_objects.csv``, with columns ``label`` and ``class``.
+    Of ``x_img_labels.tif`` that is ``x_img_objects.csv``, or ``x_objects.csv``, with columns ``label`` and ``class``, as
+    Cellbrook, a person or a spreadsheet wrote it. A warning is logged for one that cannot be read.
 
     Parameters
     ----------
@@ -29,23 +33,61 @@ def read_classes(labels: Any, *, complete: bool = False, given: bool = False) ->
     """
     if not isinstance(labels, Path):
         return None
-    stem = labels.stem.removesuffix(".ome")
-    bare = next((stem.removesuffix(mark) for mark in MARKS if stem.endswith(mark)), stem)
-    for name in dict.fromkeys((stem, bare, image_id(labels.name))):
-        path = labels.parent / f"{name}_objects.csv"
-        if not path.exists() or (given and _of_a_model(path)):
+    for path in object_tables(labels):
+        if given and _of_a_model(path):
             continue
         try:
-            columns = read_csv(path)
-        except CellbrookError:
+            classes = _classes(path)
+        except CellbrookError as error:
+            log.warning("no classes are taken from a table: %s", error)
             continue
-        if "label" in columns and "class" in columns:
-            pairs = zip(columns["label"].tolist(), columns["class"].tolist(), strict=True)
-            classes = {int(label): _name(value) for label, value in pairs if label == label}
-            if complete and "" in classes.values():
-                continue
+        if classes is not None and not (complete and "" in classes.values()):
             return {label: name for label, name in classes.items() if name}
     return None
+
+
+def object_tables(labels: Path) -> list[Path]:
+    """Return the tables beside a label file that tell of its objects, those of its own name first.
+
+    Parameters
+    ----------
+    labels : Path
+        The label file. For ``x_img_labels.tif`` a table may be ``x_img_labels_objects.csv``, ``x_img_objects.csv`` or
+        ``x_objects.csv``.
+    """
+    stem = labels.stem.removesuffix(".ome")
+    bare = next((stem.removesuffix(mark) for mark in MARKS if stem.endswith(mark)), stem)
+    names = dict.fromkeys((stem, bare, image_id(labels.name)))
+    tables = (labels.parent / f"{name}{OUTPUT_ENDINGS['objects']}" for name in names)
+    return [path for path in tables if path.exists()]
+
+
+def as_label(text: str, path: Path) -> int:
+    """Return the label in a cell of a table; a spreadsheet may have made 7.0 of it.
+
+    Raises
+    ------
+    ImageError
+        If it is no whole number.
+    """
+    try:
+        value = float(text)
+        if value.is_integer():
+            return int(value)
+    except ValueError:
+        pass
+    raise ImageError(f"{path}: expected a whole number as label, got {text!r}")
+
+
+def _classes(table: Path) -> dict[int, str] | None:
+    """Return the class of each label, "" where it has none; None if the table does not tell of classes."""
+    columns = read_text(table)
+    if "class" not in columns:
+        return None
+    if "label" not in columns:
+        raise ImageError(f"{table}: has a column class, but no column label")
+    pairs = zip(columns["label"], columns["class"], strict=True)
+    return {as_label(label, table): name for label, name in pairs if label}
 
 
 def _of_a_model(table: Path) -> bool:
@@ -55,10 +97,3 @@ def _of_a_model(table: Path) -> bool:
         return "model" in document and bool(document["files"]["objects"]["sha256"] == sha256_of(table))
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def _name(value: Any) -> str:
-    """Return a class as it was written: a column of numbers with gaps was read as one of floats."""
-    if isinstance(value, float):
-        return "" if value != value else f"{value:g}"
-    return str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -69,6 +70,48 @@ def read_csv(path: Path) -> dict[str, NDArray[Any]]:
     """
     header, *rows = _read(path)
     return {name: _parse([row[k] for row in rows]) for k, name in enumerate(header)}
+
+
+def read_text(path: Path) -> dict[str, list[str]]:
+    """Read a table that a person wrote, or saved with a spreadsheet.
+
+    Parameters
+    ----------
+    path : Path
+        With a header; cells are separated by commas, semicolons or tabs. UTF-8, UTF-16 with its mark, or Windows-1252.
+
+    Returns
+    -------
+    dict of str to list of str
+        The columns by their names in lower case, blanks around cells left out. Empty rows are passed over.
+
+    Raises
+    ------
+    ImageError
+        If it is no such table.
+    """
+    try:
+        text = _decoded(path.read_bytes())
+        delimiter = max(",;\t", key=text[: text.find("\n")].count)
+        rows = [[c.strip() for c in row] for row in csv.reader(io.StringIO(text, ""), delimiter=delimiter)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ImageError(f"cannot read the table {path}: {error}") from error
+    header, *rows = [row for row in rows if any(row)] or [[]]
+    uneven = [row for row in rows if len(row) != len(header)]
+    if not header or uneven:
+        found = f"{len(uneven[0])} in another: {', '.join(uneven[0])}" if uneven else "nothing"
+        raise ImageError(f"{path} is no whole table: {len(header)} cells in its header, {found}")
+    return {name.lower(): [row[k] for row in rows] for k, name in enumerate(header)}
+
+
+def _decoded(raw: bytes) -> str:
+    """Return the text of a file as spreadsheets save it."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return raw.decode("utf-16")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,58 @@
+"""Classes of objects, read from tables as people and spreadsheets write them."""
+
+import logging
+
+import pytest
+
+from cellbrook.export.classes import read_classes
+
+PLAIN = "label,class\n1,live\n2,\n3,größer\n"
+
+
+@pytest.fixture
+def table(tmp_path):
+    return tmp_path / "x_objects.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (PLAIN, "utf-8"),
+        (PLAIN, "utf-8-sig"),
+        (PLAIN, "cp1252"),
+        (PLAIN.replace("\n", "\r\n"), "utf-16"),
+        (PLAIN.replace("\n", "\r"), "utf-8"),
+        (PLAIN.replace(",", ";"), "cp1252"),
+        (PLAIN.replace(",", "\t"), "utf-16"),
+        (PLAIN.replace("label,class", "Label,CLASS"), "utf-8"),
+        ("Label;area_px;Class\n1;20,5;live\n2;3,25;\n3;1;größer\n;;\n", "cp1252"),
+        ("label,class\n1.0,live\n3.0,größer\n\n", "utf-8"),
+    ],
+)
+def test_tables_that_spreadsheets_saved_are_read(table, text, encoding):
+    table.write_bytes(text.encode(encoding))
+    assert read_classes(table.with_name("x_labels.tif")) == {1: "live", 3: "größer"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"label,class\n1,live\n2", "2 cells in its header, 1 in another: 2"),
+        (b"", "0 cells in its header"),
+        (b"\xff\xfe\x00", "cannot read"),
+        (b"class\nlive\n", "no column label"),
+        (b"label,class\none,live\n", "expected a whole number as label, got 'one'"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named(table, caplog, content, said):
+    table.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert read_classes(table.with_name("x_labels.tif")) is None
+    assert said in caplog.text
+    assert str(table) in caplog.text
+
+
+def test_a_table_without_classes_is_passed_over_in_silence(table, caplog):
+    table.write_text("label,area_px\n1,20\n")
+    assert read_classes(table.with_name("x_labels.tif")) is None
+    assert caplog.text == ""
