@@ -140,7 +140,7 @@ def _settle(letters: str, shape: tuple[int, ...], kind: str, name: str) -> Resol
         axes = _fill(axes, "YXS")
         notes = (f"read shape {shape} as a colour picture",)
     else:
-        _raise_ambiguous(axes, shape, kind, name)
+        _raise_ambiguous(axes, shape, name)
     found = "".join(axes)
     missing = [a for a in "YX" if a not in found]
     doubled = sorted({a for a in found if a != DROPPED and found.count(a) > 1})
@@ -164,7 +164,7 @@ def _fill(axes: list[str], letters: str) -> list[str]:
     return [next(found) if a == "?" else a for a in axes]
 
 
-def _raise_ambiguous(axes: list[str], shape: tuple[int, ...], kind: str, name: str) -> None:
+def _raise_ambiguous(axes: list[str], shape: tuple[int, ...], name: str) -> None:
     lengths = [n for a, n in zip(axes, shape, strict=True) if a == "?"]
     taken = {a for a in axes if a in CANONICAL + "S"}
     fillings: list[str] = []
@@ -173,7 +173,7 @@ def _raise_ambiguous(axes: list[str], shape: tuple[int, ...], kind: str, name: s
     elif len(lengths) in (3, 4, 5):
         last, first = lengths[-1], lengths[0]
         if last <= 10 and last < min(lengths[-3:-1]):  # colours or channels last
-            tail = ["YXS", "YXC"] if last in (3, 4) and kind in ("uint8", "uint16") else ["YXC"]
+            tail = ["YXS", "YXC"] if last in (3, 4) else ["YXC"]
             fillings = [lead + t for t in tail for lead in _leading(len(lengths) - 3, taken | set(t))]
         else:
             fillings = [lead + "YX" for lead in _leading(len(lengths) - 2, taken)]
