@@ -64,6 +64,17 @@ def test_installing_twice_is_once(checkpoint: Checkpoint) -> None:
     assert networks.resolve_model("mein modèle").sha256 == first[0].sha256
 
 
+@pytest.mark.parametrize(
+    ("filename", "name"), [("wt_lr0.05", "wt_lr0.05"), ("wt_lr0.1.pth", "wt_lr0.1"), ("A.PT", "A")]
+)
+def test_only_the_ending_of_a_format_is_no_part_of_the_name(
+    filename: str, name: str, checkpoint: Checkpoint
+) -> None:
+    path = checkpoint(filename)
+    assert store.resolve_model(path).name == name
+    assert install.install(path)[0].name == name
+
+
 def test_a_damaged_file_leaves_nothing(checkpoint: Checkpoint, home: Path) -> None:
     path = checkpoint()
     path.write_bytes(path.read_bytes()[:-100])

@@ -363,8 +363,7 @@ def _checked(
 
 def _card_of(path: Path, filename: str, name: str | None) -> ModelCard:
     """Make the card of a lone checkpoint that is, or will be, called `filename`."""
-    named = Path(filename)
-    card = store.card_of_file(path, name or (named.stem if named.suffix else filename))
+    card = store.card_of_file(path, name or store.stem_of(filename))
     return dataclasses.replace(
         card,
         description=f"{card.family} network from the file {filename}",

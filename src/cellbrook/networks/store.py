@@ -210,7 +210,7 @@ def card_of_file(path: Path, name: str | None = None) -> ModelCard:
     family, spec, config = families.recognise(header, f"model file {path}")
     kind = "safetensors" if header.format == "safetensors" else "checkpoint"
     return ModelCard(
-        name=name or (path.stem if path.suffix.lower() in _SUFFIXES else path.name),
+        name=name or stem_of(path.name),
         family=family,
         spec=spec,
         config=config,
@@ -220,9 +220,15 @@ def card_of_file(path: Path, name: str | None = None) -> ModelCard:
     )
 
 
+def stem_of(filename: str) -> str:
+    """Return the name of a weights file without the ending of its format; any other dot belongs to the name (``lr0.05``)."""
+    path = Path(filename)
+    return path.stem if path.suffix.lower() in _SUFFIXES else filename
+
+
 def companion_card(path: Path) -> Path | None:
     """Return the card beside a weights file: ``STEM.card.toml``, or a ``card.toml`` that lists the file."""
-    own = path.with_name(f"{path.stem}.{CARD_NAME}")
+    own = path.with_name(f"{stem_of(path.name)}.{CARD_NAME}")
     if own.is_file():
         return own
     shared = path.with_name(CARD_NAME)
