@@ -110,6 +110,26 @@ def test_a_shipped_models_name_is_taken(checkpoint: Checkpoint, monkeypatch: pyt
         install.install(checkpoint(), name="compact")
 
 
+@pytest.mark.parametrize("name", ["known", "cpsam.known"])
+def test_a_known_models_name_is_taken(
+    name: str, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known(monkeypatch, "https://example.org")
+    with pytest.raises(ModelError, match=r"is a name of the known model 'cpsam\.known'"):
+        install.install(checkpoint(), name=name)
+
+
+def test_a_known_model_does_not_take_the_name_of_an_installed_one(
+    server, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mine,) = install.install(checkpoint("known.pth"))
+    known(monkeypatch, server.url)
+    with pytest.raises(ModelError, match="name of the installed model 'known'"):
+        install.install("known")
+    assert server.requests == [], "nothing is fetched in vain"
+    assert networks.resolve_model("known") == mine, "a name wins over the alias of another model"
+
+
 def test_a_folder_of_models_is_installed_offline(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None
 ) -> None:

@@ -192,6 +192,7 @@ def _install_known(
         raise ModelError(
             f"model {card.name!r} is installed already: `cellbrook models remove {card.name}` first"
         )
+    _check_names(card)
     files: dict[str, Path] = {}
     for kind, ref in card.files.items():
         if ref.url is None:
@@ -282,10 +283,7 @@ def _place(
     card: ModelCard, files: Mapping[str, Path], *, sha256: str | None, move: bool = False
 ) -> ResolvedModel:
     """Check the files of a model and move them into the user's folder at once."""
-    _check_name(card.name)
-    taken = {n for shipped in shipped_cards() for n in shipped.names}
-    if clash := sorted(taken & set(card.names)):
-        raise ModelError(f"{clash[0]!r} is the name of a shipped model: give another with --name")
+    _check_names(card)
     weights = next((kind for kind in WEIGHT_KINDS if kind in files), None)
     if weights is None:
         raise ModelError(f"model {card.name!r} has no weights: expected one of {', '.join(WEIGHT_KINDS)}")
@@ -391,6 +389,28 @@ def _installed(name: str) -> ResolvedModel | None:
         if model.state == "installed" and model.card.name == name:
             return store.resolve_model(name)
     return None
+
+
+def _check_names(card: ModelCard) -> None:
+    """Refuse a name that is none, and any that another model answers to: one would silently stand for the other."""
+    _check_name(card.name)
+    taken = {n for shipped in shipped_cards() for n in shipped.names}
+    if clash := sorted(taken & set(card.names)):
+        raise ModelError(f"{clash[0]!r} is the name of a shipped model: give another with --name")
+    for model in store.list_models():
+        other = model.card
+        itself = other.name == card.name and (model.state == "installed" or other.aliases == card.aliases)
+        clash = sorted(set(card.names) & set(other.names))
+        if model.state == "shipped" or itself or not clash:
+            continue
+        if model.state == "installed":
+            raise ModelError(
+                f"{clash[0]!r} is a name of the installed model {other.name!r}: `cellbrook models remove"
+                f" {other.name}` first, or give another with --name"
+            )
+        raise ModelError(
+            f"{clash[0]!r} is a name of the known model {other.name!r}: give another with --name"
+        )
 
 
 def _check_name(name: str) -> None:

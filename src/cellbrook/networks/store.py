@@ -122,7 +122,7 @@ def list_models() -> list[ListedModel]:
 
 
 def find_model(name: str) -> ListedModel:
-    """Return the model of a name or alias.
+    """Return the model of a name, or else of an alias.
 
     Raises
     ------
@@ -130,9 +130,8 @@ def find_model(name: str) -> ListedModel:
         If there is none; the message names the nearest.
     """
     models = list_models()
-    for model in models:
-        if name in model.card.names:
-            return model
+    if named := [model for model in models if name in model.card.names]:
+        return min(named, key=lambda model: model.card.name != name)
     folder = models_dir() / name
     if folder.parent == models_dir() and folder in _installed_folders():
         read_card(folder / CARD_NAME)  # it exists but is not listed: raises what is wrong with its card
