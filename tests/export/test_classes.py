@@ -52,6 +52,13 @@ def test_a_table_that_cannot_be_read_is_named(table, caplog, content, said):
     assert str(table) in caplog.text
 
 
+def test_classes_that_look_like_numbers_stay_as_they_are(table):
+    names = ["01", "1_2", "12", "1.10", "1.1", "2E3", "nan", "live"]
+    rows = [f"{k},{name} " for k, name in enumerate(names, 1)]
+    table.write_text("\n".join(["label,class", *rows]))
+    assert read_classes(table.with_name("x_labels.tif")) == dict(enumerate(names, 1))
+
+
 def test_a_table_without_classes_is_passed_over_in_silence(table, caplog):
     table.write_text("label,area_px\n1,20\n")
     assert read_classes(table.with_name("x_labels.tif")) is None

@@ -67,6 +67,14 @@ def test_text_with_separators_survives(tmp_path):
     assert read_csv(objects_csv(tmp_path / "x.csv", table))["class"].tolist() == ['a, "b"', "c\nd"]
 
 
+def test_classes_that_look_like_numbers_stay_as_they_are(tmp_path):
+    names = ["01", "1_2", "1.10", "2E3", "nan", "True", ""]
+    table = ObjectTable({"label": np.arange(7), "class": np.array([f"{name} " for name in names])})
+    back = read_csv(objects_csv(tmp_path / "x.csv", table))
+    assert back["class"].tolist() == names
+    assert back["label"].dtype == np.int64
+
+
 def test_an_empty_table_keeps_its_columns(tmp_path):
     table = measure(np.zeros((3, 3), int))
     assert list(read_csv(objects_csv(tmp_path / "x.csv", table))) == list(table)

@@ -61,7 +61,7 @@ def read_csv(path: Path) -> dict[str, NDArray[Any]]:
     Returns
     -------
     dict of str to ndarray of shape (n,)
-        int64, float64 (empty is NaN), bool or str, whichever holds all values of a column.
+        int64, float64 (empty is NaN), bool or str, whichever holds all values of a column. ``class`` is always str.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def read_csv(path: Path) -> dict[str, NDArray[Any]]:
         If it is no such table, such as one that was cut off.
     """
     header, *rows = _read(path)
-    return {name: _parse([row[k] for row in rows]) for k, name in enumerate(header)}
+    return {name: _parse([row[k] for row in rows], name) for k, name in enumerate(header)}
 
 
 def read_text(path: Path) -> dict[str, list[str]]:
@@ -354,7 +354,9 @@ def _read(path: Path) -> list[list[str]]:
     return rows
 
 
-def _parse(cells: list[str]) -> NDArray[Any]:
+def _parse(cells: list[str], name: str) -> NDArray[Any]:
+    if name == "class":  # a name, though it may look like a number: 01, 1.10
+        return np.array([c.strip() for c in cells], np.str_)
     filled = [c for c in cells if c != ""]
     if filled and all(c in ("True", "False") for c in cells):
         return np.array([c == "True" for c in cells])
