@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
+from numpy.testing import assert_array_equal
 
 from cellbrook.cli.app import main
 from cellbrook.export.table import TableRow, read_csv, write_tables
@@ -142,6 +143,48 @@ def test_export(folder, capsys):
     assert (code, err) == (0, "")
     assert sorted(p.name for p in (folder / "out").iterdir()) == ["a.geojson", "a_overlay.png", "a_rois.zip"]
     assert "a_rois.zip" in out
+
+
+def test_classes_and_scores_beside_the_labels_are_exported_and_outlive_measuring(folder, capsys):
+    table = folder / "a_objects.csv"
+    table.write_text("label,score,class,class_prob,origin,mean_old\n2,,01,0.7,model,3\n1,0.5,,,hand,4\n")
+    assert run(capsys, "export", folder / "a_masks.png", "--save", "coco,geojson")[0] == 0
+    first, second = json.loads((folder / "a_coco.json").read_text())["annotations"]
+    assert (first["score"], "score" in second) == (0.5, False)
+    kinds = [
+        f["properties"].get("classification")
+        for f in json.loads((folder / "a.geojson").read_text())["features"]
+    ]
+    assert kinds == [None, {"name": "01"}]
+    images = (folder / "a_masks.png", folder / "a_img.png")
+    assert run(capsys, "measure", *images, "--out", folder / "out")[0] == 0
+    for _ in range(2):
+        assert run(capsys, "measure", *images, "--overwrite") == (0, f"{images[0]}: 2 objects, {table}\n", "")
+        assert table.read_text() == (folder / "out" / "a_objects.csv").read_text()
+        found = read_csv(table)
+        assert found["area_px"].tolist() == [99, 88]
+        assert (found["class"].tolist(), found["origin"].tolist()) == (["", "01"], ["hand", "model"])
+        assert_array_equal([found["score"], found["class_prob"]], [[0.5, np.nan], [np.nan, 0.7]])
+        assert [name for name in found if "mean" in name] == ["mean_0"]
+
+
+@pytest.mark.parametrize(
+    "content", ["label,class,score\n1,live,1\n2,live,1\n3,dead,1\n", "label,class\n1,live\n2"]
+)
+def test_classes_of_other_labels_are_left_out_and_this_is_said(folder, capsys, content):
+    (folder / "a_objects.csv").write_text(content)
+    code, _, err = run(capsys, "measure", folder / "a_masks.png", "--out", folder / "out")
+    assert code == 0
+    assert f"classes and scores are left out: {folder / 'a_objects.csv'}" in err
+    assert "class" not in read_csv(folder / "out" / "a_objects.csv")
+
+
+def test_a_table_of_some_objects_gives_their_classes(folder, capsys):
+    (folder / "a_masks_objects.csv").write_text("label;class\n2;live\n")
+    (folder / "a_objects.csv").write_text("label,class,score\n1,dead,0.5\n2,dead,0.9\n")
+    assert run(capsys, "measure", folder / "a_masks.png", "--out", folder / "out")[0] == 0
+    found = read_csv(folder / "out" / "a_objects.csv")
+    assert (found["class"].tolist(), found["score"].tolist()) == (["", "live"], [0.5, 0.9])
 
 
 def test_export_without_image(folder, capsys):

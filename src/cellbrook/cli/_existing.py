@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellbrook.core.objects import ObjectTable
     from cellbrook.core.result import SegmentationData
+
+log = logging.getLogger(__name__)
+
+# What segmenting and people say of an object and its pixels do not tell.
+_KNOWN = ("flow_error", "cellprob", "score", "class", "class_prob", "origin")
+_TEXTS = ("class", "origin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,7 @@ def load_existing(
     volume: bool | None = None,
     threads: int | None = None,
 ) -> SegmentationData:
-    """Read labels and image and measure the objects.
+    """Read labels and image and measure the objects; what the tables beside the labels know besides is kept.
 
     Parameters
     ----------
@@ -158,11 +166,66 @@ def load_existing(
         volume=volume,
         threads=threads,
     )
+    objects = _with_known(objects, job.labels)
     # Without an image the overlay shows the contours on black.
     shown = np.zeros((*labels.shape[:-2], 1, *labels.shape[-2:]), np.uint8) if pixels is None else pixels
     path = None if job.image is None else str(job.image.absolute())
     provenance = {"image": {"path": path}, "labels": {"path": str(job.labels.absolute())}}
     return SegmentationData(labels, objects, None, shown, found_axes, names, size, job.stem, provenance)
+
+
+def _with_known(objects: ObjectTable, labels: Path) -> ObjectTable:
+    """Return measured objects with what tables beside their labels say and pixels do not tell: classes, scores."""
+    from cellbrook.core.objects import ObjectTable
+    from cellbrook.export.classes import object_tables
+    from cellbrook.measure.intensity import STATISTICS
+
+    known: dict[str, NDArray[Any]] = {}
+    for table in object_tables(labels):
+        try:
+            known = _known(table, objects, labels) | known
+        except CellbrookError as error:
+            log.warning("classes and scores are left out: %s", error)
+    if not known:
+        return objects
+    intensity = {name: objects[name] for name in objects if name.split("_")[0] in STATISTICS}
+    first = {name: objects[name] for name in objects if name not in intensity}
+    return ObjectTable({**first, **known, **intensity}, objects.discarded)
+
+
+def _known(table: Path, objects: ObjectTable, labels: Path) -> dict[str, NDArray[Any]]:
+    """Return the columns of a table that measuring does not make, in the order of the objects."""
+    from cellbrook.export.classes import as_label
+    from cellbrook.export.table import read_text
+
+    columns = read_text(table)
+    names = [name for name in _KNOWN if name in columns]
+    if not names or "label" not in columns:
+        return {}
+    by = [name for name in ("label", "t") if name in columns and name in objects]
+    told = {
+        tuple(as_label(text, table) for text in key): k
+        for k, key in enumerate(zip(*(columns[name] for name in by), strict=True))
+        if key[0]
+    }
+    here = list(zip(*(objects[name].tolist() for name in by), strict=True))
+    if not told.keys() <= set(here):
+        raise ImageError(f"{table} lists other objects than {labels} has")
+    if not set(here) <= told.keys():  # people list those that have a class; a run lists all it found
+        names = [name for name in names if name == "class"]
+    rows = [told.get(key) for key in here]
+    return {
+        name: _column(name, ["" if k is None else columns[name][k] for k in rows], table) for name in names
+    }
+
+
+def _column(name: str, cells: list[str], table: Path) -> NDArray[Any]:
+    if name in _TEXTS:
+        return np.array(cells, np.str_)
+    try:  # a spreadsheet may have written a decimal comma
+        return np.array([float(cell.replace(",", ".")) if cell else np.nan for cell in cells])
+    except ValueError as error:
+        raise ImageError(f"{table}: expected numbers in its column {name}: {error}") from None
 
 
 def one_line_error(problem: Exception) -> str:
