@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -110,3 +113,33 @@ def test_torch_folds_batch_norms_and_leaves_the_network_as_it_is() -> None:
             torch.testing.assert_close(quick(x)[name], expected, rtol=1e-4, atol=1e-4)
     assert all(torch.equal(value, before[name]) for name, value in built.state_dict().items())
     assert folded(network("cp3")) is network("cp3"), "its norms come before the convolutions"
+
+
+FORKED = """
+import os, signal, sys
+import numpy as np
+from cellbrook.engines._torch import TorchEngine
+from cellbrook.networks.cards import FAMILY_SPECS
+from cellbrook.networks.cp3.model import Cp3Net
+
+def make():
+    return TorchEngine(lambda: Cp3Net().eval(), FAMILY_SPECS["cp3"], device="cpu", precision="fp32", threads=2, why="")
+
+x_BCYX = np.zeros((1, 2, 128, 128), np.float32)
+engine = make()
+engine.run(x_BCYX)
+if os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+signal.alarm(60)
+for each in (engine, make()):
+    each.run(x_BCYX)
+    assert each.info.threads == 1
+os._exit(7)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_torch_goes_on_in_a_forked_process() -> None:
+    pytest.importorskip("torch")
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True)
+    assert done.returncode == 7, done.stderr

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 from cellbrook.core.threads import calm_openmp
@@ -16,6 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellbrook.networks.base import NetworkSpec
+
+_log = logging.getLogger(__name__)
+
+_pool_of: int | None = None
+"""The process in which torch first computed with several threads."""
 
 
 class TorchEngine:
@@ -32,7 +40,8 @@ class TorchEngine:
     precision : {"fp32", "bf16"}
         Arithmetic of weights and activations. Input and outputs are float32 in any case.
     threads : int
-        Processor threads. torch keeps one pool a process, which this bounds before each run.
+        Processor threads. torch keeps one pool a process, which this bounds before each run. One in a process that was
+        forked from one in which torch had computed with several.
     why : str
         Why this engine was chosen.
 
@@ -65,6 +74,7 @@ class TorchEngine:
         # Channels last saves reordering: 15 % on a processor, 45 % there in bf16; tensor cores want it too.
         self._format = torch.contiguous_format if self._device.type == "mps" else torch.channels_last
         self._spec = spec
+        threads = _threads_here(threads)
         torch.set_num_threads(threads)
         try:
             module = folded(load().eval()).requires_grad_(False)
@@ -84,10 +94,11 @@ class TorchEngine:
         """Run one batch; see `Engine.run`."""
         torch = self._torch
         x_BCYX = check_input(x_BCYX, self._spec)
-        if (
-            torch.get_num_threads() != self._info.threads
-        ):  # another engine of this process may have changed it
-            torch.set_num_threads(self._info.threads)
+        threads = _threads_here(self._info.threads)
+        if threads != self._info.threads:
+            self._info = dataclasses.replace(self._info, threads=threads)
+        if torch.get_num_threads() != threads:  # another engine of this process may have changed it
+            torch.set_num_threads(threads)
         try:
             with torch.inference_mode():
                 x = torch.from_numpy(x_BCYX).to(
@@ -115,6 +126,24 @@ class TorchEngine:
         """Give memory back; see `Engine.release`."""
         if self._device.type == "cuda":
             self._torch.cuda.empty_cache()
+
+
+def _threads_here(threads: int) -> int:
+    """Return how many threads torch can compute with in this process.
+
+    A fork takes the record of OpenMP's threads along but not the threads: with several, the child waits for them for ever.
+    With one it asks for none of them.
+    """
+    global _pool_of
+    if threads > 1 and _pool_of not in (None, os.getpid()):
+        _log.warning(
+            "torch goes on with one thread: this process was forked after torch had used several;"
+            " start processes by the method 'spawn' for more"
+        )
+        return 1
+    if threads > 1:
+        _pool_of = os.getpid()
+    return threads
 
 
 def folded(module: Any) -> Any:
