@@ -249,10 +249,12 @@ def test_a_restoration_network_is_refused(tmp_path: Path) -> None:
 def test_cp3s_size_model_beside_the_checkpoint_is_found(tmp_path: Path) -> None:
     torch.save(Cp3Net().state_dict(), tmp_path / "cyto3")
     zeros = np.zeros(256)
+    alone = networks.resolve_model(tmp_path / "cyto3")
     np.save(tmp_path / "size_cyto3.npy", {"A": zeros, "smean": zeros, "ymean": 0.0, "diam_mean": 30.0})  # type: ignore[arg-type]
     model = networks.resolve_model(tmp_path / "cyto3")
     assert model.paths["size"] == tmp_path / "size_cyto3.npy"
-    assert model.sha256 == model.hashes["checkpoint"]
+    assert model.sha256 != alone.sha256, "other results, another identity"
+    assert alone.sha256 == model.hashes["checkpoint"]
     (installed,) = install(tmp_path / "cyto3")
     assert (installed.name, set(installed.paths)) == ("cp3.cyto3", {"checkpoint", "size"})
 

@@ -110,7 +110,8 @@ def install(
         return 0
     for model in models:
         print(f"{model.name}: installed in {next(iter(model.paths.values())).parent}")
-        print(f"  sha256   {model.sha256}")
+        for kind, file in model.paths.items():
+            print(f"  sha256   {model.hashes[kind]}  {file.name}")
         print(f"  licence  {model.card.licence}")
     return 0
 

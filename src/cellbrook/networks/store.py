@@ -56,7 +56,7 @@ class ResolvedModel:
         The files that are here, by kind: "onnx", "onnx_int8", "safetensors", "checkpoint", "size", "classes".
     sha256 : str
         Hash of the weights that name it (safetensors, else checkpoint, else graph), for provenance; of a model that tells
-        classes, hash of that and of what tells them.
+        classes, or has a size model, hash of that and of what tells them.
     hashes : mapping of str to str
         SHA-256 of every file of `paths`.
     """
@@ -312,8 +312,9 @@ def _resolved(card: ModelCard, folder: Path, state: str) -> ResolvedModel:
             f"model {card.name!r}: its card in {folder} lists no weights: {mend_command(state, card.name)}"
         )
     identity = weights[0]
-    if "classes" in hashes:  # the same weights with other classes give other results
-        identity = hashlib.sha256(f"{identity} {hashes['classes']}".encode()).hexdigest()
+    for kind in ("classes", "size"):  # the same weights with others of these give other results
+        if kind in hashes:
+            identity = hashlib.sha256(f"{identity} {hashes[kind]}".encode()).hexdigest()
     return ResolvedModel(card.name, card, paths, identity, hashes)
 
 
