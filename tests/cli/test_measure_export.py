@@ -187,6 +187,19 @@ def test_a_table_of_some_objects_gives_their_classes(folder, capsys):
     assert (found["class"].tolist(), found["score"].tolist()) == (["", "live"], [0.5, 0.9])
 
 
+def test_classes_are_numbered_alike_in_all_files_of_a_folder(folder, capsys):
+    (folder / "a_objects.csv").write_text("label,class\n1,live\n2,\n")
+    (folder / "deep" / "b_objects.csv").write_text("label,class\n1,dead\n2,live\n3,dead\n4,dead\n")
+    assert run(capsys, "export", folder, "--save", "coco")[0] == 0
+    for name in ("a_coco.json", "deep/b_coco.json"):
+        document = json.loads((folder / name).read_text())
+        assert document["categories"][:2] == [
+            {"id": 1, "name": "dead", "supercategory": ""},
+            {"id": 2, "name": "live", "supercategory": ""},
+        ]
+    assert sorted(a["category_id"] for a in document["annotations"]) == [1, 1, 1, 2]
+
+
 def test_export_without_image(folder, capsys):
     code, out, _ = run(capsys, "export", folder, "--save", "color,coco", "--out", folder / "out", "--json")
     assert code == 0

@@ -95,3 +95,26 @@ def test_images_categories_and_scores(path):
     assert (first["image_id"], first["category_id"], first["score"], first["iscrowd"]) == (1, 2, 0.25, 0)
     assert (second["image_id"], second["category_id"]) == (2, 1)
     assert "score" not in second
+
+
+def test_a_class_has_one_id_in_all_files_and_no_class_has_its_own(path):
+    labels = np.array([[1, 0, 2, 0, 3]])
+    found = {}
+    for names in (["dead", "", "odd"], ["live", "live", "dead"], ["", "", ""]):
+        table = ObjectTable({"label": np.array([1, 2, 3]), "class": np.array(names)})
+        write_coco(path, labels, table, classes=("live", "dead"))
+        document = json.loads(path.read_text())
+        called = {c["id"]: c["name"] for c in document["categories"]}
+        assert list(called) == list(range(1, len(called) + 1))
+        told = [called[a["category_id"]] for a in document["annotations"]]
+        assert told == [name or "cell" for name in names]
+        found |= {name: [k for k, n in called.items() if n == name] for name in ("live", "dead")}
+        assert found == {"live": [1], "dead": [2]}
+
+
+def test_objects_without_a_class_are_not_of_a_class_called_cell(path):
+    table = ObjectTable({"label": np.array([1, 2]), "class": np.array(["cell", ""])})
+    write_coco(path, np.array([[1, 0, 2]]), table)
+    document = json.loads(path.read_text())
+    assert [c["name"] for c in document["categories"]] == ["cell", "no class"]
+    assert [a["category_id"] for a in document["annotations"]] == [1, 2]

@@ -58,6 +58,7 @@ def export(
         Exit code: 0, or 1 if a file could not be exported.
     """
     from cellbrook import export as exporting
+    from cellbrook.export.classes import read_classes
     from cellbrook.io.files import OUTPUT_ENDINGS
 
     kinds = exporting.check_kinds(k.strip() for item in save for k in item.split(",") if k.strip())
@@ -68,6 +69,9 @@ def export(
             f"cannot export {', '.join(impossible) or 'nothing'} from labels: choose from {possible}"
         )
     jobs, alone = find_existing(labels, image, out)
+    classes = sorted(
+        {name for job in jobs if "coco" in kinds for name in (read_classes(job.labels) or {}).values()}
+    )
     document: list[dict[str, Any]] = []
     failures = [{"labels": str(path), "error": "its image was not found"} for path in alone]
     for job in jobs:
@@ -77,7 +81,7 @@ def export(
             data = load_existing(
                 job, axes=axes, labels_axes=labels_axes, pixel_size=pixel_size, threads=threads
             )
-            files = exporting.save(data, job.folder, kinds, threads=threads)
+            files = exporting.save(data, job.folder, kinds, classes=classes, threads=threads)
         except (OSError, ValueError, MemoryError) as problem:
             failures.append({"labels": str(job.labels), "error": one_line_error(problem)})
             continue

@@ -25,6 +25,7 @@ def write_coco(
     objects: ObjectTable | None = None,
     *,
     file_name: str = "",
+    classes: Sequence[str] = (),
     threads: int | None = None,
 ) -> Path:
     """Write every object as a COCO annotation.
@@ -39,6 +40,9 @@ def write_coco(
         Its ``score`` and ``class`` columns, where it has them, go with the annotations.
     file_name : str
         The image's file name.
+    classes : sequence of str
+        The classes of all images that belong together, so that a class has the same ``category_id`` in their files. Those
+        that only `objects` has follow in order of the alphabet, then "cell", for objects without a class.
     threads : int or None
         Processor threads. None: all that this process may use.
 
@@ -53,8 +57,10 @@ def write_coco(
     planes = labels.reshape(-1, *labels.shape[-2:])
     height, width = planes.shape[1:]
     rows = {} if objects is None else {int(v): k for k, v in enumerate(objects["label"].tolist())}
-    classes = [] if objects is None or "class" not in objects else [str(c) for c in objects["class"].tolist()]
-    categories = sorted(set(classes)) or ["cell"]
+    own = [] if objects is None or "class" not in objects else [str(c) for c in objects["class"].tolist()]
+    named = [*classes, *sorted({*own} - {*classes, ""})]
+    ids = {name: k for k, name in enumerate(named, 1)}
+    unnamed = "cell" if "cell" not in ids else "no class"
     scores = objects["score"].tolist() if objects is not None and "score" in objects else None
 
     images: list[dict[str, Any]] = []
@@ -66,14 +72,15 @@ def write_coco(
             images[-1]["plane"] = [int(i) for i in place]
         table = measure(plane, threads=threads)
         boxes = np.stack([table[f"bbox_{e}"] for e in ("y0", "x0", "y1", "x1")], axis=1).tolist()
-        own, area = table["label"].tolist(), table["area_px"].tolist()
-        texts = compressed_counts([run_lengths(plane, n, box) for n, box in zip(own, boxes, strict=True)])
-        for label, pixels, (y0, x0, y1, x1), counts in zip(own, area, boxes, texts, strict=True):
+        here, area = table["label"].tolist(), table["area_px"].tolist()
+        texts = compressed_counts([run_lengths(plane, n, box) for n, box in zip(here, boxes, strict=True)])
+        for label, pixels, (y0, x0, y1, x1), counts in zip(here, area, boxes, texts, strict=True):
             row = rows.get(label)
+            name = own[row] if own and row is not None else ""
             annotation = {
                 "id": len(annotations) + 1,
                 "image_id": p + 1,
-                "category_id": 1 + (categories.index(classes[row]) if classes and row is not None else 0),
+                "category_id": ids.setdefault(name or unnamed, len(ids) + 1),
                 "segmentation": {"size": [height, width], "counts": counts},
                 "area": pixels,
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
@@ -85,7 +92,9 @@ def write_coco(
             annotations.append(annotation)
     document = {
         "images": images,
-        "categories": [{"id": k + 1, "name": name, "supercategory": ""} for k, name in enumerate(categories)],
+        "categories": [
+            {"id": k, "name": name, "supercategory": ""} for name, k in (ids or {unnamed: 1}).items()
+        ],
         "annotations": annotations,
     }
     with atomic(path) as target:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,11 @@ from cellbrook.io.files import OUTPUT_ENDINGS
 from cellbrook.io.writers import atomic, write_float_stack, write_labels, write_labels_zarr, write_png
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from cellbrook.core.result import SegmentationData
+
+    _Writer = Callable[[SegmentationData, Path, int | None], None]
 
 KINDS = tuple(OUTPUT_ENDINGS)
 """Everything that can be written, from "labels" to "zarr"."""
@@ -51,6 +54,7 @@ def save(
     kinds: Iterable[str] = DEFAULT_KINDS,
     *,
     stem: str | None = None,
+    classes: Sequence[str] = (),
     threads: int | None = None,
 ) -> dict[str, Path]:
     """Write a result as files, each whole or not at all; existing ones are replaced.
@@ -65,6 +69,8 @@ def save(
         Of `KINDS`.
     stem : str or None
         Beginning of the files' names. None: ``data.name``.
+    classes : sequence of str
+        The classes of all images that are written, so that they are numbered alike; see `write_coco`.
     threads : int or None
         Processor threads. None: all that this process may use.
 
@@ -88,14 +94,15 @@ def save(
         )
     stem = data.name if stem is None else stem
     paths = {kind: Path(out_dir) / f"{stem}{OUTPUT_ENDINGS[kind]}" for kind in kinds}
+    writers: dict[str, _Writer] = {**_WRITERS, "coco": partial(_coco, classes=classes)}
     workers = min(resolve_threads(threads), len(paths))
     if workers <= 1:
         for kind, path in paths.items():
-            _WRITERS[kind](data, path, threads)
+            writers[kind](data, path, threads)
         return paths
     # encoders leave the interpreter's lock, so one file's bytes are packed while another's text is made
     with ThreadPoolExecutor(workers) as pool:
-        for done in [pool.submit(_WRITERS[kind], data, path, threads) for kind, path in paths.items()]:
+        for done in [pool.submit(writers[kind], data, path, threads) for kind, path in paths.items()]:
             done.result()
     return paths
 
@@ -141,12 +148,12 @@ def _geojson(data: SegmentationData, path: Path, threads: int | None) -> None:
     write_geojson(path, data.labels, data.objects, axes=data.axes, name=data.name, threads=threads)
 
 
-def _coco(data: SegmentationData, path: Path, threads: int | None) -> None:
+def _coco(data: SegmentationData, path: Path, threads: int | None, classes: Sequence[str] = ()) -> None:
     from cellbrook.export.coco import write_coco
 
     source = _image_path(data)
     file_name = Path(source).name if source else data.name
-    write_coco(path, data.labels, data.objects, file_name=file_name, threads=threads)
+    write_coco(path, data.labels, data.objects, file_name=file_name, classes=classes, threads=threads)
 
 
 def _seg(data: SegmentationData, path: Path, threads: int | None) -> None:
@@ -186,7 +193,7 @@ def _zarr(data: SegmentationData, path: Path, threads: int | None) -> None:
     write_labels_zarr(path, data.labels, data.axes, _pixel_sizes(data), image=data.image, image_axes=axes)
 
 
-_WRITERS: dict[str, Callable[[SegmentationData, Path, int | None], None]] = {
+_WRITERS: dict[str, _Writer] = {
     "labels": _labels,
     "overlay": _overlay,
     "objects": _objects,
