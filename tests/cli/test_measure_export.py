@@ -8,6 +8,8 @@ import tifffile
 from numpy.testing import assert_array_equal
 
 from cellbrook.cli.app import main
+from cellbrook.export import KINDS
+from cellbrook.export.roi_zip import read_roi_zip
 from cellbrook.export.table import TableRow, read_csv, write_tables
 from cellbrook.io import write_labels, write_png
 
@@ -205,6 +207,31 @@ def test_export_without_image(folder, capsys):
     assert code == 0
     assert len(json.loads(out)["images"]) == 2
     assert (folder / "out" / "deep" / "b_color.png").exists()
+
+
+def test_tracked_series_are_measured_and_exported(tmp_path, capsys):
+    labels = np.zeros((2, 9, 9), np.uint16)
+    labels[0, 1:3, 1:3], labels[1, 1:4, 1:5] = 1, 1
+    write_labels(tmp_path / "x_labels.tif", labels, axes="TYX")
+    (tmp_path / "x_objects.csv").write_text("t,label,class\n1,1,late\n0,1,early\n")
+    assert run(capsys, "measure", tmp_path / "x_labels.tif", "--overwrite")[0] == 0
+    table = read_csv(tmp_path / "x_objects.csv")
+    assert [table[n].tolist() for n in ("label", "t", "area_px", "class")] == [
+        [1, 1],
+        [0, 1],
+        [4, 12],
+        ["early", "late"],
+    ]
+    kinds = [k for k in KINDS if k not in ("run", "flows", "cellprob", "objects", "labels")]
+    assert run(capsys, "export", tmp_path / "x_labels.tif", "--save", ",".join(kinds))[0] == 0
+    features = json.loads((tmp_path / "x.geojson").read_text())["features"]
+    assert [f["properties"]["classification"]["name"] for f in features] == ["early", "late"]
+    assert [f["properties"]["measurements"]["area_px"] for f in features] == [4, 12]
+    assert [a["category_id"] for a in json.loads((tmp_path / "x_coco.json").read_text())["annotations"]] == [
+        1,
+        2,
+    ]
+    assert_array_equal(read_roi_zip(tmp_path / "x_rois.zip", labels.shape), labels)
 
 
 @pytest.mark.parametrize("kinds", ["flows", "rios", ","])

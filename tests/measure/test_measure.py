@@ -212,15 +212,45 @@ def test_volumes_over_time_count_z_from_their_own_stack():
     assert_array_equal(table["t"], [0, 1])
     assert_array_equal(table["bbox_z0"], [1, 0])
     assert_array_equal(table["centroid_z"], [1.5, 0.5])
-    labels[1, 0, 0, 0] = 1
-    with pytest.raises(UsageError, match="object 1 lies in several time points"):
-        measure(labels, volume=True)
 
 
 def test_an_object_in_several_planes_is_no_plane_by_itself():
     labels = np.ones((2, 3, 3), int)
-    with pytest.raises(UsageError, match="object 1 lies in several planes"):
-        measure(labels, axes="TYX")
+    with pytest.raises(UsageError, match=r"object 1 lies in several planes; .*--volume"):
+        measure(labels, axes="ZYX", volume=False)
+
+
+@pytest.mark.parametrize("numbers", [(2, 5), (7, 4_000_000_000)])
+def test_tracked_objects_have_a_row_at_each_time_point(numbers):
+    labels = np.zeros((3, 8, 8), np.uint32)
+    labels[0, :2, :2], labels[1, :2, :3], labels[2, 4:, 4:] = *numbers, numbers[0]
+    labels[2, 0, :5] = numbers[1]
+    image = np.arange(3)[:, None, None] + np.zeros((8, 8))
+    table = measure(labels, image, axes="TYX", pixel_size_um=0.5)
+    assert list(zip(table["t"].tolist(), table["label"].tolist(), strict=True)) == [
+        (0, numbers[0]),
+        (1, numbers[1]),
+        (2, numbers[0]),
+        (2, numbers[1]),
+    ]
+    assert_array_equal(table["area_px"], [4, 6, 16, 5])
+    assert_array_equal(table["mean_0"], [0, 1, 2, 2])
+    for t in range(3):
+        alone = measure(labels[t], image[t], pixel_size_um=0.5)
+        rows = table.select(table["t"] == t)
+        for name in alone:
+            assert_array_equal(rows[name], alone[name], err_msg=name)
+    with pytest.raises(UsageError, match="several time points; leave the table out"):
+        measure(labels, axes="TYX", objects=table)
+
+
+@pytest.mark.parametrize("volume", [None, True])
+def test_tracked_volumes_have_a_row_at_each_time_point(volume):
+    labels = np.zeros((2, 3, 6, 6), int)
+    labels[0, 1:3, 2:4, 2:4], labels[1, 0:2, 1:5, 2:4], labels[1, 2, 0, 0] = 1, 1, 2
+    table = measure(labels, volume=volume)
+    assert [table[n].tolist() for n in ("t", "label", "volume_px")] == [[0, 1, 1], [1, 1, 2], [8, 16, 1]]
+    assert_array_equal(table["bbox_z0"], [1, 0, 2])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

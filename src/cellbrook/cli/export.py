@@ -58,7 +58,7 @@ def export(
         Exit code: 0, or 1 if a file could not be exported.
     """
     from cellbrook import export as exporting
-    from cellbrook.export.classes import read_classes
+    from cellbrook.export.classes import class_names
     from cellbrook.io.files import OUTPUT_ENDINGS
 
     kinds = exporting.check_kinds(k.strip() for item in save for k in item.split(",") if k.strip())
@@ -69,9 +69,8 @@ def export(
             f"cannot export {', '.join(impossible) or 'nothing'} from labels: choose from {possible}"
         )
     jobs, alone = find_existing(labels, image, out)
-    classes = sorted(
-        {name for job in jobs if "coco" in kinds for name in (read_classes(job.labels) or {}).values()}
-    )
+    # of all images before the first is written, so that their files number classes alike
+    classes = sorted({name for job in jobs for name in class_names(job.labels)})
     document: list[dict[str, Any]] = []
     failures = [{"labels": str(path), "error": "its image was not found"} for path in alone]
     for job in jobs:

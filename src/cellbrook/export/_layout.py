@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cellbrook.core.objects import ObjectTable
+
 
 def flows_by_plane(flows: tuple[int, ...], labels: tuple[int, ...]) -> bool:
     """Return True if each plane has its own (2, Y, X), False if (2 or 3) comes before all axes of the labels.
@@ -17,3 +24,21 @@ def flows_by_plane(flows: tuple[int, ...], labels: tuple[int, ...]) -> bool:
     (True, False)
     """
     return flows[-3] == 2 and flows[:-3] == labels[:-2]
+
+
+def row_finder(objects: ObjectTable | None, leading: str) -> Callable[[int, Sequence[int]], int | None]:
+    """Return a function that gives an object's row by its label and plane; a tracked object has one at each time point.
+
+    Parameters
+    ----------
+    objects : ObjectTable or None
+        The table.
+    leading : str
+        The axes that count planes, such as "" or "TZ".
+    """
+    if objects is None:
+        return lambda label, place: None
+    frame = leading.find("T") if "t" in objects else -1
+    times = objects["t"].tolist() if frame >= 0 else [0] * len(objects)
+    rows = {key: k for k, key in enumerate(zip(objects["label"].tolist(), times, strict=True))}
+    return lambda label, place: rows.get((label, place[frame] if frame >= 0 else 0))

@@ -46,6 +46,24 @@ def read_classes(labels: Any, *, complete: bool = False, given: bool = False) ->
     return None
 
 
+def class_names(labels: Path) -> set[str]:
+    """Return the classes that occur in the table beside a label file; none if there is no table that can be read.
+
+    Parameters
+    ----------
+    labels : Path
+        The label file.
+    """
+    for path in object_tables(labels):
+        try:
+            columns = read_text(path)
+        except CellbrookError:
+            continue
+        if "class" in columns:
+            return {*columns["class"]} - {""}
+    return set()
+
+
 def object_tables(labels: Path) -> list[Path]:
     """Return the tables beside a label file that tell of its objects, those of its own name first.
 

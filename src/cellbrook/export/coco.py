@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.export._layout import row_finder
 from cellbrook.io.writers import atomic
 from cellbrook.measure import measure
 
@@ -24,6 +25,7 @@ def write_coco(
     labels: NDArray[Any],
     objects: ObjectTable | None = None,
     *,
+    axes: str | None = None,
     file_name: str = "",
     classes: Sequence[str] = (),
     threads: int | None = None,
@@ -38,6 +40,8 @@ def write_coco(
         0 is background. Each plane is an image of its own.
     objects : ObjectTable or None
         Its ``score`` and ``class`` columns, where it has them, go with the annotations.
+    axes : str or None
+        Axes of `labels`. None: by their number.
     file_name : str
         The image's file name.
     classes : sequence of str
@@ -56,7 +60,7 @@ def write_coco(
     labels = np.asarray(labels)
     planes = labels.reshape(-1, *labels.shape[-2:])
     height, width = planes.shape[1:]
-    rows = {} if objects is None else {int(v): k for k, v in enumerate(objects["label"].tolist())}
+    row_of = row_finder(objects, (axes or {2: "YX", 3: "ZYX", 4: "TZYX"}[labels.ndim])[:-2])
     own = [] if objects is None or "class" not in objects else [str(c) for c in objects["class"].tolist()]
     named = [*classes, *sorted({*own} - {*classes, ""})]
     ids = {name: k for k, name in enumerate(named, 1)}
@@ -66,16 +70,16 @@ def write_coco(
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for p, plane in enumerate(planes):
-        place = np.unravel_index(p, labels.shape[:-2]) if labels.ndim > 2 else ()
+        place = [int(i) for i in np.unravel_index(p, labels.shape[:-2])] if labels.ndim > 2 else []
         images.append({"id": p + 1, "file_name": file_name, "width": width, "height": height})
         if place:
-            images[-1]["plane"] = [int(i) for i in place]
+            images[-1]["plane"] = place
         table = measure(plane, threads=threads)
         boxes = np.stack([table[f"bbox_{e}"] for e in ("y0", "x0", "y1", "x1")], axis=1).tolist()
         here, area = table["label"].tolist(), table["area_px"].tolist()
         texts = compressed_counts([run_lengths(plane, n, box) for n, box in zip(here, boxes, strict=True)])
         for label, pixels, (y0, x0, y1, x1), counts in zip(here, area, boxes, texts, strict=True):
-            row = rows.get(label)
+            row = row_of(label, place)
             name = own[row] if own and row is not None else ""
             annotation = {
                 "id": len(annotations) + 1,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cellbrook.errors import ImageError
+from cellbrook.export._layout import row_finder
 from cellbrook.export.polygons import Polygon, Shape, polygons_to_labels, trace
 from cellbrook.io.writers import atomic
 
@@ -64,7 +65,7 @@ def write_geojson(
     """
     labels = np.asarray(labels)
     leading = (axes or {2: "YX", 3: "ZYX", 4: "TZYX"}[labels.ndim])[:-2]
-    rows = {} if objects is None else {int(v): k for k, v in enumerate(objects["label"].tolist())}
+    row_of = row_finder(objects, leading)
     columns = _measurements(objects)
     classes = None if objects is None or "class" not in objects else objects["class"].tolist()
     name = name.encode("utf-8", "backslashreplace").decode()  # a file's name may hold bytes that are no text
@@ -76,7 +77,7 @@ def write_geojson(
             "name": str(shape.label),
             "label": shape.label,
         }
-        row = rows.get(shape.label)
+        row = row_of(shape.label, shape.plane)
         if row is not None:
             if classes is not None and (said := str(classes[row])):
                 properties["classification"] = {"name": said}

@@ -153,7 +153,9 @@ def _coco(data: SegmentationData, path: Path, threads: int | None, classes: Sequ
 
     source = _image_path(data)
     file_name = Path(source).name if source else data.name
-    write_coco(path, data.labels, data.objects, file_name=file_name, classes=classes, threads=threads)
+    write_coco(
+        path, data.labels, data.objects, axes=data.axes, file_name=file_name, classes=classes, threads=threads
+    )
 
 
 def _seg(data: SegmentationData, path: Path, threads: int | None) -> None:

@@ -27,7 +27,7 @@ class Geometry:
     Parameters
     ----------
     labels : ndarray of shape (..., Y, X), uint32, C order
-        0 is background.
+        0 is background. No label occurs at several time points.
     axes : str
         Axes of `labels`.
     volume : bool or None
@@ -72,16 +72,8 @@ class Geometry:
         if not volume and several.any():
             raise UsageError(
                 f"object {int(self.label[several][0])} lies in several planes; renumber the planes to share "
-                "one numbering, or measure as a volume (volume=True)"
+                "one numbering, or measure through the planes (volume=True, --volume)"
             )
-        if volume and self.axes == "TZYX":
-            depth = self.leading[1]
-            crossing = self.rows[:, _Z0] // depth != (self.rows[:, _Z1] - 1) // depth
-            if crossing.any():
-                raise UsageError(
-                    f"object {int(self.label[crossing][0])} lies in several time points; "
-                    "renumber them to share one numbering"
-                )
         return volume
 
     def plane_indices(self) -> dict[str, NDArray[np.int64]]:
@@ -98,6 +90,28 @@ class Geometry:
         depth = self.leading[-1] if self.leading else 1
         start: NDArray[np.int64] = self.rows[:, _Z0] // depth * depth
         return start
+
+
+def in_several_frames(labels: NDArray[np.uint32], axes: str, threads: int) -> bool:
+    """Return whether a label occurs at several time points.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (..., Y, X), uint32, C order
+        0 is background.
+    axes : str
+        Axes of `labels`.
+    threads : int
+        Processor threads.
+    """
+    if "T" not in axes or len(labels) == 1:
+        return False
+    planes = labels.reshape(-1, *labels.shape[-2:])
+    boxes = np.zeros((int(labels.max()) + 1, 7), np.int64)
+    _native.object_boxes(planes, boxes, threads)
+    found = boxes[1:][boxes[1:, _AREA] > 0]
+    depth = len(planes) // len(labels)
+    return bool((found[:, _Z0] // depth != (found[:, _Z1] - 1) // depth).any())
 
 
 def morphology_columns(geometry: Geometry, size_um: tuple[float, ...] | None) -> dict[str, NDArray[Any]]:

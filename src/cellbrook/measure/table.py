@@ -11,7 +11,7 @@ from cellbrook.core.objects import ObjectTable
 from cellbrook.core.threads import resolve_threads
 from cellbrook.errors import ImageError, UsageError
 from cellbrook.measure.intensity import STATISTICS, as_planes, intensity_columns
-from cellbrook.measure.morphology import Geometry, morphology_columns
+from cellbrook.measure.morphology import Geometry, in_several_frames, morphology_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,14 +54,15 @@ def measure(
         Axes of `labels`, such as "TYX". None: "YX", "ZYX" or "TZYX" by their number.
     volume : bool or None
         True: Z, Y, X are measured together, in voxels. False: every plane by itself. None: a volume if `axes`
-        has a Z and some object lies in more than one plane.
+        has a Z and some object lies in more than one plane of a time point.
     threads : int or None
         Processor threads. None: all that this process may use. The result does not depend on it.
 
     Returns
     -------
     ObjectTable
-        ``label``; ``t``, ``z`` (the plane, where there are several); then
+        ``label``; ``t``, ``z`` (the plane, where there are several). An object that lies in several time points, such as
+        a tracked cell, has a row in each: rows are then in order of ``t``. Then
 
         * in planes: ``area_px``, ``area_um2``, ``diameter_px`` and ``diameter_um`` (of the disc of equal
           area), ``perimeter_px``, ``perimeter_um`` (Crofton's formula, four directions), ``major_axis_*`` and
@@ -84,7 +85,8 @@ def measure(
     ImageError
         If `labels` are no label image or `image` does not fit them.
     UsageError
-        If `objects` are not those of `labels`, or an object lies in several planes and ``volume=False``.
+        If `objects` are not those of `labels`, or given though an object lies in several time points; or an object lies
+        in several planes of one time point and ``volume=False``.
 
     Examples
     --------
@@ -98,12 +100,19 @@ def measure(
     labels, original = _as_labels(labels)
     axes = _label_axes(axes, labels.ndim)
     threads = resolve_threads(threads)
-    geometry = Geometry(labels, axes, volume, threads)
+    tracked = in_several_frames(labels, axes, threads)
+    if tracked and objects is not None:
+        raise UsageError(
+            "an object table was given, but objects lie in several time points; leave the table out"
+        )
+    highest = int(labels.max())
+    numbers, dense = _as_labels(_by_frame(labels)) if tracked else (labels, None)
+    geometry = Geometry(numbers, axes, volume, threads)
     size_um = _pixel_size(pixel_size_um, axes, geometry.volume)
 
-    columns: dict[str, NDArray[Any]] = {
-        "label": geometry.label if original is None else original[geometry.label - 1]
-    }
+    label = geometry.label if dense is None else dense[geometry.label - 1]
+    label = (label - 1) % highest + 1 if tracked else label
+    columns: dict[str, NDArray[Any]] = {"label": label if original is None else original[label - 1]}
     columns.update(morphology_columns(geometry, size_um))
     if image is not None:
         planes = as_planes(np.asarray(image), labels.shape)
@@ -135,6 +144,12 @@ def _as_labels(labels: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[Any] |
     present, inverse = np.unique(labels, return_inverse=True)
     first = 0 if present[0] == 0 else 1
     return np.ascontiguousarray(inverse.reshape(labels.shape) + first, dtype=np.uint32), present[1 - first :]
+
+
+def _by_frame(labels: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Return labels of which each time point has its own: those of the next one begin where those of the last end."""
+    frame = np.arange(len(labels)).reshape(-1, *[1] * (labels.ndim - 1))
+    return np.where(labels > 0, labels + frame * int(labels.max()), 0)
 
 
 def _label_axes(axes: str | None, ndim: int) -> str:
