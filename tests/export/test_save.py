@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import struct
 from pathlib import Path
 
 import imagecodecs
@@ -85,6 +86,17 @@ def test_stacks_are_written_too(tmp_path, leading, axes, sizes):
     assert_array_equal(read_geojson(files["geojson"], data.labels.shape, axes=axes), data.labels)
     assert len(json.loads(files["coco"].read_text())["images"]) == np.prod(leading)
     assert_allclose(tifffile.imread(files["flows"]), data.output.flows)
+
+
+def test_the_overlay_of_a_large_image_has_the_size_of_its_own_pixels(tmp_path):
+    labels = np.zeros((4, 8194), np.uint32)
+    image = np.zeros((1, *labels.shape), np.uint8)
+    data = SegmentationData(labels, measure(labels), None, image, "YX", ("0",), (0.5, 0.5), "x")
+    files = export.save(data, tmp_path, ["overlay", "color"])
+    for kind, um in (("overlay", 1.0), ("color", 0.5)):
+        raw = files[kind].read_bytes()
+        place = raw.index(b"pHYs") + 4
+        assert struct.unpack(">II", raw[place : place + 8]) == (round(1e6 / um),) * 2
 
 
 def test_default_kinds_and_another_stem(tmp_path):

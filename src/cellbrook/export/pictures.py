@@ -126,7 +126,7 @@ def overlay_rgb(
         If `image` does not fit `labels`.
     """
     labels, image = np.asarray(labels), np.asarray(image)
-    step = max(1, -(-max(labels.shape[-2:], default=0) // _LARGEST_SIDE_PX))
+    step = overlay_step(labels.shape)
     if step > 1 and image.shape[-2:] == labels.shape[-2:]:
         labels, image = labels[..., ::step, ::step], image[..., ::step, ::step]
     labels = _dense(labels)
@@ -145,6 +145,17 @@ def overlay_rgb(
     for k, rgb in zip(shown, panels, strict=True):
         _native.draw_contours(planes[k], rgb, index, palette, width, halo, _HALO_LUMINANCE, threads)
     return _mosaic(panels)
+
+
+def overlay_step(shape: tuple[int, ...]) -> int:
+    """Return how many pixels of an image a pixel of its overlay stands for, along a side.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the labels.
+    """
+    return max(1, -(-max(shape[-2:], default=0) // _LARGEST_SIDE_PX))
 
 
 def color_rgb(labels: NDArray[Any], *, threads: int | None = None) -> NDArray[np.uint8]:

@@ -112,10 +112,11 @@ def _labels(data: SegmentationData, path: Path, threads: int | None) -> None:
 
 
 def _overlay(data: SegmentationData, path: Path, threads: int | None) -> None:
-    from cellbrook.export.pictures import overlay_rgb
+    from cellbrook.export.pictures import overlay_rgb, overlay_step
 
     rgb = overlay_rgb(data.image, data.labels, channel_names=data.channel_names, threads=threads)
-    write_png(path, rgb, pixel_size_um=_pixel_x(data))
+    size = _pixel_x(data)
+    write_png(path, rgb, pixel_size_um=None if size is None else size * overlay_step(data.labels.shape))
 
 
 def _color(data: SegmentationData, path: Path, threads: int | None) -> None:
