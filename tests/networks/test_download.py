@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import http.server
 import json
 import shutil
@@ -128,6 +129,19 @@ def test_two_downloads_of_one_file_do_not_mix(server, tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(ModelError, match="another process is downloading"):
             download(f"{server.url}/a", tmp_path, wait_s=0)
+
+
+def test_a_file_system_without_locks_stops_no_download(
+    server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    server.body = BODY
+    assert download(f"{server.url}/a", tmp_path, wait_s=0).read_bytes() == BODY
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl to make a certificate")

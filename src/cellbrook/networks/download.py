@@ -7,6 +7,7 @@ folder; the same command goes on where it stopped, if the server still has the s
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import json
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # some shared folders know none
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -246,6 +248,10 @@ def _locked(path: Path, url: str) -> Iterator[None]:
 
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ModelError(f"another process is downloading {url}: wait until it has finished") from error
+            if error.errno not in _NO_LOCKS:
+                raise ModelError(
+                    f"another process is downloading {url}: wait until it has finished"
+                ) from error
+            logger.info("no lock on %s (%s), going on without", path, error.strerror)
         yield
     path.unlink(missing_ok=True)
