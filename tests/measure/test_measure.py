@@ -12,6 +12,7 @@ from skimage.morphology import convex_hull_image
 from cellbrook.core.objects import ObjectTable
 from cellbrook.errors import ImageError, UsageError
 from cellbrook.measure import measure
+from cellbrook.measure.intensity import column_names
 
 SHARED = {
     "label": "label",
@@ -146,6 +147,11 @@ def test_channels_keep_their_names_and_whole_numbers():
     assert_array_equal(table["max_GFP_488"], [60000, 60000])
     assert table["sum_GFP_488"].dtype == np.int64
     assert_array_equal(table["median_DAPI"], [0.5, 4])
+
+
+@given(st.lists(st.sampled_from(["GFP", "GFP_1", "GFP_2", "GFP 2", "2", ""]), max_size=7), st.integers(1, 7))
+def test_no_two_channels_share_a_column(names, channels):
+    assert len(set(column_names(names, channels))) == channels
 
 
 @pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])

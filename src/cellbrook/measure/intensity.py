@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,11 +92,13 @@ def column_names(channel_names: Sequence[str], channels: int) -> list[str]:
     --------
     >>> column_names(["DAPI", "GFP (488)", "DAPI"], 4)
     ['DAPI', 'GFP_488', 'DAPI_2', '3']
+    >>> column_names(["GFP", "GFP_2", "GFP"], 3)
+    ['GFP', 'GFP_2', 'GFP_3']
     """
     names: list[str] = []
     for c in range(channels):
         given = channel_names[c] if c < len(channel_names) else str(c)
         base = re.sub(r"[^\w.+-]+", "_", given).strip("_") or str(c)
-        name = base if base not in names else f"{base}_{c}"
-        names.append(name)
+        others = (f"{base}_{k}" for k in count(c))
+        names.append(next(name for name in chain([base], others) if name not in names))
     return names
