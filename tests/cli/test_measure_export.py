@@ -1,17 +1,20 @@
 """`cellbrook measure` and `cellbrook export`: existing labels, alone, with an image, and in folders."""
 
 import json
+from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from numpy.testing import assert_array_equal
 
 from cellbrook.cli.app import main
 from cellbrook.export import KINDS
 from cellbrook.export.roi_zip import read_roi_zip
 from cellbrook.export.table import TableRow, read_csv, write_tables
-from cellbrook.io import write_labels, write_png
+from cellbrook.io import read_labels, write_labels, write_png
 
 
 @pytest.fixture
@@ -232,6 +235,21 @@ def test_tracked_series_are_measured_and_exported(tmp_path, capsys):
         2,
     ]
     assert_array_equal(read_roi_zip(tmp_path / "x_rois.zip", labels.shape), labels)
+
+
+@pytest.mark.parametrize("name", ["a_masks.png", "deep/b_labels.tif"])
+def test_no_picture_is_made_up_for_labels_alone(folder, capsys, name):
+    kinds = [k for k in KINDS if k not in ("run", "flows", "cellprob")]
+    out = folder / "out"
+    assert run(capsys, "export", folder / name, "--save", ",".join(kinds), "--out", out)[0] == 0
+    stem = Path(name).name[0]
+    labels = read_labels(folder / name)[0]
+    picture = out / f"{stem}.ome.zarr"
+    assert "labels" not in zarr.open_group(picture)
+    assert_array_equal(read_labels(picture)[0], labels)
+    assert imagecodecs.imread(out / f"{stem}_overlay.png").any()  # contours, on black
+    # Cellpose's interface opens no file that has neither the image's place nor a picture
+    assert not np.load(out / f"{stem}_seg.npy", allow_pickle=True).item()["img"].any()
 
 
 @pytest.mark.parametrize("kinds", ["flows", "rios", ","])

@@ -167,8 +167,8 @@ def load_existing(
         threads=threads,
     )
     objects = _with_known(objects, job.labels)
-    # Without an image the overlay shows the contours on black.
-    shown = np.zeros((*labels.shape[:-2], 1, *labels.shape[-2:]), np.uint8) if pixels is None else pixels
+    # no channel: there is no image
+    shown = np.zeros((*labels.shape[:-2], 0, *labels.shape[-2:]), np.uint8) if pixels is None else pixels
     path = None if job.image is None else str(job.image.absolute())
     provenance = {"image": {"path": path}, "labels": {"path": str(job.labels.absolute())}}
     return SegmentationData(labels, objects, None, shown, found_axes, names, size, job.stem, provenance)

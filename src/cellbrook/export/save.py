@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cellbrook.core.threads import resolve_threads
 from cellbrook.errors import UsageError
 from cellbrook.export._layout import flows_by_plane
@@ -62,7 +64,7 @@ def save(
     Parameters
     ----------
     data : SegmentationData
-        The result.
+        The result. Labels alone have an image without a channel, of shape (0, Y, X).
     out_dir : str or Path
         Made if it does not exist.
     kinds : iterable of str
@@ -114,7 +116,9 @@ def _labels(data: SegmentationData, path: Path, threads: int | None) -> None:
 def _overlay(data: SegmentationData, path: Path, threads: int | None) -> None:
     from cellbrook.export.pictures import overlay_rgb, overlay_step
 
-    rgb = overlay_rgb(data.image, data.labels, channel_names=data.channel_names, threads=threads)
+    # contours on black, if there is no image
+    image = data.image if _has_image(data) else np.zeros(data.labels.shape, np.uint8)
+    rgb = overlay_rgb(image, data.labels, channel_names=data.channel_names, threads=threads)
     size = _pixel_x(data)
     write_png(path, rgb, pixel_size_um=None if size is None else size * overlay_step(data.labels.shape))
 
@@ -168,6 +172,7 @@ def _seg(data: SegmentationData, path: Path, threads: int | None) -> None:
         path,
         data.labels,
         output,
+        # the interface opens no masks without a picture: without an image, a black one
         image=data.image,
         image_path=_image_path(data),
         diameter_px=output.diameter_px if output is not None else None,
@@ -192,6 +197,9 @@ def _cellprob(data: SegmentationData, path: Path, threads: int | None) -> None:
 
 
 def _zarr(data: SegmentationData, path: Path, threads: int | None) -> None:
+    if not _has_image(data):
+        write_labels_zarr(path, data.labels, data.axes, _pixel_sizes(data))
+        return
     axes = data.axes if data.image.ndim == data.labels.ndim else f"{data.axes[:-2]}C{data.axes[-2:]}"
     write_labels_zarr(path, data.labels, data.axes, _pixel_sizes(data), image=data.image, image_axes=axes)
 
@@ -232,6 +240,11 @@ def _is_hyperstack(data: SegmentationData) -> bool:
     if lengths.get("C") == 3 and {n.lower() for n in data.channel_names} <= {"red", "green", "blue"}:
         lengths["C"] = 1
     return any(lengths.get(axis, 1) > 1 for axis in "CZT" if axis not in data.axes)
+
+
+def _has_image(data: SegmentationData) -> bool:
+    """Return False for labels alone, whose image has no channel."""
+    return data.image.size > 0
 
 
 def _image_path(data: SegmentationData) -> str | None:
