@@ -95,6 +95,15 @@ def test_a_probe_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_damaged_card_is_a_problem(quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELLBROOK_HOME", str(tmp_path))
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "models" / "mine" / "card.toml").write_text("name = [")
+    (problem,) = diagnose()["problems"]
+    assert "model mine is damaged" in problem["what"]
+    assert problem["mend"].startswith("cellbrook models remove mine")
+
+
 def test_a_damaged_model_is_a_problem(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

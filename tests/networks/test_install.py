@@ -259,6 +259,19 @@ def test_a_missing_size_model_does_not_stop_an_install(
     (model,) = install.install("cp3.known")
     assert set(model.paths) == {"checkpoint"}
     assert "without its size model" in caplog.text
+    assert install.install("cp3.known") == [model], "what is still missing stops nothing either"
+
+    zeros = np.zeros(256)
+    np.save(tmp_path / "size.npy", {"A": zeros, "smean": zeros, "ymean": 0.0, "diam_mean": 30.0})  # type: ignore[arg-type]
+    server.body = (tmp_path / "size.npy").read_bytes()
+    card.files["size"] = ModelFileRef("size.npy", url=f"{server.url}/size.npy")  # type: ignore[index]
+    server.requests.clear()
+    (whole,) = install.install("cp3.known")
+    assert whole.paths == {**model.paths, "size": model.paths["checkpoint"].with_name("size.npy")}
+    assert whole.paths["size"].read_bytes() == server.body
+    assert networks.resolve_model("cp3.known") == whole
+    assert install.install("cp3.known") == [whole]
+    assert len(server.requests) == 1, "only what was missing is fetched"
 
 
 def test_a_broken_size_model_is_refused(tmp_path: Path, home: Path) -> None:
@@ -300,6 +313,44 @@ def test_remove_takes_that_model_only(checkpoint: Checkpoint, home: Path, tmp_pa
         install.remove("one")
     with pytest.raises(ModelError, match="nothing to remove"):
         install.remove("cyto3")
+
+
+def test_a_model_with_a_damaged_card_is_told_and_can_be_removed(checkpoint: Checkpoint) -> None:
+    path = checkpoint("one.pth")
+    (model,) = install.install(path)
+    card = model.paths["checkpoint"].with_name(CARD_NAME)
+    card.write_text("name = [")
+    for checks in (install.verify("one"), [c for c in install.verify() if c.model == "one"]):
+        (check,) = checks
+        assert (check.kind, check.path, check.sha256) == ("card", card, None)
+        assert "is not TOML" in str(check.problem)
+    with pytest.raises(ModelError, match=r"is in the way.*`cellbrook models remove one`"):
+        install.install(path)
+    assert install.remove("one") == card.parent
+    assert install.install(path) == [model]
+
+
+def test_a_folder_without_a_card_can_be_removed(checkpoint: Checkpoint, home: Path) -> None:
+    (home / "models" / "one" / "rest").mkdir(parents=True)
+    with pytest.raises(ModelError, match="is in the way"):
+        install.install(checkpoint("one.pth"))
+    install.remove("one")
+    assert not (home / "models" / "one").exists()
+
+
+def test_two_processes_may_install_one_model(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, write, first = checkpoint("one.pth"), install.write_pins, []
+
+    def slowly(card: ModelCard) -> None:
+        if not first:
+            first.append(card)
+            install.install(path)  # another process, just before this one would be done
+        write(card)
+
+    monkeypatch.setattr(install, "write_pins", slowly)
+    (model,) = install.install(path)
+    assert first
+    assert model == networks.resolve_model("one")
 
 
 @pytest.mark.parametrize("name", ["../precious", "..", ".", "/etc", "one/../../precious"])

@@ -173,8 +173,9 @@ def _kernels(problems: list[Problem]) -> dict[str, Any]:
 def _models(problems: list[Problem]) -> list[dict[str, Any]]:
     """Check the files of every shipped and installed model against their hashes."""
     try:
-        from cellbrook.networks.store import list_models, models_dir, resolve_model
+        from cellbrook.networks.store import damaged_models, list_models, models_dir, resolve_model
 
+        damaged = damaged_models()
         listed = [m for m in list_models() if m.state != "available"]
     except Exception as error:
         mend = "pip install --force-reinstall --no-deps cellbrook"
@@ -193,6 +194,10 @@ def _models(problems: list[Problem]) -> list[dict[str, Any]]:
                 mend = f"cellbrook models remove {name} && cellbrook models install {name}"
             problems.append(Problem(f"model {name} is damaged: {row['error']}", mend))
         rows.append(row)
+    for folder, why in damaged:
+        name = folder.name
+        mend = f"cellbrook models remove {name} && cellbrook models install {name}"
+        problems.append(Problem(f"model {name} is damaged: {one_line(str(why))}", mend))
     if not any(row["state"] == "shipped" for row in rows):
         mend = "pip install --force-reinstall --no-deps cellbrook"
         problems.append(Problem("the shipped model is missing", mend))

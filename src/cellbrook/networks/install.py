@@ -38,7 +38,7 @@ from cellbrook.networks.download import check_url, download
 from cellbrook.networks.pins import read_pins, write_pins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from cellbrook.core.progress import Progress
     from cellbrook.networks.store import ResolvedModel
@@ -129,13 +129,18 @@ def install(
 def verify(name: str | None = None) -> list[FileCheck]:
     """Check the files of one model, or of all that are shipped or installed, against their cards.
 
+    A card that cannot be read is a bad file of the model that its folder is named after.
+
     Raises
     ------
     ModelError
         If `name` is not here.
     """
+    damaged = [(f, e) for f, e in store.damaged_models() if name in (None, f.name)]
     if name is None:
         models = [m for m in store.list_models() if m.folder is not None]
+    elif damaged:
+        models = []
     else:
         models = [store.find_model(name)]
         if models[0].folder is None:
@@ -150,11 +155,14 @@ def verify(name: str | None = None) -> list[FileCheck]:
                 checks.append(FileCheck(model.card.name, kind, path, found, None))
             except ModelError as error:
                 checks.append(FileCheck(model.card.name, kind, path, None, str(error)))
+    checks += [FileCheck(f.name, "card", f / CARD_NAME, None, str(problem)) for f, problem in damaged]
     return checks
 
 
 def remove(name: str) -> Path:
     """Delete an installed model, never anything outside the user's folder; return what is gone.
+
+    One that is damaged goes by its name or that of its folder.
 
     Raises
     ------
@@ -163,14 +171,7 @@ def remove(name: str) -> Path:
     OutputError
         If it cannot be deleted.
     """
-    model = store.find_model(name)
-    if model.state == "shipped":
-        raise ModelError(f"model {name!r} is part of the package and cannot be removed")
-    if model.folder is None:
-        raise ModelError(f"model {name!r} is not installed: there is nothing to remove")
-    folder = model.folder
-    if folder.parent != store.models_dir():
-        raise ModelError(f"model {name!r} lies outside {store.models_dir()}: it is not removed")
+    folder = _own_folder(name)
     try:
         if folder.is_symlink():
             folder.unlink()  # the link is ours, what it points to is not
@@ -183,18 +184,48 @@ def remove(name: str) -> Path:
     return folder
 
 
+def _own_folder(name: str) -> Path:
+    """Return the folder of an installed model; one whose card does not read goes by the folder's name."""
+    try:
+        model = store.find_model(name)
+    except ModelError:
+        folder = store.models_dir() / name
+        if name.startswith(".") or folder.parent != store.models_dir() or not folder.is_dir():
+            raise
+        return folder
+    if model.state == "shipped":
+        raise ModelError(f"model {name!r} is part of the package and cannot be removed")
+    if model.folder is None:
+        left = store.models_dir() / model.card.name
+        if left.is_dir():
+            return left
+        raise ModelError(f"model {name!r} is not installed: there is nothing to remove")
+    if model.folder.parent != store.models_dir():
+        raise ModelError(f"model {name!r} lies outside {store.models_dir()}: it is not removed")
+    return model.folder
+
+
 def _install_known(
     card: ModelCard, sha256: str | None, offline: bool, progress: Progress | None
 ) -> ResolvedModel:
     if (existing := _installed(card.name)) is not None:
         if sha256 is None:
-            return existing
+            return _completed(card, existing, offline, progress)
         raise ModelError(
             f"model {card.name!r} is installed already: `cellbrook models remove {card.name}` first"
         )
     _check_names(card)
+    files = _fetched(card, tuple(card.files), offline, progress)
+    return _place(_with_files(card, files), files, sha256=sha256, move=True)
+
+
+def _fetched(
+    card: ModelCard, kinds: Sequence[str], offline: bool, progress: Progress | None
+) -> dict[str, Path]:
+    """Download files of a known model; what is no weights may be missing."""
     files: dict[str, Path] = {}
-    for kind, ref in card.files.items():
+    for kind in kinds:
+        ref = card.files[kind]
         if ref.url is None:
             raise ModelError(
                 f"model {card.name!r} has no URL: get its file and run `cellbrook models install FILE`"
@@ -211,8 +242,35 @@ def _install_known(
         except ModelError as error:
             if kind in WEIGHT_KINDS:
                 raise
-            logger.warning("%s: installed without its %s model (%s)", card.name, kind, error)
-    return _place(_with_files(card, files), files, sha256=sha256, move=True)
+            logger.warning(
+                "%s: installed without its %s model (%s); `cellbrook models install %s` tries again",
+                card.name,
+                kind,
+                error,
+                card.name,
+            )
+    return files
+
+
+def _completed(
+    card: ModelCard, existing: ResolvedModel, offline: bool, progress: Progress | None
+) -> ResolvedModel:
+    """Add to an installed model what could not be fetched with it."""
+    missing = [k for k in card.files if k not in existing.paths and k not in WEIGHT_KINDS]
+    files = _fetched(card, missing, offline, progress)
+    if not files:
+        return existing
+    folder = next(iter(existing.paths.values())).parent
+    with _writing(), _staging() as stage:
+        for kind, path in files.items():
+            os.replace(path, stage / card.files[kind].filename)
+        more = _checked(_with_files(card, files), files, stage, None, "").files
+        whole = dataclasses.replace(existing.card, files={**existing.card.files, **more})
+        write_pins(whole)
+        for ref in more.values():
+            os.replace(stage / ref.filename, folder / ref.filename)
+        write_card(folder / CARD_NAME, whole)
+    return store.resolve_model(card.name)
 
 
 def _install_url(
@@ -287,34 +345,44 @@ def _place(
     weights = next((kind for kind in WEIGHT_KINDS if kind in files), None)
     if weights is None:
         raise ModelError(f"model {card.name!r} has no weights: expected one of {', '.join(WEIGHT_KINDS)}")
-    with _writing():
-        store.models_dir().mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=".staging-", dir=store.models_dir()))
+    with _writing(), _staging() as stage:
+        for kind, path in files.items():
+            target = stage / card.files[kind].filename
+            if not path.is_file():
+                raise ModelError(f"model {card.name!r}: its file {path} is missing")
+            if move:
+                os.replace(path, target)
+            else:
+                shutil.copyfile(path, target)
+        card = _checked(card, files, stage, sha256, weights)
+        if (existing := _same(card)) is not None:
+            return existing
+        write_card(stage / CARD_NAME, card)
+        write_pins(card)
+        os.chmod(stage, 0o755)
+        folder = store.models_dir() / card.name
         try:
-            for kind, path in files.items():
-                target = stage / card.files[kind].filename
-                if not path.is_file():
-                    raise ModelError(f"model {card.name!r}: its file {path} is missing")
-                if move:
-                    os.replace(path, target)
-                else:
-                    shutil.copyfile(path, target)
-            card = _checked(card, files, stage, sha256, weights)
-            existing = _installed(card.name)
-            if existing is not None:
-                if dict(existing.hashes) == {k: r.sha256 for k, r in card.files.items()}:
-                    return existing
-                raise ModelError(
-                    f"another model is installed as {card.name!r}: `cellbrook models remove {card.name}`"
-                    " first, or give a name with --name"
-                )
-            write_card(stage / CARD_NAME, card)
-            write_pins(card)
-            os.chmod(stage, 0o755)
-            os.replace(stage, store.models_dir() / card.name)
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
+            os.replace(stage, folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            if (existing := _same(card)) is not None:  # another process was faster
+                return existing
+            raise ModelError(
+                f"{folder} is in the way, and is no model with this name: `cellbrook models remove {card.name}` first"
+            ) from None
     return store.resolve_model(card.name)
+
+
+def _same(card: ModelCard) -> ResolvedModel | None:
+    """Return the installed model of that name if it has the same files; another one is an error."""
+    existing = _installed(card.name)
+    if existing is None or dict(existing.hashes) == {k: r.sha256 for k, r in card.files.items()}:
+        return existing
+    raise ModelError(
+        f"another model is installed as {card.name!r}: `cellbrook models remove {card.name}`"
+        " first, or give a name with --name"
+    )
 
 
 def _checked(
@@ -428,6 +496,17 @@ def _checked_sha256(text: str | None) -> str | None:
     if not re.fullmatch("[0-9a-f]{64}", lowered):
         raise ModelError(f"--sha256 must be 64 hexadecimal digits, got {text!r}")
     return lowered
+
+
+@contextlib.contextmanager
+def _staging() -> Iterator[Path]:
+    """Give a hidden folder beside the models, and take away what is left of it."""
+    store.models_dir().mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=".staging-", dir=store.models_dir()))
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -121,6 +121,18 @@ def list_models() -> list[ListedModel]:
     return listed
 
 
+def damaged_models() -> list[tuple[Path, ModelError]]:
+    """Return the folders of installed models whose card does not read, and what is wrong with it."""
+    damaged = []
+    for folder in _installed_folders():
+        try:
+            read_card(folder / CARD_NAME)
+        except ModelError as error:
+            mend = mend_command("installed", folder.name)
+            damaged.append((folder, ModelError(f"{error}: {mend}")))
+    return damaged
+
+
 def find_model(name: str) -> ListedModel:
     """Return the model of a name, or else of an alias.
 
@@ -132,9 +144,9 @@ def find_model(name: str) -> ListedModel:
     models = list_models()
     if named := [model for model in models if name in model.card.names]:
         return min(named, key=lambda model: model.card.name != name)
-    folder = models_dir() / name
-    if folder.parent == models_dir() and folder in _installed_folders():
-        read_card(folder / CARD_NAME)  # it exists but is not listed: raises what is wrong with its card
+    for folder, error in damaged_models():
+        if folder.name == name:
+            raise error
     names = [n for model in models for n in model.card.names]
     by_lower = {n.lower(): n for n in reversed(names)}
     near = [by_lower[n] for n in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
