@@ -118,6 +118,76 @@ def test_an_unknown_model_is_an_error_with_the_nearest_names():
         cellbrook.Segmenter(model="compcat")
 
 
+def test_defaults_of_a_segmenter_are_taken_as_those_of_an_image(tmp_path):
+    image = np.stack([sample_image(), sample_image()[::-1]])
+    given = {"channels": [0], "diameter": 30, "axes": "CYX"}
+    by_default = cellbrook.Segmenter(threads=1, **given).segment(image)
+    run = json.loads(by_default.save(tmp_path)["run"].read_text())
+    assert run["parameters"]["channels"] == "0"
+    assert run["parameters"]["diameter"] == "30"
+    again = cellbrook.segment(image, **run["parameters"])
+    assert np.array_equal(again.labels, by_default.labels)
+    assert np.array_equal(
+        cellbrook.segment(image, **{**given, "channels": np.array([0])}, threads=1).labels, again.labels
+    )
+
+
+def test_whatever_is_an_image_is_taken(segmenter, result, tmp_path):
+    class Tensor:
+        def __array__(self, dtype=None, copy=None):
+            return sample_image()
+
+    for image in (open_image(sample_image()), Tensor()):
+        found = segmenter.segment(image)
+        assert np.array_equal(found.labels, result.labels)
+        assert found.provenance["image"]["sha256"] == result.provenance["image"]["sha256"]
+    for image in ([[1, 2], [3, 4]], 3, None, b"a.png"):
+        with pytest.raises(UsageError, match="expected a path, an array"):
+            segmenter.segment(image)
+
+
+def test_what_numpy_cannot_read_is_told(segmenter):
+    class OnACard:
+        def __array__(self, dtype=None, copy=None):
+            raise TypeError("use Tensor.cpu() first")
+
+    with pytest.raises(UsageError, match=r"OnACard: use Tensor\.cpu\(\) first"):
+        segmenter.segment(OnACard())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"scene": "Well B7"}, "scene 'Well B7' is one of a file's"),
+        ({"threads": 1}, "threads belong to the Segmenter"),
+        ({"cellprob_threshold": float("nan")}, "cellprob_threshold must be a number"),
+        ({"flow_threshold": np.float32("nan")}, "flow_threshold must be a number"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"tile_size": 0}, "tile_size must be at least 1"),
+        ({"channels": np.array([7])}, "7"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(segmenter, given, message):
+    with pytest.raises(UsageError, match=message):
+        segmenter.segment(sample_image(), **given)
+
+
+def test_a_small_tile_gets_an_overlap_that_fits_it(segmenter):
+    large = np.tile(sample_image(), (3, 3))
+    assert segmenter.segment(large, tile_size=512, diameter=30).labels.shape == large.shape
+
+
+def test_all_scenes_may_be_a_default_of_the_segmenter(segmenter, result, tmp_path):
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "a.tif", sample_image())
+    every = cellbrook.Segmenter(threads=2, scene="all")
+    first, second = every.segment_many([tmp_path / "a.tif", sample_image()])
+    assert first.name == "a_s0"
+    assert np.array_equal(first.labels, result.labels)
+    assert np.array_equal(second.labels, result.labels)
+
+
 def test_an_unknown_parameter_is_an_error_with_the_nearest_names(segmenter):
     with pytest.raises(UsageError, match="cellprob_threshold"):
         segmenter.segment(sample_image(), cellprob_treshold=1)

@@ -15,7 +15,7 @@ from cellbrook.core.params import SegmentParams
 from cellbrook.core.result import SegmentationData
 from cellbrook.errors import UsageError
 from cellbrook.export import DEFAULT_KINDS
-from cellbrook.io import open_image
+from cellbrook.io import Source, open_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Segmentation", "Segmenter", "open_image", "open_project", "segment", "train", "tune"]
 
-ImageLike = str | os.PathLike[str] | NDArray[Any]
+ImageLike = str | os.PathLike[str] | NDArray[Any] | Source
+
+_OF_THE_SEGMENTER = frozenset({"model", "device", "engine", "precision", "threads"})
+"""Parameters that are settled when the model is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +106,9 @@ class Segmenter:
         from cellbrook import engines
         from cellbrook.networks.store import resolve_model
 
-        self._keywords = {
-            "model": str(model),
-            "device": device,
-            "threads": threads,
-            "engine": engine,
-            **keywords,
-        }
-        params = SegmentParams.from_keywords(**self._keywords)
-        wishes = params.model_params
+        own = {"model": model, "device": device, "threads": threads, "engine": engine}
+        self._keywords = _plain({**own, **keywords})
+        wishes = self._params().model_params
         self._model = resolve_model(wishes.model)
         self._engine = engines.create(
             self._model,
@@ -144,8 +141,9 @@ class Segmenter:
 
         Parameters
         ----------
-        image : str, path or ndarray
-            Any file that `open_image` reads, or pixels.
+        image : str, path, array or Source
+            Any file that `open_image` reads, pixels (of NumPy, or what NumPy takes for an array: tensors of torch, arrays
+            of zarr), or what `open_image` gave.
         name : str, optional
             Stem for the names of saved files. None: the file's, or "image".
         keep_output : bool
@@ -170,21 +168,29 @@ class Segmenter:
         from cellbrook.core.report import Report
         from cellbrook.io.hashing import sha256_of
 
-        fixed = {"model", "device", "engine", "precision"} & set(keywords)
+        fixed = _OF_THE_SEGMENTER & set(keywords)
         if fixed:
             raise UsageError(f"{', '.join(sorted(fixed))} belong to the Segmenter: make another one")
-        params = SegmentParams.from_keywords(**{**self._keywords, **_plain(keywords)})
+        params = self._params(**keywords)
         wishes = params.input_params
         if wishes.scene == "all":
             raise UsageError('scene="all" gives several results: use segment_many, or name one scene')
-        path = None if isinstance(image, np.ndarray) else Path(image)
-        pixels = image if isinstance(image, np.ndarray) else Path(image)
+        pixels = _image(image)
+        path = pixels if isinstance(pixels, Path) else None
+        if path is None and wishes.scene not in (None, "0"):
+            raise UsageError(
+                f"scene {wishes.scene!r} is one of a file's, and this image is no file: leave it out"
+            )
         report = Report()
         with report.timed("open"):
             source = open_image(pixels, axes=wishes.axes, pixel_size=wishes.pixel_size, scene=wishes.scene)
             plan = pipeline.resolve(source, self._model, params)
         with report.timed("hash"):
-            digest = sha256_of(path) if path is not None else provenance.hash_of_array(np.asarray(image))
+            if isinstance(pixels, Path):
+                digest = sha256_of(pixels)
+            else:
+                array = pixels if isinstance(pixels, np.ndarray) else pixels.read()
+                digest = provenance.hash_of_array(array)
         data = pipeline.run(
             source,
             plan,
@@ -213,7 +219,7 @@ class Segmenter:
         from cellbrook import pipeline
         from cellbrook.provenance import recipe_of
 
-        params = SegmentParams.from_keywords(**{**self._keywords, **_plain(keywords)})
+        params = self._params(**keywords)
         return recipe_of(
             {
                 "image": {"sha256": image_sha256, "scene": params.input_params.scene},
@@ -229,14 +235,23 @@ class Segmenter:
         """
         from cellbrook.io import scenes
 
+        every = {**self._keywords, **keywords}.get("scene") == "all"
         for image in images:
-            if keywords.get("scene") != "all" or isinstance(image, np.ndarray):
+            if not every:
                 yield self.segment(image, **keywords)
                 continue
-            path = Path(image)
+            path = _image(image)
+            if not isinstance(path, Path):
+                yield self.segment(image, **{**keywords, "scene": None})
+                continue
             for number in range(len(scenes(path))):
                 name = f"{_stem(path)}_s{number}"
                 yield self.segment(path, **{**keywords, "scene": str(number), "name": name})
+
+    def _params(self, **keywords: Any) -> SegmentParams:
+        params = SegmentParams.from_keywords(**{**self._keywords, **_plain(keywords)})
+        _check_numbers(params)
+        return params
 
 
 def segment(image: ImageLike, **keywords: Any) -> Segmentation:
@@ -244,8 +259,8 @@ def segment(image: ImageLike, **keywords: Any) -> Segmentation:
 
     Parameters
     ----------
-    image : str, path or ndarray
-        Any file that `open_image` reads, or pixels.
+    image : str, path, array or Source
+        Any file that `open_image` reads, pixels, or what `open_image` gave.
     **keywords
         Any parameter of `cellbrook.core.params`: ``model``, ``diameter``, ``channels``, ``axes``,
         ``cellprob_threshold``, ``threads`` and so on.
@@ -264,7 +279,7 @@ def segment(image: ImageLike, **keywords: Any) -> Segmentation:
     """
     names = [f.name for f in dataclasses.fields(SegmentParams().model_params) if f.name != "diameter"]
     model = {n: keywords.pop(n) for n in names if n in keywords}
-    return Segmenter(**_plain(model)).segment(image, **keywords)
+    return Segmenter(**model).segment(image, **keywords)
 
 
 def open_project(path: str | os.PathLike[str], *, read_only: bool = False) -> Project:
@@ -411,11 +426,42 @@ def _plain(keywords: dict[str, Any]) -> dict[str, Any]:
         plain["diameter"] = "auto"
     if "model" in plain:
         plain["model"] = str(plain["model"])
-    if isinstance(plain.get("channels"), int):
-        plain["channels"] = str(plain["channels"])
-    elif isinstance(plain.get("channels"), (list, tuple)):
-        plain["channels"] = ",".join(str(c) for c in plain["channels"])
+    channels = plain.get("channels")
+    if isinstance(channels, np.ndarray):
+        channels = channels.tolist()
+    if isinstance(channels, (list, tuple, range)):
+        plain["channels"] = ",".join(str(c) for c in channels)
+    elif channels is not None:
+        plain["channels"] = str(channels)
     return plain
+
+
+def _check_numbers(params: SegmentParams) -> None:
+    """Refuse what is no number, or would silently stand for the default."""
+    for name, value in params.to_keywords().items():
+        if isinstance(value, (float, np.floating)) and np.isnan(value):
+            raise UsageError(f"{name} must be a number, got {value}")
+        if name in ("batch_size", "tile_size") and value is not None and value < 1:
+            raise UsageError(f"{name} must be at least 1, got {value}")
+
+
+def _image(image: Any) -> Path | NDArray[Any] | Source:
+    """Return what was given as a path, an array of NumPy, or an image that is open already."""
+    if isinstance(image, (str, os.PathLike)):
+        return Path(image)
+    if isinstance(image, (np.ndarray, Source)):
+        return image
+    if hasattr(image, "__array__"):
+        try:
+            return np.asarray(image)
+        except Exception as error:  # what is on a graphics card, say
+            reason = " ".join(str(error).split())
+            raise UsageError(
+                f"NumPy cannot make an array of this {type(image).__name__}: {reason}"
+            ) from error
+    raise UsageError(
+        f"expected a path, an array (of NumPy, torch, zarr) or what open_image gives, got {type(image).__name__}"
+    )
 
 
 def _stem(path: Path) -> str:

@@ -249,10 +249,14 @@ def _at_scale(
     params = plan.params.tile_params
     with report.timed("resize"):
         scaled = resize(x, scaled_shape((x.shape[-2], x.shape[-1]), scale), threads=threads)
+    side = params.tile_size or spec.tile_size
+    own_overlap = min(
+        spec.tile_overlap, side // 2
+    )  # what suits the model's own tile may be all of a smaller one
     tiles = plan_tiles(
         (scaled.shape[-2], scaled.shape[-1]),
-        tile_size=params.tile_size or spec.tile_size,
-        overlap=params.tile_overlap if params.tile_overlap is not None else spec.tile_overlap,
+        tile_size=side,
+        overlap=params.tile_overlap if params.tile_overlap is not None else own_overlap,
         stride=spec.stride,
         fixed=spec.fixed_tile,
     )
