@@ -74,7 +74,7 @@ def test_measured_with_and_without_images_an_image_has_one_row(folder, capsys, m
         assert read_csv(folder / "lab" / "all_objects.csv")["label"].tolist() == [1, 2]
 
 
-def test_measuring_takes_the_place_of_a_segmentations_row(folder, capsys):
+def test_measuring_and_segmenting_take_the_place_of_each_others_rows(folder, capsys):
     image = folder / "deep" / "b.tif"
     write_tables(
         folder / "deep", [TableRow(str(image), {"objects": 4}), TableRow(f"{image} scene 1", {"objects": 1})]
@@ -83,6 +83,9 @@ def test_measuring_takes_the_place_of_a_segmentations_row(folder, capsys):
     assert run(capsys, "measure", folder / "deep")[0] == 0
     names = read_csv(folder / "deep" / "summary.csv")["image"].tolist()
     assert names == [f"{image} scene 1", str(folder / "deep" / "b_labels.tif")]
+    write_tables(folder / "deep", [TableRow(str(image), {"objects": 4})])
+    names = read_csv(folder / "deep" / "summary.csv")["image"].tolist()
+    assert names == [str(image), f"{image} scene 1"]
 
 
 def test_measure_refuses_to_replace_another_programs_table(folder, capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import CellbrookError, ImageError, OutputError, UsageError
-from cellbrook.io.files import OUTPUT_ENDINGS, natural_key
+from cellbrook.io.files import natural_key
 from cellbrook.io.pairs import LABEL_MARKS, images_by_id, label_files
 
 if TYPE_CHECKING:
@@ -91,19 +90,6 @@ def find_existing(
         else:
             found.append(ExistingLabels(path, own, path.parent if out is None else out / below, _stem(path)))
     return found, alone
-
-
-def other_names(job: ExistingLabels) -> tuple[str, ...]:
-    """Return what a folder's tables may have called this image: its label file, or the image it was segmented from."""
-    names = [str(job.labels)]
-    try:
-        run = job.labels.with_name(f"{job.stem}{OUTPUT_ENDINGS['run']}").read_text(encoding="utf-8")
-        image = json.loads(run)["image"]
-        scene = image.get("scene")
-        names.append(str(image["path"]) if scene is None else f"{image['path']} scene {scene}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # labels of another program
-    return tuple(names)
 
 
 def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:

@@ -9,14 +9,7 @@ from cyclopts import Parameter
 
 from cellbrook.cli import _console
 from cellbrook.cli._common import Json, Quiet, print_json
-from cellbrook.cli._existing import (
-    check_free,
-    find_existing,
-    is_folder,
-    load_existing,
-    one_line_error,
-    other_names,
-)
+from cellbrook.cli._existing import check_free, find_existing, is_folder, load_existing, one_line_error
 
 
 def measure(
@@ -87,7 +80,7 @@ def measure(
             failures.append({"labels": str(job.labels), "error": one_line_error(problem)})
             continue
         facts = {"labels": str(job.labels), **summarise(data.objects)}
-        rows.append(TableRow(str(job.image or job.labels), facts, data.objects, other_names(job)))
+        rows.append(TableRow(str(job.image or job.labels), facts, data.objects))
         document.append({"labels": str(job.labels), "objects": len(data.objects), "table": str(path)})
         if not (json or quiet):
             print(f"{job.labels}: {len(data.objects)} objects, {path}")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellbrook.errors import ImageError, OutputError
-from cellbrook.io.files import natural_key
+from cellbrook.io.files import OUTPUT_ENDINGS, natural_key
 from cellbrook.io.writers import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -124,18 +125,16 @@ class TableRow:
         The image, as the user named it; " scene N" behind it for a scene of several.
     summary : mapping of str to value
         One value a column of ``summary.csv``, such as `summarise` gives. Has ``objects``, by which the table is known
-        again; None where they could not be counted. ``labels``, where it is there, is the label file that was measured.
+        again; None where they could not be counted. ``labels``, where it is there, is the label file that was measured:
+        its rows, and those of the image that it was segmented from, are of one image.
     objects : mapping of str to ndarray of shape (n,), or None
         Columns of the object table for ``all_objects.csv``; an `ObjectTable` does, as does what `read_csv`
         gives.
-    also : tuple of str
-        Other names that earlier rows of the same image may have, such as its label file's. Not written.
     """
 
     image: str
     summary: Mapping[str, Any]
     objects: ObjectTable | Mapping[str, NDArray[Any]] | None = None
-    also: tuple[str, ...] = ()
 
 
 def summarise(objects: ObjectTable) -> dict[str, Any]:
@@ -229,7 +228,7 @@ def _kept(folder: Path, rows: Sequence[TableRow], overwrite: bool) -> list[Table
                 raise
             ours.append([])
     (summary, *images), (header, *objects) = (table or [[]] for table in ours)
-    new = {_place(name) for row in rows for name in (row.image, *row.also)}
+    new = set().union(*(_places(row.image, row.summary) for row in rows))
     # a row of the whole file, such as of a failure to open it, gives way to those of its scenes
     new |= {(path, "") for path, _ in new}
     by_image: dict[str, list[list[str]]] = {row[0]: [] for row in images}
@@ -238,13 +237,27 @@ def _kept(folder: Path, rows: Sequence[TableRow], overwrite: bool) -> list[Table
     told = {row[0]: dict(zip(summary, row, strict=True)) for row in images}
     kept = []
     for image, group in by_image.items():
-        place = _place(image)
         facts = {name: text for name, text in told.get(image, {}).items() if name != "image"}
-        measured = _place(facts["labels"]) if facts.get("labels") else place
-        if new.isdisjoint((place, measured)) and os.path.exists(place[0]):
+        if new.isdisjoint(_places(image, facts)) and os.path.exists(_place(image)[0]):
             columns = {name: np.array([row[k] for row in group]) for k, name in enumerate(header) if k}
             kept.append(TableRow(image, facts, columns if group else None))
     return kept
+
+
+def _places(image: str, facts: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Return what rows of one image may be named by: the image, its label file, the image of the label file's run."""
+    names = [image]
+    if labels := str(facts.get("labels") or ""):
+        names.append(labels)
+        try:
+            run = labels.removesuffix(OUTPUT_ENDINGS["labels"]) + OUTPUT_ENDINGS["run"]
+            segmented = json.loads(Path(run).read_text(encoding="utf-8"))["image"]
+            if path := segmented["path"]:  # none, if pixels were segmented that came from no file
+                scene = segmented.get("scene")
+                names.append(str(path) if scene is None else f"{path} scene {scene}")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # labels of another program
+    return {_place(name) for name in names}
 
 
 def _place(image: str) -> tuple[str, str]:
