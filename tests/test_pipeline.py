@@ -11,7 +11,7 @@ from cellbrook import pipeline
 from cellbrook.core.params import SegmentParams
 from cellbrook.core.plan import Diameter
 from cellbrook.core.report import Report
-from cellbrook.errors import Cancelled, ImageError, UsageError
+from cellbrook.errors import Cancelled, ImageError, ModelError, UsageError
 from cellbrook.inference import typical_diameter
 from cellbrook.io import open_image
 from cellbrook.testing.fakes import BLOB_SPEC, BlobEngine
@@ -204,6 +204,21 @@ def _sized(spec):
     import dataclasses
 
     return dataclasses.replace(spec, object_diameter_px=20.0)
+
+
+class Diverged(BlobEngine):
+    """Gives nothing but NaN."""
+
+    def run(self, x_BCYX):
+        return {name: array * np.float32("nan") for name, array in super().run(x_BCYX).items()}
+
+
+def test_a_network_that_gives_no_numbers_is_an_error():
+    with pytest.raises(ModelError, match="gives NaN"):
+        run(blobs(), Diverged())
+    unfit = np.full((64, 64), np.nan, np.float32)
+    data, _ = run(unfit, Diverged(), normalize=False)  # here it is the image that has none
+    assert len(data.objects) == 0
 
 
 def test_batches_shrink_when_the_device_is_full():

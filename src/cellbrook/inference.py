@@ -10,7 +10,7 @@ from cellbrook.core.params import MaskParams
 from cellbrook.core.progress import CancelOnly
 from cellbrook.core.result import NetworkOutput
 from cellbrook.dynamics import labels_from_flows
-from cellbrook.errors import EngineMemoryError
+from cellbrook.errors import EngineMemoryError, ModelError
 from cellbrook.networks.base import TARGET_VALUES
 from cellbrook.normalize import normalize
 from cellbrook.resize import resize, scaled_shape
@@ -271,12 +271,23 @@ def _at_scale(
                     scaled, run, tiles, batch_size=batch, augment=params.augment, progress=progress
                 )
                 engine.release()  # before the dynamics take their share
+                _check_finite(maps, scaled, plan.model)
                 return maps, len(tiles)
             except EngineMemoryError:
                 if batch == 1:
                     raise
                 batch //= 2
                 report.notes.append(f"the device ran out of memory: went on with {batch} tiles at once")
+
+
+def _check_finite(maps: dict[str, NDArray[np.float32]], x: NDArray[np.float32], model: str) -> None:
+    """Refuse what a diverged training gives: no pixel of it would belong to an object, and nothing would be said."""
+    if all(np.isfinite(maps[name]).all() for name in ("flow", "cellprob")) or not np.isfinite(x).all():
+        return
+    raise ModelError(
+        f"model {model!r} gives NaN or infinity for an image that has none: its training diverged or its weights"
+        " are damaged; use another model"
+    )
 
 
 def _with_planes(
