@@ -87,6 +87,52 @@ def test_other_files_are_told_apart(content: bytes, message: str, tmp_path: Path
         networks.resolve_model(path)
 
 
+def _with_flipped_bytes(content: bytes, seed: int) -> bytes:
+    random = np.random.default_rng(seed)
+    changed = np.frombuffer(content, np.uint8).copy()
+    head = min(int(random.choice([64, 512, 10**6])), len(changed))
+    changed[random.integers(0, head, 1 + seed % 4)] = random.integers(0, 256, 1 + seed % 4)
+    return changed.tobytes()
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
+def test_no_damage_raises_anything_else(form: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    if form == "safetensors":
+        from safetensors.torch import save_file
+
+        save_file({k: v.clone() for k, v in STATE.items()}, path)
+    else:
+        torch.save(STATE, path, _use_new_zipfile_serialization=form == "zip")
+    whole, told = path.read_bytes(), []
+    for seed in range(400):
+        path.write_bytes(_with_flipped_bytes(whole, seed))
+        try:
+            read_header(path)
+        except ModelError as error:
+            told.append(str(error))
+    assert len(told) > 20
+    assert not [message for message in told if "\n" in message]
+
+
+def test_other_damage_is_told(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "a")
+    with zipfile.ZipFile(tmp_path / "a") as archive, zipfile.ZipFile(tmp_path / "b", "w", 8) as packed:
+        for name in archive.namelist():
+            packed.writestr(name, archive.read(name) * (1 if name.endswith(".pkl") else 50))
+    content = (tmp_path / "b").read_bytes()
+    locked = content.replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01")
+    start = content.index(b"data.pkl") + 8
+    torn = content[:start] + b"\xff" * 20 + content[start + 20 :]
+    deep = b"[" * 200_000
+    deep = len(deep).to_bytes(8, "little") + b'{"a":' + deep[5:]
+    for damaged in (locked, torn, deep):
+        assert damaged != content
+        (tmp_path / "c").write_bytes(damaged)
+        with pytest.raises(ModelError, match="damaged"):
+            read_header(tmp_path / "c")
+
+
 def test_another_zip_archive_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
         archive.writestr("letter.txt", "hello")

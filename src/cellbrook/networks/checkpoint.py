@@ -14,6 +14,7 @@ import math
 import pickle
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
@@ -77,8 +78,14 @@ def read_header(path: Path) -> CheckpointHeader:
                 return _read_torch_legacy(path, file)
             if start[8:9] == b"{":
                 return _read_safetensors(path, file)
+    except ModelError:
+        raise
     except OSError as error:
         raise ModelError(f"model file {path} cannot be read ({error.strerror or error})") from error
+    except (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise _damaged(path, f"it does not read ({type(error).__name__})") from error
+    except (struct.error, zlib.error, EOFError) as error:
+        raise _damaged(path, "its tensors are cut short or broken") from error
     if not start:
         raise ModelError(f"model file {path} is empty: copy or install it again")
     looks = (
