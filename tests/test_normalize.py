@@ -147,6 +147,19 @@ def test_blocks_with_the_ranges_of_the_whole_give_the_whole() -> None:
     np.testing.assert_array_equal(np.concatenate(parts, axis=2), normalize(image))
 
 
+@pytest.mark.parametrize("radii", [{"smooth_radius": 1.0}, {"smooth_radius": 1.0, "sharpen_radius": 2.0}])
+def test_filtered_blocks_with_the_ranges_of_the_whole_give_the_whole(radii: dict[str, float]) -> None:
+    params = NormalizeParams(**radii)  # type: ignore[arg-type]
+    ramp = np.linspace(1000, 9000, 120) + np.random.default_rng(3).normal(0, 50, (1, 64, 120))
+    ranges = percentile_ranges(ramp, params)
+    whole = normalize(ramp, params)
+    np.testing.assert_allclose(normalize(ramp, params, ranges=ranges), whole, atol=1e-5)
+    for x in (0, 60):  # each with a darkest pixel of its own
+        part = normalize(ramp[:, :, x : x + 60], params, ranges=ranges)
+        inner = (slice(None), slice(None), slice(15, 45))
+        np.testing.assert_allclose(part[inner], whole[:, :, x : x + 60][inner], atol=1e-4)
+
+
 def test_out_is_written_and_may_be_the_image() -> None:
     image = NOISE.astype(np.float32)
     expected = normalize(image)

@@ -111,8 +111,8 @@ def normalize(
         np.copyto(out, image_CYX, casting="unsafe")
         return out
     for c in range(len(image_CYX)):
-        channel = _filtered(_plain(image_CYX[c]), params, threads)
-        low, high = _channel_range(channel, params, threads) if ranges is None else ranges[c]
+        channel, offset = _filtered(_plain(image_CYX[c]), params, threads)
+        low, high = _channel_range(channel, params, threads) if ranges is None else ranges[c] - offset
         if not high > low:
             out[c] = 0
         elif params.tile_norm_size > 0 and max(channel.shape) > params.tile_norm_size:
@@ -154,7 +154,8 @@ def percentile_ranges(
     ranges = np.zeros((len(image_CYX), 2))
     if image_CYX.size:
         for c in range(len(image_CYX)):
-            ranges[c] = _channel_range(_filtered(_plain(image_CYX[c]), params, threads), params, threads)
+            channel, offset = _filtered(_plain(image_CYX[c]), params, threads)
+            ranges[c] = np.add(_channel_range(channel, params, threads), offset)
     return ranges
 
 
@@ -181,17 +182,18 @@ def _plain(channel: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(channel, channel.dtype.newbyteorder("="))
 
 
-def _filtered(channel: NDArray[Any], params: NormalizeParams, threads: int) -> NDArray[Any]:
+def _filtered(channel: NDArray[Any], params: NormalizeParams, threads: int) -> tuple[NDArray[Any], float]:
+    """Return the channel smoothed and sharpened, and what is to be added to it."""
     if params.smooth_radius <= 0 and params.sharpen_radius <= 0:
-        return channel
+        return channel, 0.0
     low, _ = _channel_range(channel, params, threads)
     # Relative to the low percentile: float32 keeps the digits of a small signal on a large offset.
     image = np.empty(channel.shape, np.float32)
     _stretch(channel, low, low + 1.0, False, image, threads, limit=1e30)
     result = smooth(image, params.smooth_radius, threads=threads)
     if params.sharpen_radius > 0:
-        result = result - smooth(image, params.sharpen_radius, threads=threads)
-    return result
+        return result - smooth(image, params.sharpen_radius, threads=threads), 0.0
+    return result, low
 
 
 def _channel_range(channel: NDArray[Any], params: NormalizeParams, threads: int) -> tuple[float, float]:
