@@ -3,6 +3,7 @@
 import tracemalloc
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -162,11 +163,11 @@ class Nearsighted(BlobEngine):
         return out
 
 
-def _groups(width, gap, shape=(160, 400)):
-    """Ten groups of three upright bars, so wide and so far apart."""
+def _groups(width, gap, shape=(160, 400), across=70):
+    """Groups of three upright bars, so wide and so far apart: ten of them."""
     image = np.zeros(shape, np.uint16)
     for y in range(20, shape[0] - 40, 50):
-        for x in range(20, shape[1] - 60, 70):
+        for x in range(20, shape[1] - 60, across):
             for bar in range(3):
                 image[y : y + 30, x + bar * (width + gap) :][:, :width] = 1000
     return image
@@ -185,6 +186,26 @@ def test_what_is_doubtful_is_looked_at_closer(bars, keywords, scales, found):
     data, report = run(_groups(*bars), Nearsighted(spec), spec=spec, tile_size=1024, **keywords)
     assert report.planes[0]["scales"] == scales
     assert len(data.objects) == found
+
+
+def test_a_network_that_is_sure_of_groups_is_asked_at_a_small_window():
+    spec = replace(_sized(BLOB_SPEC), score=(2.4, 0.5, 0.0))  # 0.93 for groups
+    image = _groups(4, 2, (640, 800), across=35)
+    data, report = run(image, Nearsighted(spec), spec=spec, tile_size=2048)
+    assert report.planes[0]["scales"] == [1.0, 2.0]
+    assert len(data.objects) == 3 * 12 * 21
+
+    class Asked(Nearsighted):
+        sizes: ClassVar = []
+
+        def run(self, x_BCYX):
+            self.sizes.append(x_BCYX.shape[2:])
+            return super().run(x_BCYX)
+
+    few = np.zeros_like(image)
+    few[20:40, 20:40] = few[100:120, 300:320] = 1000
+    run(few, Asked(spec), spec=spec, tile_size=2048)
+    assert Asked.sizes == [few.shape, (256, 256)], "a window of 128 px, twice as close"
 
 
 def test_where_more_comes_to_light_it_is_looked_at_as_close_as_may_be(monkeypatch):

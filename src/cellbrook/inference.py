@@ -44,8 +44,10 @@ SCALES_PER_OCTAVE = 4
 """How finely a network's own estimate of the size chooses the scale. The estimate differs in its last digits between tilings
 and frames of a film; the scale must not, for objects at a threshold flip with it."""
 
-SURE_SCORE = 0.9
-"""Mean score of objects above which the scale is not doubted."""
+SURE_SCORE, SURE_PART, SURE_PX = 0.9, 4, (32, 128)
+"""Mean score of objects above which the scale is hardly doubted. A look as below would cost most images as much as all else,
+so it goes to a window of this part of the image's side then, within this range of pixels. It is for networks that were
+taught a few images, which are surer of everything."""
 
 DOUBT_PX = 256
 """Side of the window, as the network sees it, that is looked at closer where the scale is doubted."""
@@ -77,7 +79,7 @@ def infer(
     A network that estimates the size of objects, itself or by a size model, runs once at the image's own
     scale, and again only if the estimate is outside the diameters that it segments well: of very small objects
     the first estimate is too large, and the second better. An estimate may also be wrong in its kind: small cells lie in
-    groups that look like large cells. Where the scores of the objects are low, a part is looked at closer.
+    groups that look like large cells. So a part is looked at closer, a larger one where the scores of the objects are low.
 
     Parameters
     ----------
@@ -185,13 +187,12 @@ def _closer_scale(
 
     What is seen is the window that is fullest of objects. Scores are probabilities, so their sum is how many are right.
     """
-    cellprob = maps["cellprob"][0]
-    y0, x0 = _fullest(cellprob > 0, DOUBT_PX)
-    window = (slice(y0, y0 + DOUBT_PX), slice(x0, x0 + DOUBT_PX))
-    part = {name: maps[name][:, *window] for name in ("flow", "cellprob")}
-    cut = part["cellprob"][0].shape != cellprob.shape
-    scores = _scores(part, cut, spec, threads, report)
-    if not len(scores) or scores.mean() > SURE_SCORE:
+    window, cut, scores = _fullest_scores(maps, DOUBT_PX, spec, threads, report)
+    if len(scores) and scores.mean() > SURE_SCORE:
+        rows, columns = maps["cellprob"].shape[-2:]
+        side = int(np.clip(np.sqrt(rows * columns) / SURE_PART, *SURE_PX))
+        window, cut, scores = _fullest_scores(maps, side, spec, threads, report)
+    if not len(scores):
         return None
     inside = tuple(slice(int(side.start / scale), int(np.ceil(side.stop / scale))) for side in window)
     best, right = None, GAIN * scores.sum()
@@ -206,6 +207,18 @@ def _closer_scale(
         if len(seen) < MORE * len(scores):
             break
     return best
+
+
+def _fullest_scores(
+    maps: dict[str, NDArray[np.float32]], side: int, spec: NetworkSpec, threads: int, report: Report
+) -> tuple[tuple[slice, slice], bool, NDArray[np.float64]]:
+    """Return the window that is fullest of objects, whether it is cut out of more, and its objects' scores."""
+    cellprob = maps["cellprob"][0]
+    y0, x0 = _fullest(cellprob > 0, side)
+    window = (slice(y0, y0 + side), slice(x0, x0 + side))
+    part = {name: maps[name][:, *window] for name in ("flow", "cellprob")}
+    cut = part["cellprob"][0].shape != cellprob.shape
+    return window, cut, _scores(part, cut, spec, threads, report)
 
 
 def _fullest(inside: NDArray[np.bool_], side: int) -> tuple[int, int]:
