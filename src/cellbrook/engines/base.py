@@ -76,7 +76,7 @@ class Engine(Protocol):
     def release(self) -> None:
         """Give back to the system what is kept for the next batch; called after the tiles of an image.
 
-        No output of `run` may be alive: it may lie in the memory that is given back.
+        An output of `run` that is alive keeps the memory that it lies in.
         """
 
 
