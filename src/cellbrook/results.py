@@ -31,7 +31,12 @@ log = logging.getLogger(__name__)
 
 
 def write_results(
-    data: SegmentationData, folder: Path, kinds: Sequence[str], *, overwrite: bool = False
+    data: SegmentationData,
+    folder: Path,
+    kinds: Sequence[str],
+    *,
+    overwrite: bool = False,
+    classes: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Write the files of one image, each whole or not at all.
 
@@ -45,6 +50,8 @@ def write_results(
         What to write; see `cellbrook.export.KINDS`.
     overwrite : bool
         Replace also what was changed by others.
+    classes : sequence of str
+        See `cellbrook.export.save`.
 
     Returns
     -------
@@ -68,7 +75,8 @@ def write_results(
         check_replaceable(folder, data.name, kinds)
     threads = data.provenance.get("parameters", {}).get("threads")
     with staged(folder, data.name) as stage:
-        written = export.save(data, stage, [k for k in kinds if k != "run"], stem=data.name, threads=threads)
+        rest = [k for k in kinds if k != "run"]
+        written = export.save(data, stage, rest, stem=data.name, classes=classes, threads=threads)
         if "run" in kinds:
             digest = hash_of_array(data.labels)
             files = _left(folder, data.name, places, digest)

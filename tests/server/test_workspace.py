@@ -370,6 +370,17 @@ def test_exports_are_the_files_of_the_command(page, kind):
     assert answer.status == 200, data
 
 
+def test_classes_have_one_number_in_every_image(page):
+    classes = [{"id": n, "name": name, "color": "#00ff00"} for n, name in ((1, "live"), (2, "dead"))]
+    page.send(type="set", what="classes", value=classes)
+    page.until("project")
+    page.disc(page.next_id, 60, 60, 15)
+    page.edit("set_class", ids=[int(page.labels()[60, 60])], value=2)
+    coco = page.json(f"/api/images/{page.image}/export/coco")
+    assert {c["name"]: c["id"] for c in coco["categories"]} == {"live": 1, "dead": 2}
+    assert [a["category_id"] for a in coco["annotations"]] == [2]
+
+
 def test_exported_labels_come_back_as_one_edit(page):
     page.disc(page.next_id, 60, 60, 15)
     page.disc(page.next_id + 1, 200, 200, 25)

@@ -150,10 +150,10 @@ def export_project(
     written: dict[str, dict[str, Path]] = {}
     plain = [k for k in kinds if k != TRAINING]
     if plain:
+        classes = [c.name for c in project.settings.classes]
         for record in choose(project, names, states):
-            files = write_results(
-                as_result(project, record), folder, [*plain, *_run(plain)], overwrite=overwrite
-            )
+            result, wanted = as_result(project, record), [*plain, *_run(plain)]
+            files = write_results(result, folder, wanted, overwrite=overwrite, classes=classes)
             written[record.name] = files
     if TRAINING in kinds:
         for name, files in export_training(project, folder, names=names).items():

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message
 
+    from cellbrook.project.project import Project
     from cellbrook.server.jobs import Jobs
     from cellbrook.server.workspace import Workspace
 
@@ -111,7 +112,7 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
             folder = Path(tempfile.mkdtemp(prefix="cellbrook-"))
             try:
                 data = result_of(project, record, output=bool({"seg", "flows", "cellprob"} & set(kinds)))
-                files = list(save(data, folder, kinds).values())
+                files = list(save(data, folder, kinds, classes=_names(project)).values())
                 if len(files) == 1 and files[0].is_file():
                     return folder, files[0]
                 return folder, _zipped(folder / f"{record.name}_cellbrook.zip", files)
@@ -226,6 +227,10 @@ def _kinds(kind: str) -> tuple[str, ...]:
     return (_EXPORTS[kind],)
 
 
+def _names(project: Project) -> list[str]:
+    return [c.name for c in project.settings.classes]
+
+
 def _everything(workspace: Workspace, kinds: tuple[str, ...], folder: Path, kind: str) -> Path:
     from cellbrook.export.table import TableRow, all_objects_csv, summarise, summary_csv
 
@@ -238,7 +243,7 @@ def _everything(workspace: Workspace, kinds: tuple[str, ...], folder: Path, kind
         wanted = tuple(k for k in kinds if k != "run" or record.run is not None)
         data = result_of(workspace.project, record, output=bool({"seg", "flows", "cellprob"} & set(kinds)))
         if wanted:
-            files += save(data, folder / "files", wanted).values()
+            files += save(data, folder / "files", wanted, classes=_names(workspace.project)).values()
         rows.append(TableRow(record.name, summarise(data.objects), data.objects))
     if "objects" in kinds:
         files.append(summary_csv(folder / "files" / "summary.csv", rows))
