@@ -263,9 +263,8 @@ def _at_scale(
     with report.timed("resize"):
         scaled = resize(x, scaled_shape((x.shape[-2], x.shape[-1]), scale), threads=threads)
     side = params.tile_size or spec.tile_size
-    own_overlap = min(
-        spec.tile_overlap, side // 2
-    )  # what suits the model's own tile may be all of a smaller one
+    # what suits the model's own tile may be all of a smaller one
+    own_overlap = min(spec.tile_overlap, side // 2)
     tiles = plan_tiles(
         (scaled.shape[-2], scaled.shape[-1]),
         tile_size=side,
