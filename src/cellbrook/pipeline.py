@@ -120,7 +120,12 @@ def _target(wish: str, model: ResolvedModel, channels: int, source: Source) -> s
                 f"{model.name} cannot be told to look for {wish}: leave out --target, or use {able}"
             )
         return wish
-    return "cells" if targets and channels > 1 and not source.is_rgb else "either"
+    return unasked_target(model.card.spec, channels, is_rgb=source.is_rgb)
+
+
+def unasked_target(spec: NetworkSpec, channels: int, *, is_rgb: bool) -> str:
+    """Return what is looked for where nobody says: whole cells where there are several stains."""
+    return "cells" if spec.targets and channels > 1 and not is_rgb else "either"
 
 
 def _projection(source: Source, wish: str | None) -> str | int | None:

@@ -22,12 +22,14 @@ pytest.importorskip("onnx")
 import cellbrook  # noqa: E402
 from cellbrook.core.progress import NoProgress  # noqa: E402
 from cellbrook.errors import Cancelled, ModelError, TrainingError, UsageError  # noqa: E402
-from cellbrook.networks.cards import read_card  # noqa: E402
+from cellbrook.networks.cards import FAMILY_SPECS, read_card  # noqa: E402
 from cellbrook.networks.store import resolve_model  # noqa: E402
 from cellbrook.training import generalist, learn  # noqa: E402
 from cellbrook.training.dataset import from_arrays  # noqa: E402
 from cellbrook.training.finetune import finetune  # noqa: E402
 from cellbrook.training.params import TrainParams  # noqa: E402
+from cellbrook.training.settings import Settings  # noqa: E402
+from cellbrook.training.split import Split  # noqa: E402
 from cellbrook.training.synthetic import generate  # noqa: E402
 
 QUICK = TrainParams(steps=10, batch_size=2, crop=64, threads=1, device="cpu")
@@ -73,6 +75,20 @@ def test_the_model_segments_at_once(trained):
     assert found.provenance["model"]["name"] == "compact.my-cells"
     by_file = cellbrook.segment(image, model=report.path / "weights.safetensors", threads=1)
     np.testing.assert_array_equal(by_file.labels, found.labels)
+
+
+@pytest.mark.parametrize(
+    ("wish", "channels", "asked"),
+    [("auto", 1, {0}), ("auto", 2, {1}), ("cells", 1, {0, 1}), ("nuclei", 2, {-1}), ("nuclei", 1, {-1, 0})],
+)
+def test_crops_ask_for_what_will_be_asked_for(wish, channels, asked):
+    (cell,) = cells(1).examples
+    example = replace(cell, pixels=np.concatenate([cell.pixels] * channels))
+    settings = Settings(9, 8, 64, 1e-3, 0.9, 3, 0.0, False, "cpu", 1, 0, 1, 1)
+    parts = Split((example,), (example,), "")
+    crops, fixed = learn._crops(parts, settings, FAMILY_SPECS["compact"], TrainParams(target=wish))
+    for images in (crops.batch(0)[0], fixed[0][0]):
+        assert set(np.unique(images[:, 3])) == asked
 
 
 def test_the_report_says_what_was_done(trained):

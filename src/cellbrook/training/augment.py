@@ -46,6 +46,8 @@ class AugmentParams:
         along the axes.
     upright_share_empty : float
         The same for images without objects: nothing there is like a cell but such rows and blocks.
+    told_share : float
+        Share of the crops that say what is wanted; the others leave it open.
     paint_share : float
         Share of the one-channel crops that get a second, painted channel: nuclei for labels of cells, and the other
         way round.
@@ -61,6 +63,7 @@ class AugmentParams:
     target_plane: bool = True
     upright_share: float = 0.25
     upright_share_empty: float = 0.7
+    told_share: float = 0.6
     paint_share: float = 0.0
 
 
@@ -96,7 +99,7 @@ def random_crop(
     image = _channels(_intensities(image, rng), rng, params.channels)
     if params.target_plane:
         # with several stains the wish must be known, and "either" means the cells; else it may be left open
-        told = rng.random() < 0.6 or (several and target == "nuclei")
+        told = rng.random() < params.told_share or (several and target == "nuclei")
         value = TARGET_VALUES[target if told else "either"]
         image = np.concatenate([image, np.full((1, *image.shape[1:]), value, np.float32)])
     return image, labels, inside

@@ -46,8 +46,10 @@ class Crops:
         Share of the crops that comes from `replay`.
     spec : NetworkSpec
         For which network.
-    batch_size, crop : int
-        Crops a batch, and their side in pixels.
+    params : AugmentParams
+        How the user's are changed; the general ones as always, at this size and for this network.
+    batch_size : int
+        Crops a batch.
     seed : int
         Of every draw.
     """
@@ -58,8 +60,8 @@ class Crops:
         replay: Sequence[LabelledImage],
         share: float,
         spec: NetworkSpec,
+        params: AugmentParams,
         batch_size: int,
-        crop: int,
         seed: int,
     ) -> None:
         self._own = LookSampler([dataclasses.replace(i, look=str(n)) for n, i in enumerate(images)])
@@ -69,7 +71,7 @@ class Crops:
         self._seed = seed
         self._spec = spec
         self._median = float(np.median([i.diameter_px for i in images if i.diameter_px] or [30.0]))
-        self._params = AugmentParams(crop=crop, channels=spec.channels, target_plane=bool(spec.targets))
+        self._params = params
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step."""
@@ -82,7 +84,8 @@ class Crops:
     def _crop(self, step: int, i: int) -> Sample:
         rng = np.random.default_rng([self._seed, abs(step), int(step < 0), i])
         if self._general is not None and rng.random() < self._share:
-            item, params = self._general.draw(rng), self._params
+            item = self._general.draw(rng)
+            params = dataclasses.replace(self._params, told_share=AugmentParams().told_share)
         else:
             item = self._own.draw(rng)
             shown = network_diameter(self._spec, item.diameter_px, self._median)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-Target = Literal["cells", "nuclei"]
+Target = Literal["cells", "nuclei", "either"]
 
 USIIGACI_HELD_OUT = frozenset(f"train_set{n}" for n in range(22, 31))
 """Frames of usiigaci_phc that no training sees: a run of low contrast, unlike the others, held out by look."""
@@ -34,8 +34,8 @@ class LabelledImage:
         0 is background.
     look : str
         Images of one look (stain, microscope, cells) share this; draws are balanced over looks, not files.
-    target : {"cells", "nuclei"}
-        What the labels outline.
+    target : {"cells", "nuclei", "either"}
+        What the labels outline. "either": what is found without being asked.
     nuclei : ndarray of shape (Y, X), uint32, or None
         For labels of whole cells: their nuclei, where these are seen too.
     diameter_px : float

@@ -18,8 +18,10 @@ import torch  # noqa: E402
 
 from cellbrook.measure.classify import ObjectClassifier  # noqa: E402
 from cellbrook.networks.store import resolve_model  # noqa: E402
+from cellbrook.pipeline import unasked_target  # noqa: E402
 from cellbrook.training import generalist  # noqa: E402
 from cellbrook.training.adapt import choose_layers, merge_lora  # noqa: E402
+from cellbrook.training.augment import AugmentParams  # noqa: E402
 from cellbrook.training.crops import Crops, Prefetch  # noqa: E402
 from cellbrook.training.loop import LoopParams, Trainer  # noqa: E402
 from cellbrook.training.loss import LossParams, loss_of  # noqa: E402
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from cellbrook.core.progress import Progress
     from cellbrook.networks.base import NetworkSpec
     from cellbrook.networks.cards import ModelCard
+    from cellbrook.training.data import LabelledImage
     from cellbrook.training.dataset import Example
     from cellbrook.training.loop import Batch
     from cellbrook.training.params import TrainParams
@@ -249,12 +252,20 @@ def loop_params(settings: Settings, start: Start) -> LoopParams:
 def _crops(
     parts: Split, settings: Settings, spec: NetworkSpec, params: TrainParams
 ) -> tuple[Crops, list[Batch]]:
-    target = "nuclei" if params.target == "nuclei" else "cells"
-    train = [generalist.as_labelled(e, e.name, target) for e in parts.train]
-    held_out = [generalist.as_labelled(e, e.name, target) for e in parts.validation]
+    def labelled(examples: Sequence[Example]) -> list[LabelledImage]:
+        return [generalist.as_labelled(e, e.name, _target(e, params.target, spec)) for e in examples]
+
     replay = generalist.replay_images() if settings.replay else []
-    sizes = (spec, settings.batch_size, settings.crop, params.seed)
-    return Crops(train, replay, settings.replay, *sizes), Crops(held_out, [], 0.0, *sizes).fixed(2)
+    own = AugmentParams(crop=settings.crop, channels=spec.channels, target_plane=bool(spec.targets))
+    if params.target == "auto":  # as the model will be used: never left open where that means the cells
+        own = dataclasses.replace(own, told_share=1.0)
+    crops = Crops(labelled(parts.train), replay, settings.replay, spec, own, settings.batch_size, params.seed)
+    fixed = Crops(labelled(parts.validation), [], 0.0, spec, own, settings.batch_size, params.seed)
+    return crops, fixed.fixed(2)
+
+
+def _target(example: Example, wish: str, spec: NetworkSpec) -> str:
+    return unasked_target(spec, len(example.pixels), is_rgb=example.is_rgb) if wish == "auto" else wish
 
 
 def _live(examples: Sequence[Example]) -> list[Example]:
