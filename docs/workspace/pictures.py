@@ -7,6 +7,7 @@ beside this file. The one of the training is taken only with ``--teach``: it tra
 from __future__ import annotations
 
 import argparse
+import base64
 import os
 import re
 import shutil
@@ -40,6 +41,10 @@ def main() -> None:
             page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="dark")
             page.goto(address)
             tour(page, teach=args.teach)
+            damaged(page, Path(home))
+            open_image(page, "fluorescence")
+            server.kill()
+            lost(page)
             browser.close()
         finally:
             server.send_signal(signal.SIGINT)
@@ -127,6 +132,36 @@ def tour(page: Page, *, teach: bool) -> None:
     page.get_by_role("button", name="Light page").click()
     tab(page, "Export")
     take(page, "export")
+
+
+def damaged(page: Page, home: Path) -> None:
+    """Open an image whose file was overwritten with a part of it."""
+    image = (HERE.parents[1] / "examples" / "fluorescence.png").read_bytes()
+    page.evaluate(
+        f"""(text) => {{
+          const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+          void {SESSION}.addImages([new File([bytes], "day_2.png")]);
+        }}""",
+        base64.b64encode(image + b" ").decode(),  # not the sample's own bytes, which are there already
+    )
+    page.locator(".images .open").filter(has_text="day_2").wait_for()
+    (file,) = home.rglob("*day_2*.png")
+    file.write_bytes(image[:2000])
+    page.locator(".images .open").filter(has_text="day_2").click()
+    page.get_by_text("cannot be read").first.wait_for()
+    take(page, "damaged")
+
+
+def lost(page: Page) -> None:
+    """Draw on while the server does not answer."""
+    page.get_by_text("Connection lost").wait_for()
+    page.get_by_role("button", name="Brush", exact=True).click()
+    box = page.locator(".picture canvas").bounding_box()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.52 * box["width"], box["y"] + 0.52 * box["height"], steps=5)
+    page.mouse.up()
+    take(page, "lost", rest=False)
 
 
 def taught(page: Page) -> None:
