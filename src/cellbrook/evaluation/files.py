@@ -13,6 +13,7 @@ import numpy as np
 from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.io import open_image, read_labels
 from cellbrook.io.pairs import LABEL_MARKS, find_pairs, image_id, images_by_id, is_image
+from cellbrook.measure.frames import numbered_by_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -183,16 +184,7 @@ def read_numbered(labels: Pixels) -> tuple[NDArray[Any], NDArray[np.int64] | Non
     plain = pixels.squeeze(single)
     if "T" not in axes or axes.index("T") in single:
         return plain, None
-    of_frames = [np.unique(frame[frame > 0]) for frame in plain]
-    original = np.concatenate([[0], *of_frames])
-    if len(np.unique(original)) == len(original):
-        return plain, None
-    numbered = np.zeros_like(plain)
-    before = 1
-    for frame, ids, to in zip(plain, of_frames, numbered, strict=True):
-        np.copyto(to, np.searchsorted(ids, frame) + before, where=frame > 0, casting="unsafe")
-        before += len(ids)
-    return numbered, original.astype(np.int64)
+    return numbered_by_frame(plain)
 
 
 def read_channels(image: Pixels, shape: tuple[int, ...]) -> tuple[NDArray[Any], tuple[str, ...]] | None:

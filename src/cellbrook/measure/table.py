@@ -10,6 +10,7 @@ import numpy as np
 from cellbrook.core.objects import ObjectTable
 from cellbrook.core.threads import resolve_threads
 from cellbrook.errors import ImageError, UsageError
+from cellbrook.measure.frames import numbered_by_frame
 from cellbrook.measure.intensity import STATISTICS, as_planes, intensity_columns
 from cellbrook.measure.morphology import Geometry, in_several_frames, morphology_columns
 
@@ -105,13 +106,11 @@ def measure(
         raise UsageError(
             "an object table was given, but objects lie in several time points; leave the table out"
         )
-    highest = int(labels.max())
-    numbers, dense = _as_labels(_by_frame(labels)) if tracked else (labels, None)
+    numbers, of_frames = numbered_by_frame(labels) if tracked else (labels, None)
     geometry = Geometry(numbers, axes, volume, threads)
     size_um = _pixel_size(pixel_size_um, axes, geometry.volume)
 
-    label = geometry.label if dense is None else dense[geometry.label - 1]
-    label = (label - 1) % highest + 1 if tracked else label
+    label = geometry.label if of_frames is None else of_frames[geometry.label]
     columns: dict[str, NDArray[Any]] = {"label": label if original is None else original[label - 1]}
     columns.update(morphology_columns(geometry, size_um))
     if image is not None:
@@ -144,12 +143,6 @@ def _as_labels(labels: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[Any] |
     present, inverse = np.unique(labels, return_inverse=True)
     first = 0 if present[0] == 0 else 1
     return np.ascontiguousarray(inverse.reshape(labels.shape) + first, dtype=np.uint32), present[1 - first :]
-
-
-def _by_frame(labels: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Return labels of which each time point has its own: those of the next one begin where those of the last end."""
-    frame = np.arange(len(labels)).reshape(-1, *[1] * (labels.ndim - 1))
-    return np.where(labels > 0, labels + frame * int(labels.max()), 0)
 
 
 def _label_axes(axes: str | None, ndim: int) -> str:
