@@ -1,8 +1,9 @@
 // The object table of the open plane, and which of its rows the thresholds leave. Ids are dense, so states are arrays.
 
 import { computed, effect, signal, type ReadonlySignal } from "@preact/signals-core";
+import { keyOf } from "./pyramid";
 import { Fate, DEFAULT_THRESHOLDS, type Thresholds } from "./state";
-import type { ObjectColumns, ObjectRow, Origin } from "./wire";
+import { TILE, type ObjectColumns, type ObjectRow, type Origin } from "./wire";
 
 /** One object. Never changed in place: a change makes a new one. */
 export interface Cell {
@@ -36,6 +37,17 @@ function placeOf({ y0, x0, y1, x1, area }: Cell): string {
   return `${y0} ${x0} ${y1} ${x1} ${area}`;
 }
 
+function tilesUnder(cells: readonly Cell[]): Set<string> {
+  const tile = (pixel: number): number => Math.floor(pixel / TILE);
+  const keys = new Set<string>();
+  for (const { y0, x0, y1, x1 } of cells) {
+    for (let ty = tile(y0); ty <= tile(y1 - 1); ty++) {
+      for (let tx = tile(x0); tx <= tile(x1 - 1); tx++) keys.add(keyOf({ channel: 0, level: 0, ty, tx }));
+    }
+  }
+  return keys;
+}
+
 /** What became of an object by the thresholds that the labels were made with. */
 function fateThen(cell: Cell): Fate {
   return cell.discarded ? (REASONS[cell.reason] ?? Fate.flow_error) : Fate.kept;
@@ -63,8 +75,8 @@ export class ObjectTable {
   readonly hiddenClasses = signal<ReadonlySet<number>>(new Set());
   /** Kept and discarded, by cause; a `Fate` is the index. */
   readonly counts: ReadonlySignal<readonly number[]>;
-  /** Candidates whose pixels are not in the labels. */
-  readonly discarded: ReadonlySignal<readonly Cell[]> = computed(() => this.rows().filter((cell) => cell.discarded));
+  /** Keys of the full-size tiles in which candidates lie whose pixels are not in the labels. */
+  readonly ghostTiles: ReadonlySignal<ReadonlySet<string>> = computed(() => tilesUnder(this.rows().filter((cell) => cell.discarded)));
   /** Fate by id; same array until it must grow. Read `fatesVersion` to be told of changes. */
   fates = new Uint8Array(1024);
   readonly fatesVersion = signal(0);

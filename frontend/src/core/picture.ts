@@ -3,8 +3,7 @@
 
 import { Document, LABEL_TILES, type DocumentHost } from "./document";
 import type { Http } from "./http";
-import type { Cell } from "./objects";
-import { clipped, Pyramid, windowOf, type Tile } from "./pyramid";
+import { clipped, keyOf, Pyramid, windowOf, type Tile } from "./pyramid";
 import type { ChannelSettings, Overlays, View } from "./state";
 import { TileCache, type TileListener } from "./tiles";
 import { TILE, type ImageInfo, type ObjectColumns, type Point } from "./wire";
@@ -88,7 +87,7 @@ export class Picture {
   }
 
   /** Fetch what the window shows, the middle first and coarse before fine. */
-  want(view: View, pixelRatio: number, channels: readonly ChannelSettings[], overlays: Overlays, discarded: readonly Cell[]): void {
+  want(view: View, pixelRatio: number, channels: readonly ChannelSettings[], overlays: Overlays, ghostTiles: ReadonlySet<string>): void {
     const box = clipped(windowOf(view), this.pyramid.shape);
     if (box === null) return;
     const level = this.pyramid.levelAt(view.zoom * pixelRatio);
@@ -101,8 +100,7 @@ export class Picture {
     this.image.want(interleaved(shown.map(tilesOf)));
     this.document.tiles.want(tilesOf(0));
     const fine = this.pyramid.tilesIn(box, 0).slice(0, EXTRA_TILES);
-    const peopled = overlays.ghosts ? tilesUnder(discarded) : new Set();
-    this.candidates.want(fine.filter(({ ty, tx }) => peopled.has(placeOf(ty, tx))));
+    this.candidates.want(overlays.ghosts ? fine.filter((tile) => ghostTiles.has(keyOf(tile))) : []);
     const fields = [...(overlays.cellprob ? [0] : []), ...(overlays.flows ? [1, 2] : [])];
     this.field.want(interleaved(fields.map((channel) => fine.map((tile) => ({ ...tile, channel })))));
   }
@@ -215,17 +213,6 @@ function listen(listener: TileListener<Uint32Array>): TileListener<Uint32Array> 
     evicted: (tile) => listener.evicted(tile),
   };
 }
-
-/** Places of the full-size tiles that these cells lie in. */
-function tilesUnder(cells: readonly Cell[]): Set<number> {
-  const places = new Set<number>();
-  for (const { y0, x0, y1, x1 } of cells) {
-    for (let ty = y0 >> 9; ty <= (y1 - 1) >> 9; ty++) for (let tx = x0 >> 9; tx <= (x1 - 1) >> 9; tx++) places.add(placeOf(ty, tx));
-  }
-  return places;
-}
-
-const placeOf = (ty: number, tx: number): number => ty * 2 ** 16 + tx;
 
 /** The first of each list, then the second of each ... */
 function interleaved(lists: readonly Tile[][]): Tile[] {

@@ -88,7 +88,7 @@ export abstract class Workplace extends Signals {
     this.remember("brush", this.brushSize);
     this.remember("mode", this.mode);
     effect(() =>
-      this.picture.value?.want(this.view.value, this.pixelRatio.value, this.channels.value, this.overlays.value, this.objects.discarded.value),
+      this.picture.value?.want(this.view.value, this.pixelRatio.value, this.channels.value, this.overlays.value, this.objects.ghostTiles.value),
     );
   }
 
