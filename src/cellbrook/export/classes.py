@@ -16,18 +16,17 @@ from cellbrook.io.pairs import MARKS, image_id
 log = logging.getLogger(__name__)
 
 
-def read_classes(labels: Any, *, complete: bool = False, given: bool = False) -> dict[int, str] | None:
+def read_classes(labels: Any, *, given: bool = False) -> dict[int, str] | None:
     """Return the class of each label from the ``*_objects.csv`` beside a label file; None without such a table.
 
     Of ``x_img_labels.tif`` that is ``x_img_objects.csv``, or ``x_objects.csv``, with columns ``label`` and ``class``, as
-    Cellbrook, a person or a spreadsheet wrote it. A warning is logged for one that cannot be read.
+    Cellbrook, a person or a spreadsheet wrote it. Objects without a class are left out. A warning is logged for a table that
+    cannot be read.
 
     Parameters
     ----------
     labels : Path or anything
         What is no path has no classes.
-    complete : bool
-        Take a table only if every object in it has a class. Else objects without one are left out.
     given : bool
         Take no table that a model's run wrote and nobody has changed since: its classes are the model's.
     """
@@ -41,7 +40,7 @@ def read_classes(labels: Any, *, complete: bool = False, given: bool = False) ->
         except CellbrookError as error:
             log.warning("no classes are taken from a table: %s", error)
             continue
-        if classes is not None and not (complete and "" in classes.values()):
+        if classes is not None:
             return {label: name for label, name in classes.items() if name}
     return None
 
