@@ -172,7 +172,8 @@ def misfit(image: NDArray[np.float32], labels: NDArray[np.uint32]) -> str | None
     lines = smooth(lines, 1.5 * step, threads=1)[::step, ::step]
     dy, dx = np.gradient(soft, axis=(1, 2))
     lines = lines - lines.mean()
-    fit, turned = np.full(lines.shape, -1.0), dict.fromkeys(_turned(lines), -1.0)
+    ways = _turned(lines)
+    fit, turned = np.full(lines.shape, -1.0), dict.fromkeys(ways, -1.0)
     for edges in np.minimum(np.hypot(dy, dx), 1):  # of a channel: of nuclei, outlines of cells need not fit
         edges = edges - edges.mean()
         size = float(np.linalg.norm(edges) * np.linalg.norm(lines))
@@ -180,7 +181,7 @@ def misfit(image: NDArray[np.float32], labels: NDArray[np.uint32]) -> str | None
             continue
         shifted = np.fft.irfft2(np.fft.rfft2(edges) * np.conj(np.fft.rfft2(lines)), lines.shape) / size
         fit = np.maximum(fit, shifted)
-        turned = {how: max(turned[how], float((edges * o).sum()) / size) for how, o in _turned(lines).items()}
+        turned = {how: max(turned[how], float((edges * o).sum()) / size) for how, o in ways.items()}
     here = max(float(fit[0, 0]), 0.0)
     for how, there in turned.items():
         if there > max(GOOD_FIT, 2 * here):

@@ -75,11 +75,8 @@ def guard(
     if new.frozen.mean_ap >= least:
         return new
     found: Guarded | None = None
-    low, high, at = (
-        0,
-        len(SHARES),
-        0,
-    )  # the first share is mostly enough; further back, halves are faster than steps
+    # the first share is mostly enough; further back, halves are faster than steps
+    low, high, at = 0, len(SHARES), 0
     while low < high:
         mixed = interpolated(start, new.network, SHARES[at])
         frozen = judge_frozen(mixed)
