@@ -175,13 +175,20 @@ def print_mean(task: str, every: list[dict[str, np.ndarray]]) -> None:
     curves = {order: np.mean([c[order][:rounds] for c in every], axis=0) for order in ORDERS}
     for order, curve in curves.items():
         print(f"{task}, mean, {order}: " + ", ".join(f"{ap:.3f} ({n:.0f} objects)" for n, ap in curve))
-    start, best = curves["files"][0, 1], curves["files"][:, 1].max()
-    if best > start:
-        target = start + GAIN * (best - start)
-        took = {order: objects_to(target, *curve.T) for order, curve in curves.items()}
+    if told := compared(curves):
+        _, target, took = told
         print(
             f"{task}, mean: AP {target:.3f} took {took['suggested'] / took['files']:.0%} of the objects as suggested"
         )
+
+
+def compared(curves: dict[str, np.ndarray]) -> tuple[float, float, dict[str, float]] | None:
+    """Return where the order of files started, what AP is asked for, and the objects each order took; None without gain."""
+    start, best = curves["files"][0, 1], curves["files"][:, 1].max()
+    if best <= start:
+        return None
+    target = start + GAIN * (best - start)
+    return start, target, {order: objects_to(target, *curve.T) for order, curve in curves.items()}
 
 
 def report(table: Path) -> None:
@@ -196,12 +203,11 @@ def report(table: Path) -> None:
             if any(len(curve) < 2 for curve in curves.values()):
                 continue
             every.append(curves)
-            start, best = curves["files"][0, 1], curves["files"][:, 1].max()
-            if best <= start:
+            told = compared(curves)
+            if told is None:
                 print(f"{task}, seed {seed}: the order of files gained nothing")
                 continue
-            target = start + GAIN * (best - start)
-            took = {order: objects_to(target, *curve.T) for order, curve in curves.items()}
+            start, target, took = told
             ratios.append(took["suggested"] / took["files"])
             print(
                 f"{task}, seed {seed}: AP {start:.3f} to {target:.3f} took {took['suggested']:.0f} objects as suggested, "
