@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from scipy.ndimage import grey_opening
 
 from cellbrook import pipeline
 from cellbrook.core.params import SegmentParams
@@ -206,6 +207,31 @@ def test_a_network_that_is_sure_of_groups_is_asked_at_a_small_window():
     few[20:40, 20:40] = few[100:120, 300:320] = 1000
     run(few, Asked(spec), spec=spec, tile_size=2048)
     assert Asked.sizes == [few.shape, (256, 256)], "a window of 128 px, twice as close"
+
+
+class OfSmallThings(Nearsighted):
+    """Is unsure of what is wider than 100 of its pixels, too."""
+
+    def run(self, x_BCYX):
+        out = super().run(x_BCYX)
+        wide = grey_opening(x_BCYX[:, 0], (1, 1, 100)) > 0.5
+        out["cellprob"][:, 0][wide & (out["cellprob"][:, 0] > 0)] = 0.5
+        return out
+
+
+def test_grains_in_one_place_do_not_decide_for_large_cells():
+    spec = replace(_sized(BLOB_SPEC), score=(0.0, 0.5, 0.0))
+    grains = _groups(4, 2, (300, 300), across=25)
+    image = np.zeros((800, 1200), np.uint16)
+    image[:300, :300] = grains
+    for y in range(0, 720, 160):
+        for x in range(340, 1100, 160):
+            image[y + 20 : y + 80, x : x + 60] = 1000
+    alone, _ = run(grains, OfSmallThings(spec), spec=spec, tile_size=2048)
+    beside, report = run(image, OfSmallThings(spec), spec=spec, tile_size=4096)
+    assert len(alone.objects) == 3 * 9 * 5, "the grains alone are looked at closer"
+    assert report.planes[0]["scales"] == [1.0]
+    assert len(beside.objects) == 9 * 5 + 25
 
 
 def test_where_more_comes_to_light_it_is_looked_at_as_close_as_may_be(monkeypatch):

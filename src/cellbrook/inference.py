@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cellbrook.core.objects import ObjectTable
     from cellbrook.core.plan import SegmentPlan
     from cellbrook.core.progress import Progress
     from cellbrook.core.report import Report
@@ -139,7 +140,11 @@ def infer(
         aside = CancelOnly(progress)
         closer = _closer_scale(x, maps, passes[-1], plan, spec, engine, threads, report, aside)
         if closer is not None:
+            seen_before = maps, diameter, _wrong_part(maps, spec, threads, report)
             look(closer)
+            if _wrong_part(maps, spec, threads, report) >= DOUBT_LEFT * seen_before[-1]:
+                maps, diameter, _ = seen_before
+                passes.pop()
     with report.timed("resize"):
         flows = resize(np.ascontiguousarray(maps["flow"]), (rows, cols), threads=threads)
         cellprob = resize(np.ascontiguousarray(maps["cellprob"]), (rows, cols), threads=threads)[0]
@@ -230,19 +235,40 @@ def _fullest(inside: NDArray[np.bool_], side: int) -> tuple[int, int]:
     )
 
 
+def _wrong_part(
+    maps: dict[str, NDArray[np.float32]], spec: NetworkSpec, threads: int, report: Report
+) -> float:
+    """Return which part of the area of all objects is expected to be of wrong ones: grains beside large cells are many."""
+    objects = _objects(maps, MaskParams(), spec, threads, report)
+    area = np.asarray(objects["area_px"], np.float64)
+    return float(1 - (area * objects["score"]).sum() / max(area.sum(), 1))
+
+
 def _scores(
     maps: dict[str, NDArray[np.float32]], cut: bool, spec: NetworkSpec, threads: int, report: Report
 ) -> NDArray[np.float64]:
     """Return the scores of the objects of a part, as the network sees it; if it is cut out, without those at its edge."""
+    return np.asarray(
+        _objects(maps, MaskParams(exclude_border=cut), spec, threads, report)["score"], np.float64
+    )
+
+
+def _objects(
+    maps: dict[str, NDArray[np.float32]],
+    params: MaskParams,
+    spec: NetworkSpec,
+    threads: int,
+    report: Report,
+) -> ObjectTable:
     with report.timed("flows to labels"):
         _, objects = labels_from_flows(
             np.ascontiguousarray(maps["flow"]),
             np.ascontiguousarray(maps["cellprob"][0]),
-            MaskParams(exclude_border=cut),
+            params,
             score_weights=spec.score,
             threads=threads,
         )
-    return np.asarray(objects["score"], np.float64)
+    return objects
 
 
 def _limited(scale: float) -> float:
