@@ -287,6 +287,15 @@ def test_few_large_images_are_each_cut_so_that_every_kind_is_learnt_and_judged()
     assert "few" in large.how
 
 
+def test_of_few_images_the_large_ones_are_cut_and_the_small_ones_learnt_from():
+    pairs = [nuclei(1, 384), nuclei(2, 96), nuclei(3, 384), nuclei(4, 100)]
+    images, labels = zip(*pairs, strict=True)
+    parts = split(from_arrays(images, labels, list("abcd")).examples, 0.2)
+    assert sorted(e.name[0] for e in parts.train) == list("abcd")
+    assert [e.name[0] for e in parts.validation] == list("ac")
+    assert "2 of 4, large enough for it, are cut" in parts.how
+
+
 def test_images_without_objects_are_not_what_is_validated_on():
     pairs = [nuclei(s) for s in range(3)]
     images = [p[0] for p in pairs] + [sample_image(size=128).astype(np.uint16)]

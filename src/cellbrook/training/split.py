@@ -25,7 +25,8 @@ SMALLEST_PART = 64
 """An image is not cut into parts with sides below this, in pixels."""
 
 FEW = 8
-"""Below this many different images, each is cut: one held out alone may be of a kind that no other teaches."""
+"""Below this many different images, those with room for it are cut: one held out alone may be of a kind that no other
+teaches, and one with a few large objects tells by chance only which model is better."""
 
 OBJECTS_ACROSS = 2.5
 """So many typical objects must fit across what is cut off, or it holds pieces of objects only."""
@@ -51,8 +52,8 @@ class Split:
 def split(examples: Sequence[Example], held_out: float = 0.2, seed: int = 0) -> Split:
     """Hold out images; those that look alike (frames of a film, overlapping fields) stay together.
 
-    Of one image, of images that all look alike, and of few but large images a block of each is held out instead: the
-    same place in each, so that no frame of a film tells of another's, and both parts have objects.
+    Of one image, of images that all look alike, and of few images those that are large enough, a block of each is held
+    out instead: the same place in each, so that no frame of a film tells of another's, and both parts have objects.
 
     Parameters
     ----------
@@ -73,8 +74,11 @@ def split(examples: Sequence[Example], held_out: float = 0.2, seed: int = 0) -> 
     if len(labelled) < 2:
         which = "the image is" if len(examples) == 1 else "the images look alike, so each is"
         return _by_blocks(examples, held_out, which)
-    if len(labelled) < FEW and all(_has_room(e) for e in examples):
-        return _by_blocks(examples, held_out, "the images are few, so each is")
+    roomy = sorted(i for g in labelled if all(_has_room(examples[i]) for i in g) for i in g)
+    if len(labelled) < FEW and roomy:
+        cut = _by_blocks([examples[i] for i in roomy], held_out, _which_few(len(roomy), len(examples)))
+        whole = (e for i, e in enumerate(examples) if i not in roomy)
+        return Split((*cut.train, *whole), cut.validation, cut.how)
     order = sorted(labelled, key=lambda g: min(examples[i].sha256 for i in g))
     order = [order[i] for i in np.random.default_rng(seed).permutation(len(order))]
     wanted = max(1, round(held_out * len(examples)))
@@ -129,6 +133,12 @@ def _has_room(example: Example) -> bool:
     """Tell whether a quarter of an image shows whole objects."""
     across = max(SMALLEST_PART, OBJECTS_ACROSS * typical_diameter(example.labels))
     return bool(max(example.labels.shape) / 4 >= across)
+
+
+def _which_few(large: int, count: int) -> str:
+    if large == count:
+        return "the images are few, so each is"
+    return f"the images are few, so {large} of {count}, large enough for it, {'is' if large == 1 else 'are'}"
 
 
 def _by_blocks(examples: Sequence[Example], held_out: float, which: str) -> Split:
