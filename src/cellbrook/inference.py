@@ -61,6 +61,10 @@ MORE, STILL = 1.2, 1.1
 """If this many times as many objects come to light, right or not, it is looked at as close as it may be, too; and how many
 times as many right ones there must be there."""
 
+MOSTLY, KEPT = 0.5, 0.97
+"""A closer look that is less sure of the whole is taken all the same if more than this part of all area was sure before, and
+this part of it is found again."""
+
 
 def infer(
     image: NDArray[Any],
@@ -140,10 +144,10 @@ def infer(
         aside = CancelOnly(progress)
         closer = _closer_scale(x, maps, passes[-1], plan, spec, engine, threads, report, aside)
         if closer is not None:
-            seen_before = maps, diameter, _wrong_part(maps, spec, threads, report)
+            before = maps, diameter
             look(closer)
-            if _wrong_part(maps, spec, threads, report) >= DOUBT_LEFT * seen_before[-1]:
-                maps, diameter, _ = seen_before
+            if not _better(before[0], maps, spec, threads, report):
+                maps, diameter = before
                 passes.pop()
     with report.timed("resize"):
         flows = resize(np.ascontiguousarray(maps["flow"]), (rows, cols), threads=threads)
@@ -235,22 +239,42 @@ def _fullest(inside: NDArray[np.bool_], side: int) -> tuple[int, int]:
     )
 
 
-def _wrong_part(
-    maps: dict[str, NDArray[np.float32]], spec: NetworkSpec, threads: int, report: Report
-) -> float:
-    """Return which part of the area of all objects is expected to be of wrong ones: grains beside large cells are many."""
-    objects = _objects(maps, MaskParams(), spec, threads, report)
-    area = np.asarray(objects["area_px"], np.float64)
-    return float(1 - (area * objects["score"]).sum() / max(area.sum(), 1))
+def _better(
+    before: dict[str, NDArray[np.float32]],
+    after: dict[str, NDArray[np.float32]],
+    spec: NetworkSpec,
+    threads: int,
+    report: Report,
+) -> bool:
+    """Tell whether a closer look at the whole shows less that is wrong, or loses nothing of what was sure.
+
+    A window does not stand for the whole: grains beside large cells are many, but little of the area.
+    """
+    from cellbrook.metrics.matching import matching
+
+    found = [_objects(maps, MaskParams(), spec, threads, report) for maps in (before, after)]
+    areas = [np.asarray(objects["area_px"], np.float64) for _, objects in found]
+    wrong = [
+        1 - (area * objects["score"]).sum() / max(area.sum(), 1)
+        for area, (_, objects) in zip(areas, found, strict=True)
+    ]
+    if wrong[1] < DOUBT_LEFT * wrong[0]:
+        return True
+    (labels, objects), (closer, _) = found
+    sure = np.where(objects["score"] > SURE_SCORE, areas[0], 0)
+    if sure.sum() <= MOSTLY * areas[0].sum():
+        return False
+    rows, cols = (np.arange(n) * m // n for n, m in zip(labels.shape, closer.shape, strict=True))
+    still = matching(labels, closer[np.ix_(rows, cols)], 0.5, threads=threads).pairs[:, 0]
+    return bool(sure[np.isin(objects["label"], still)].sum() >= KEPT * sure.sum())
 
 
 def _scores(
     maps: dict[str, NDArray[np.float32]], cut: bool, spec: NetworkSpec, threads: int, report: Report
 ) -> NDArray[np.float64]:
     """Return the scores of the objects of a part, as the network sees it; if it is cut out, without those at its edge."""
-    return np.asarray(
-        _objects(maps, MaskParams(exclude_border=cut), spec, threads, report)["score"], np.float64
-    )
+    _, objects = _objects(maps, MaskParams(exclude_border=cut), spec, threads, report)
+    return np.asarray(objects["score"], np.float64)
 
 
 def _objects(
@@ -259,16 +283,15 @@ def _objects(
     spec: NetworkSpec,
     threads: int,
     report: Report,
-) -> ObjectTable:
+) -> tuple[NDArray[np.uint32], ObjectTable]:
     with report.timed("flows to labels"):
-        _, objects = labels_from_flows(
+        return labels_from_flows(
             np.ascontiguousarray(maps["flow"]),
             np.ascontiguousarray(maps["cellprob"][0]),
             params,
             score_weights=spec.score,
             threads=threads,
         )
-    return objects
 
 
 def _limited(scale: float) -> float:
