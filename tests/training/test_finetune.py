@@ -67,6 +67,25 @@ def weights_of(folder):
     return load_file(folder / "weights.safetensors")
 
 
+def test_a_held_out_part_is_judged_in_its_image():
+    from cellbrook.networks import load
+    from cellbrook.networks.store import resolve_model
+    from cellbrook.training.scores import Judge
+
+    (whole,) = cells(1, 256).examples
+    parts = [whole.part(rows, slice(None), "") for rows in (slice(0, 190), slice(190, None))]
+    parts += [parts[1].part(slice(None), columns, "") for columns in (slice(0, 100), slice(100, None))]
+    shipped = resolve_model("compact")
+    judge = Judge(shipped.card, "cpu", 1)
+    score, upper, lower, left, right = (judge.score(load(shipped), [e]) for e in (whole, *parts))
+    assert score.tp > 20
+    for counted in ("n_true", "n_pred", "tp"):
+        assert getattr(upper, counted) + getattr(lower, counted) == getattr(score, counted)
+        assert getattr(left, counted) + getattr(right, counted) == getattr(lower, counted)
+    fitted = [judge.calibrated(load(shipped), examples)[1] for examples in ([whole], parts[:2])]
+    assert fitted[0] == fitted[1] > 20
+
+
 def test_the_model_segments_at_once(trained):
     report, _, _ = trained
     image = generate("fluo_nuclei", 9, 128, 18).image[0]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellbrook.engines.base import Engine
-    from cellbrook.io import Source
     from cellbrook.networks.store import ResolvedModel
+    from cellbrook.training.dataset import Example
 
 
 PRIOR_OBJECTS = 50
@@ -28,7 +28,7 @@ PRIOR_OBJECTS = 50
 def judged_objects(
     model: ResolvedModel,
     engine: Engine,
-    pairs: Iterable[tuple[Source, NDArray[Any]]],
+    examples: Iterable[Example],
     threads: int,
     **keywords: Any,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
@@ -38,7 +38,8 @@ def judged_objects(
     ----------
     model, engine
         What segments.
-    pairs : iterable of (Source, labels of shape (Y, X))
+    examples : iterable of Example
+        Of those that were cut from larger images, what lies in the part counts.
     threads : int
     **keywords
         Further parameters of the segmentation.
@@ -51,12 +52,14 @@ def judged_objects(
     """
     columns: list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]] = []
     doubtful = {**keywords, "threads": threads, "flow_threshold": 0, "min_score": 0}
-    for source, labels in pairs:
+    for example in examples:
+        source = example.whole.source()
         plan = pipeline.resolve(source, model, SegmentParams.from_keywords(**doubtful))
         data = pipeline.run(source, plan, model, engine, name="image", keep_output=False)
-        found = matching(labels, data.labels, 0.5, threads=threads)
-        right = np.isin(data.objects["label"], [pred for _, pred in found.pairs])
-        columns.append((data.objects["cellprob"], data.objects["flow_error"], right))
+        found = matching(example.whole.labels, data.labels, 0.5, threads=threads)
+        here = np.isin(data.objects["label"], example.own(data.labels))
+        right = np.isin(data.objects["label"][here], found.pairs[:, 1])
+        columns.append((data.objects["cellprob"][here], data.objects["flow_error"][here], right))
     cellprob, flow_error, right = (np.concatenate(c) for c in zip(*columns, strict=True))
     return cellprob, flow_error, right
 

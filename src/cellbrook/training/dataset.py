@@ -48,6 +48,10 @@ class Example:
         Hash of the pixels.
     classes : dict of int to str
         The class of each label that a person gave one.
+    cut_from : Example or None
+        The image that this is a part of. What is segmented is that one: a strip alone shows few whole cells.
+    corner : (row, column)
+        Where in it.
     """
 
     name: str
@@ -56,6 +60,8 @@ class Example:
     is_rgb: bool
     sha256: str
     classes: dict[int, str] = field(default_factory=dict)
+    cut_from: Example | None = None
+    corner: tuple[int, int] = (0, 0)
 
     @property
     def n_objects(self) -> int:
@@ -67,6 +73,22 @@ class Example:
         if self.is_rgb:
             return open_image(np.ascontiguousarray(np.moveaxis(self.pixels, 0, -1)), axes="YXS")
         return open_image(self.pixels, axes="CYX")
+
+    @property
+    def whole(self) -> Example:
+        """The image that it was cut from, or itself."""
+        return self if self.cut_from is None else self.cut_from
+
+    def its_part(self, of_whole: NDArray[Any]) -> NDArray[Any]:
+        """Return what lies at its place in labels of the whole image."""
+        (y, x), (rows, columns) = self.corner, self.labels.shape
+        return of_whole[y : y + rows, x : x + columns]
+
+    def own(self, of_whole: NDArray[Any]) -> NDArray[np.int64]:
+        """Return which labels of the whole image lie here with more than half of their area."""
+        area = np.bincount(of_whole.ravel())
+        here = np.bincount(self.its_part(of_whole).ravel(), minlength=len(area))
+        return np.flatnonzero(2 * here[1:] > area[1:]) + 1
 
     def part(self, rows: slice, columns: slice, suffix: str) -> Example:
         """Return a rectangle of it, as an example of its own."""
@@ -80,6 +102,8 @@ class Example:
             labels=labels,
             sha256=hash_of_array(pixels),
             classes={label: name for label, name in self.classes.items() if label in present},
+            cut_from=self.whole,
+            corner=(self.corner[0] + (rows.start or 0), self.corner[1] + (columns.start or 0)),
         )
 
     def renumbered(self) -> Example:

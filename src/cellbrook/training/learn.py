@@ -272,7 +272,7 @@ def _live(examples: Sequence[Example]) -> list[Example]:
     """Return as many held-out images as a validation on the way has time for."""
     chosen: list[Example] = []
     for example in examples:
-        if chosen and sum(e.labels.size for e in chosen) + example.labels.size > LIVE_PIXELS:
+        if chosen and sum(e.whole.labels.size for e in (*chosen, example)) > LIVE_PIXELS:
             break
         chosen.append(example)
     return chosen

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cellbrook import engines
-from cellbrook.io import open_image
 from cellbrook.networks.cards import (
     FAMILY_SPECS,
     ModelCard,
@@ -35,13 +34,13 @@ from cellbrook.training.augment import AugmentParams, random_crop
 from cellbrook.training.calibrate import fit_score, judged_objects
 from cellbrook.training.compact import POOL_DIAMETERS_PX, SHARES, held_out_pairs, read_pair, training_images
 from cellbrook.training.data import LookSampler
+from cellbrook.training.dataset import Example
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from cellbrook.io import Source
 
 TRAINING_DATA = (
     TrainingData("dsb2018: Data Science Bowl 2018 stage 1 train (BBBC038), corrected annotations", "CC0-1.0"),
@@ -142,16 +141,16 @@ def score_weights(paths: dict[str, Path], data: Path) -> tuple[float, float, flo
     return fit_score(*judged_objects(model, engine, _unseen(data), threads=2))
 
 
-def _unseen(data: Path) -> Iterator[tuple[Source, NDArray[Any]]]:
+def _unseen(data: Path) -> Iterator[Example]:
     for image, labels in held_out_pairs(data):
         pixels, truth = read_pair(image, labels)
-        yield open_image(np.ascontiguousarray(pixels), axes="CYX"), truth
+        yield Example(image.stem, np.ascontiguousarray(pixels), truth, is_rgb=False, sha256="")
     for family in synthetic.FAMILIES:
         for seed in range(UNSEEN_SEED, UNSEEN_SEED + 6):
             low, high = POOL_DIAMETERS_PX.get(family, (10, 60))
             diameter = float(np.exp(np.random.default_rng(seed).uniform(*np.log((low, high)))))
             sample = synthetic.generate(family, seed, 384, diameter)
-            yield open_image(sample.image, axes="CYX"), sample.labels
+            yield Example(family, sample.image, sample.labels.astype(np.uint32), is_rgb=False, sha256="")
 
 
 def main() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cellbrook import pipeline
 from cellbrook.core.params import SegmentParams
 from cellbrook.core.progress import NoProgress, Progress
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
@@ -92,13 +93,13 @@ class Judge:
         progress: Progress | None = None,
     ) -> NDArray[np.uint32]:
         """Return the labels that the network finds."""
-        return self._segment(self._engine(network), example, target, progress)
+        return example.its_part(self._segment(self._engine(network), example, target, progress))
 
     def _segment(
         self, engine: TorchEngine, example: Example, target: str | None, progress: Progress | None = None
     ) -> NDArray[np.uint32]:
         params = SegmentParams.from_keywords(threads=self._threads, **self._wishes(target))
-        source = example.source()
+        source = example.whole.source()
         plan = pipeline.resolve(source, self._model, params)
         data = pipeline.run(
             source, plan, self._model, engine, name=example.name, keep_output=False, progress=progress
@@ -114,9 +115,8 @@ class Judge:
         int
             Objects that it was fitted on.
         """
-        pairs = ((e.source(), e.labels) for e in examples)
         judged = judged_objects(
-            self._model, self._engine(network), pairs, self._threads, **self._wishes(None)
+            self._model, self._engine(network), examples, self._threads, **self._wishes(None)
         )
         card = self._model.card
         score = fit_score(*judged, prior=card.spec.score)
@@ -161,9 +161,27 @@ class Judge:
         for i, example in enumerate(examples):
             progress.check_cancelled()
             found = self._segment(engine, example, targets[i] if targets else None)
-            match = matching(example.labels, found, 0.5, threads=self._threads)
-            images[example.name] = match.accuracy
-            tp, n_true, n_pred = tp + match.tp, n_true + match.n_true, n_pred + match.n_pred
-        pooled = float(ratio(tp, n_true + n_pred - tp))
+            right, true, pred = _counts(example, found, self._threads)
+            images[example.name] = _accuracy(right, true, pred)
+            tp, n_true, n_pred = tp + right, n_true + true, n_pred + pred
+        pooled = _accuracy(tp, n_true, n_pred)
         mean = sum(images.values()) / len(images) if images else 0.0
         return Score(pooled, mean, n_true, n_pred, tp, images)
+
+
+def _counts(example: Example, found: NDArray[np.uint32], threads: int) -> tuple[int, int, int]:
+    """Return right, true and found objects; of an image of which a part is held out, those that lie mostly there.
+
+    Pieces at the cut would be judged by a few rows of pixels.
+    """
+    pairs = matching(example.whole.labels, found, 0.5, threads=threads).pairs
+    true = example.own(example.whole.labels)
+    mine = np.isin(pairs[:, 0], true)
+    # what is matched goes with its true object, wherever most of it lies
+    spurious = np.setdiff1d(example.own(found), pairs[:, 1])
+    right = int(mine.sum())
+    return right, len(true), right + len(spurious)
+
+
+def _accuracy(tp: int, n_true: int, n_pred: int) -> float:
+    return float(ratio(tp, n_true + n_pred - tp))
