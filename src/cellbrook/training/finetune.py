@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 STATE = "training"
 """Folder inside the output folder for what an unfinished training needs to go on."""
 
-GENTLE_REPLAY = 0.5
+GENTLE_REPLAY = 0.75
 """Share of general images of a second attempt, after the first one forgot too much."""
 
 
@@ -155,7 +155,7 @@ def finetune(
     tests = _Tests(origin, base, parts, params, learned)
     outcome = tests.judge(learned)
     if not outcome.within and params.train == "all" and outcome.validation.n_pred:
-        say("it forgot too much: once more, gently (last layers only, half of the crops general images)")
+        say("it forgot too much: once more, gently (last layers only, three of four crops general images)")
         gentle = dataclasses.replace(params, train="last", replay=max(params.replay or 0.0, GENTLE_REPLAY))
         try:
             second = tests.judge(attempt(gentle, "gentle"))

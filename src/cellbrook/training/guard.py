@@ -115,7 +115,7 @@ def words_of_forgetting(general: Score, kept: Guarded, before: Score) -> list[st
     if not kept.within:
         return [
             f"The new model lost {fall:.1f} points of AP on general images: use it for images like the training images "
-            "only. Nothing between the old and the new weights was good on both; --train last or --replay 0.5 forget less."
+            "only. Nothing between the old and the new weights was good on both; --train last or --replay 0.75 forget less."
         ]
     if fall > 1:
         return [f"On general images it lost {fall:.1f} points of AP, which is within what is allowed."]

@@ -38,7 +38,7 @@ class TrainParams:
         Validations without improvement after which training stops.
     replay : float or None
         Share of the crops that comes from a small general set of images, so that other images are not forgotten.
-        None: 0.25, and 0 from scratch.
+        None: 0.5, and 0 from scratch.
     max_forgetting : float
         Largest part of the AP on general images that may be lost. More than this is mended after training, by moving
         the weights back towards those of the start. 1 allows anything.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 CROP_PX = 256
 BATCH = 8
+REPLAY = 0.5
 MEMORY_SHARE = 0.7
 """Part of the free memory that a training may plan to take."""
 
@@ -137,10 +138,10 @@ def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *,
         steps *= 4 if scratch else 1
     rate = params.learning_rate
     if rate is None:
-        rate = {"compact": 2e-3 if scratch else 5e-4, "cp3": 3e-4}.get(spec.family, 5e-5)
+        rate = {"compact": 2e-3 if scratch else 2e-4, "cp3": 3e-4}.get(spec.family, 5e-5)
         if params.train == "lora":
             rate = 1e-3
-    replay = params.replay if params.replay is not None else (0.0 if scratch else 0.25)
+    replay = params.replay if params.replay is not None else (0.0 if scratch else REPLAY)
     return Settings(
         steps=steps,
         batch_size=batch,
