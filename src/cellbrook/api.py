@@ -249,9 +249,7 @@ class Segmenter:
                 yield self.segment(path, **{**keywords, "scene": str(number), "name": name})
 
     def _params(self, **keywords: Any) -> SegmentParams:
-        params = SegmentParams.from_keywords(**{**self._keywords, **_plain(keywords)})
-        _check_numbers(params)
-        return params
+        return SegmentParams.from_keywords(**{**self._keywords, **_plain(keywords)})
 
 
 def segment(image: ImageLike, **keywords: Any) -> Segmentation:
@@ -434,15 +432,6 @@ def _plain(keywords: dict[str, Any]) -> dict[str, Any]:
     elif channels is not None:
         plain["channels"] = str(channels)
     return plain
-
-
-def _check_numbers(params: SegmentParams) -> None:
-    """Refuse what is no number, or would silently stand for the default."""
-    for name, value in params.to_keywords().items():
-        if isinstance(value, (float, np.floating)) and np.isnan(value):
-            raise UsageError(f"{name} must be a number, got {value}")
-        if name in ("batch_size", "tile_size") and value is not None and value < 1:
-            raise UsageError(f"{name} must be at least 1, got {value}")
 
 
 def _image(image: Any) -> Path | NDArray[Any] | Source:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal
 
 from cellbrook.errors import UsageError
@@ -177,6 +179,11 @@ class SegmentParams:
     ----------
     model_params, input_params, normalize_params, tile_params, mask_params
         The groups; every field of theirs is a keyword of `from_keywords`.
+
+    Raises
+    ------
+    UsageError
+        If one is no number, or would silently stand for the default.
     """
 
     model_params: ModelParams = field(default_factory=ModelParams)
@@ -184,6 +191,13 @@ class SegmentParams:
     normalize_params: NormalizeParams = field(default_factory=NormalizeParams)
     tile_params: TileParams = field(default_factory=TileParams)
     mask_params: MaskParams = field(default_factory=MaskParams)
+
+    def __post_init__(self) -> None:
+        for name, value in self.to_keywords().items():
+            if isinstance(value, Real) and math.isnan(value):
+                raise UsageError(f"{name} must be a number, got {value}")
+            if name in ("batch_size", "tile_size") and isinstance(value, Real) and value < 1:
+                raise UsageError(f"{name} must be at least 1, got {value}")
 
     @classmethod
     def from_keywords(cls, **keywords: Any) -> SegmentParams:
