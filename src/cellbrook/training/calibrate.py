@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from cellbrook.training.dataset import Example
 
 
-PRIOR_OBJECTS = 50
-"""What a model's own calibration counts when it is fitted again, in objects: a few held-out cells must not overturn it."""
+PRIOR_OBJECTS = 300
+"""What a model's own calibration counts when it is fitted again, in objects."""
+
+ANCHORS = np.array([(p, e) for p in range(6) for e in (0.05, 0.2, 0.4, 0.8)], np.float64)
+"""Cellprobs and flow errors that it is held at: wherever objects of any image lie. The held-out ones are of few kinds and
+say nothing of what is fainter than they are."""
 
 
 def judged_objects(
@@ -79,8 +83,8 @@ def fit_score(
     right : ndarray of shape (n,), bool
         Whether each was right.
     prior : sequence of float
-        Weights to start from: they count as much as `PRIOR_OBJECTS` objects that are right as often as they say.
-        Empty: none.
+        Weights to start from: they count as much as `PRIOR_OBJECTS` objects, evenly at `ANCHORS`, that are right as often
+        as they say. Empty: none.
 
     Returns
     -------
@@ -88,18 +92,22 @@ def fit_score(
         Bias and the weights of cellprob and flow error, as in `NetworkSpec.score`.
     """
     x = np.stack([np.ones_like(cellprob), cellprob, np.nan_to_num(flow_error)], axis=1)
-    wanted = right.astype(np.float64)
+    wanted, counts = right.astype(np.float64), np.ones(len(x))
     if len(prior):
         if not len(x):
             return prior[0], prior[1], prior[2]
-        share = PRIOR_OBJECTS / len(x)
-        wanted = (wanted + share / (1 + np.exp(-x @ np.array(prior)))) / (1 + share)
+        anchors = np.column_stack([np.ones(len(ANCHORS)), ANCHORS])
+        x = np.concatenate([x, anchors])
+        wanted = np.append(wanted, 1 / (1 + np.exp(-anchors @ np.array(prior))))
+        counts = np.append(counts, np.full(len(ANCHORS), PRIOR_OBJECTS / len(ANCHORS)))
     weights = np.zeros(3)
-    ridge = np.diag([0.0, 1e-3, 1e-3]) * len(x)  # keeps the weights finite where all are right
+    ridge = np.diag([0.0, 1e-3, 1e-3]) * counts.sum()  # keeps the weights finite where all are right
     for _ in range(50):
         p = 1 / (1 + np.exp(-x @ weights))
-        gradient = x.T @ (p - wanted) + ridge @ weights
-        step = np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + ridge + 1e-9 * np.eye(3), gradient)
+        gradient = x.T @ (counts * (p - wanted)) + ridge @ weights
+        step = np.linalg.solve(
+            (x * (counts * p * (1 - p))[:, None]).T @ x + ridge + 1e-9 * np.eye(3), gradient
+        )
         weights -= step
         if np.abs(step).max() < 1e-8:
             break
