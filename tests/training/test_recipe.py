@@ -281,9 +281,6 @@ def test_a_fitted_score_gives_way_to_many_objects_but_not_to_a_few():
     assert fit_score(none, none, none.astype(bool), prior=prior) == prior
     bright = rng.uniform(4, 6, 300), rng.uniform(0, 0.05, 300)
     bias, of_cellprob, of_flow_error = fit_score(*bright, rng.random(300) < 0.99, prior=prior)
-    faint = (1.0, 2.0), 0.2
-    for cellprob in faint[0]:
-        told = bias + of_cellprob * cellprob + of_flow_error * faint[1]
-        assert told == pytest.approx(-1 + 0.8 * cellprob - 6 * faint[1], abs=0.4), (
-            "of faint ones nothing was seen"
-        )
+    for cellprob in (1.0, 2.0):
+        told = bias + of_cellprob * cellprob + of_flow_error * 0.2
+        assert told == pytest.approx(-1 + 0.8 * cellprob - 6 * 0.2, abs=0.4), "of faint ones nothing was seen"

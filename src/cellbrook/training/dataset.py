@@ -84,8 +84,9 @@ class Example:
         (y, x), (rows, columns) = self.corner, self.labels.shape
         return of_whole[y : y + rows, x : x + columns]
 
-    def own(self, of_whole: NDArray[Any]) -> NDArray[np.int64]:
-        """Return which labels of the whole image lie here with more than half of their area."""
+    def own(self, of_whole: NDArray[Any] | None = None) -> NDArray[np.int64]:
+        """Return which labels of the whole image, by default the true ones, lie here with more than half of their area."""
+        of_whole = self.whole.labels if of_whole is None else of_whole
         area = np.bincount(of_whole.ravel())
         here = np.bincount(self.its_part(of_whole).ravel(), minlength=len(area))
         return np.flatnonzero(2 * here[1:] > area[1:]) + 1

@@ -159,8 +159,11 @@ def finetune(
     tests = _Tests(origin, base, parts, params, learned)
     outcome = tests.judge(learned)
     if not outcome.within and params.train == "all" and outcome.validation.n_pred:
-        say("it forgot too much: once more, gently (last layers only, three of four crops general images)")
-        gentle = dataclasses.replace(params, train="last", replay=max(params.replay or 0.0, GENTLE_REPLAY))
+        share = max(params.replay or 0.0, GENTLE_REPLAY)
+        say(
+            f"it forgot too much: once more, gently (last layers only, {share:.0%} of the crops general images)"
+        )
+        gentle = dataclasses.replace(params, train="last", replay=share)
         try:
             second = tests.judge(attempt(gentle, "gentle"))
         except Cancelled:

@@ -175,7 +175,7 @@ def _counts(example: Example, found: NDArray[np.uint32], threads: int) -> tuple[
     Pieces at the cut would be judged by a few rows of pixels.
     """
     pairs = matching(example.whole.labels, found, 0.5, threads=threads).pairs
-    true = example.own(example.whole.labels)
+    true = example.own()
     mine = np.isin(pairs[:, 0], true)
     # what is matched goes with its true object, wherever most of it lies
     spurious = np.setdiff1d(example.own(found), pairs[:, 1])

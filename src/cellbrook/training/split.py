@@ -146,8 +146,8 @@ def _by_blocks(examples: Sequence[Example], held_out: float, which: str) -> Spli
         at = _cut(examples, held_out, shorter)
         parts = [_halves(e, at, shorter) for e in examples]
         train, validation = (tuple(part) for part in zip(*parts, strict=True))
-        kept = tuple(e for e in validation if len(e.own(e.whole.labels)))  # no mere pieces: they are not judged
-        if kept and any(len(e.own(e.whole.labels)) for e in train):
+        kept = tuple(e for e in validation if len(e.own()))  # no mere pieces: they are not judged
+        if kept and any(len(e.own()) for e in train):
             return Split(train, kept, f"{which} cut: {at:.0%} of it is learnt from, the rest held out")
     raise UsageError(
         "the labelled objects lie in one place, so that none can be held out to judge by: label some more, in other "
