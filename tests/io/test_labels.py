@@ -1,4 +1,6 @@
 import pathlib
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -33,6 +35,34 @@ def test_grey_saved_as_colour_is_taken_and_colours_are_not(tmp_path):
     (tmp_path / "colour.png").write_bytes(encode_png(np.stack([grey, grey // 2, grey], axis=2)))
     with pytest.raises(ImageError, match="has 3 channels, labels have one"):
         read_labels(tmp_path / "colour.png")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_indices_of_a_palette_are_labels_where_zero_is_black(tmp_path, bits):
+    labels = (LABELS % (1 << bits)).astype(np.uint8)
+    labels[:, 29] = 0  # rows end within a byte
+    rows = [np.packbits(np.unpackbits(row[:, None], axis=1)[:, -bits:]).tobytes() for row in labels]
+    colours = np.random.default_rng(0).integers(0, 255, (1 << bits, 3)).astype(np.uint8)
+    colours[0] = 0
+    path = tmp_path / "a_masks.png"
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    def write(transparent=b""):
+        header = struct.pack(">IIBBBBB", 30, 20, bits, 3, 0, 0, 0)
+        body = zlib.compress(b"".join(b"\0" + row for row in rows))
+        parts = [(b"IHDR", header), (b"PLTE", colours.tobytes()), *transparent, (b"IDAT", body[:9])]
+        parts += [(b"IDAT", body[9:]), (b"IEND", b"")]
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+
+    for more in ((), ((b"tRNS", b"\0"),)):
+        write(more)
+        np.testing.assert_array_equal(read_labels(path)[0], labels)
+    colours[0] = 255  # of which nobody can say what is background
+    write()
+    with pytest.raises(ImageError, match="picture of the labels"):
+        read_labels(path)
 
 
 @pytest.mark.parametrize("shape", [(3, 20, 30), (2, 3, 20, 30)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +107,33 @@ def _decode_png(data: bytes) -> NDArray[Any]:
 
     pixels: NDArray[Any] = imagecodecs.png_decode(data)
     return pixels
+
+
+def png_indices(path: Path) -> NDArray[np.uint8] | None:
+    """Return the indices of a PNG's palette rather than its colours; None if it has none, or one that does not begin with black.
+
+    Annotation programs write labels so, with a colour an object for the eye. The decoder looks colours up, so it is given
+    the same pixels as a grey picture.
+    """
+    data = path.read_bytes()
+    chunks, at = [], 8
+    while data.startswith(b"\x89PNG") and at + 8 <= len(data):
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        chunks.append((kind, data[at + 8 : at + 8 + length]))
+        at += 12 + length
+    parts = dict(chunks)
+    header = parts.get(b"IHDR", b"")
+    if len(header) != 13 or header[9] != 3 or not parts.get(b"PLTE", b"").startswith(b"\0\0\0"):
+        return None
+    grey = [(b"IHDR", header[:9] + b"\0" + header[10:])]
+    grey += [(kind, body) for kind, body in chunks if kind in (b"IDAT", b"IEND")]
+    file = data[:8] + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in grey
+    )
+    # fewer bits a pixel than eight are spread over all of a byte
+    spread = 255 // ((1 << header[8]) - 1)
+    return _decode_png(file) // np.uint8(spread)
 
 
 def _jpeg_header(data: bytes, path: Path) -> tuple[tuple[int, ...], int]:

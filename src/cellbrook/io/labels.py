@@ -11,6 +11,7 @@ import numpy as np
 
 from cellbrook.core.axes import DROPPED, resolve_axes
 from cellbrook.errors import AmbiguousAxesError, ImageError, UsageError
+from cellbrook.io._raster import png_indices
 from cellbrook.io._stored import reading
 from cellbrook.io.open import open_image
 from cellbrook.io.writers import as_labels
@@ -25,7 +26,7 @@ def read_labels(path: str | Path, *, axes: str | None = None) -> tuple[NDArray[n
     Parameters
     ----------
     path : str or Path
-        TIFF, PNG, .npy, an OME-Zarr folder that holds labels (itself, or under ``labels/``), or a
+        TIFF, PNG (with a palette that begins with black, its indices are the labels), .npy, an OME-Zarr folder that holds labels (itself, or under ``labels/``), or a
         ``_seg.npy`` of Cellpose.
     axes : str or None
         What the dimensions are. None: from the metadata; three dimensions of which nothing is known are ZYX,
@@ -76,9 +77,12 @@ def _from_source(path: Path, axes: str | None, shown: Path) -> tuple[NDArray[np.
         first = pixels.take(0, axis=at)
         # some programs save grey as three equal colours
         if source.shape[at] > 1 and not (pixels == np.expand_dims(first, at)).all():
-            raise ImageError(
-                f"{shown}: has {source.shape[at]} channels, labels have one: is it a picture of the labels?"
-            )
+            indices = png_indices(path) if path.suffix.lower() == ".png" else None
+            if indices is None:
+                raise ImageError(
+                    f"{shown}: has {source.shape[at]} channels, labels have one: is it a picture of the labels?"
+                )
+            first = indices
         return _checked(first, shown), source.axes.replace("C", "")
     return _checked(source.read(), shown), source.axes
 
