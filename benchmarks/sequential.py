@@ -18,22 +18,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from benchmarks.teaching import Crop, ap_of, crops_of, eval_sets, generated_sets
+from benchmarks.teaching import Crop, ap_of, crops_of, eval_sets, frozen_ap, generated_sets
 
 import cellbrook
-from cellbrook.networks import load
-from cellbrook.networks.store import resolve_model
-from cellbrook.training import generalist
-from cellbrook.training.scores import Judge
 
 ARMS = {"with the guard": {}, "without": {"replay": 0.0, "max_forgetting": 1.0}}
 LEFT_OUT = ("wbc_dataset1",)
-
-
-def frozen_ap(model: str, threads: int | None) -> float:
-    found = resolve_model(model)
-    judge = Judge(found.card, "cpu", threads or 2)
-    return judge.score(load(model), *generalist.frozen_examples()).mean_ap
 
 
 def main() -> None:

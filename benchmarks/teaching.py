@@ -11,7 +11,11 @@ from benchmarks.accuracy.data import Pair, find_pairs
 
 import cellbrook
 from cellbrook.metrics import count_image, summarise
+from cellbrook.networks import load
+from cellbrook.networks.store import resolve_model
+from cellbrook.training import generalist
 from cellbrook.training.dataset import read_pair
+from cellbrook.training.scores import Judge
 from cellbrook.training.synthetic import generate
 
 if TYPE_CHECKING:
@@ -84,3 +88,10 @@ def ap_of(model: str, crops: Sequence[Crop], threads: int | None) -> float:
         found = segmenter.segment(crop.image, keep_output=False)
         counts.append(count_image(tifffile.imread(crop.masks), found.labels, name=crop.name))
     return summarise(counts).pooled["ap"][0].value
+
+
+def frozen_ap(model: str, threads: int | None) -> float:
+    """Return the mean AP at IoU 0.5 of a model on the general images that the forgetting guard watches."""
+    found = resolve_model(model)
+    judge = Judge(found.card, "cpu", threads or 2)
+    return judge.score(load(model), *generalist.frozen_examples()).mean_ap

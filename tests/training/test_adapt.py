@@ -220,6 +220,23 @@ def test_memory_is_counted_before_it_is_taken():
     assert kept_bytes(two_blocks(), two_blocks().spec, 64) > attention
 
 
+def test_few_objects_are_learnt_from_at_a_smaller_rate():
+    from cellbrook.training import settings
+    from cellbrook.training.params import TrainParams
+
+    def rate(objects, **wishes):
+        class Taught:
+            n_objects = objects
+
+        params = TrainParams(device="cpu", threads=1, **wishes)
+        return settings.settle(params, CompactNet(), [Taught()], scratch=False).learning_rate
+
+    assert rate(1) == rate(50) == settings.FEW_RATE
+    assert settings.FEW_RATE < rate(100) < rate(200) < settings.FULL_RATE
+    assert rate(400) == rate(40_000) == settings.FULL_RATE
+    assert rate(40_000, learning_rate=1e-5) == 1e-5
+
+
 def test_a_slower_processor_gets_fewer_steps_but_the_same_at_every_start(monkeypatch):
     from cellbrook.training import settings
     from cellbrook.training.params import TrainParams

@@ -37,6 +37,10 @@ USUAL_STEPS, PATIENCE_S, FEWEST = 600, 420.0, 0.4
 """Steps that teach a few hundred cells, seconds that they may take on a processor, and the least part of them that is left
 where it is slower: so that people who correct and train in turns wait less than ten minutes, scoring included."""
 
+FEW_OBJECTS, FEW_RATE, FULL_RATE = 50, 2e-4, 5e-4
+"""Learning rate of compact for so few objects or fewer; it grows with the square root of their number up to the other one,
+which a few objects would be learnt by heart with."""
+
 FLOPS_FP32, FLOPS_BF16 = 4e10, 1.2e11
 """Of one thread, learning: measured on two server processors. A figure that is the same at every start keeps a training
 repeatable."""
@@ -131,14 +135,15 @@ def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *,
             + (" or lora" if spec.family in ("cpsam", "cpdino") else "")
             + ", a smaller --batch-size or a smaller --crop"
         )
+    objects = sum(e.n_objects for e in train)
     steps = params.steps
     if steps is None:
         pace = (FLOPS_BF16 if bf16 else FLOPS_FP32) * threads if device == "cpu" else None
-        steps = _steps(network, spec, sum(e.n_objects for e in train), batch, crop, pace)
+        steps = _steps(network, spec, objects, batch, crop, pace)
         steps *= 4 if scratch else 1
     rate = params.learning_rate
     if rate is None:
-        rate = {"compact": 2e-3 if scratch else 2e-4, "cp3": 3e-4}.get(spec.family, 5e-5)
+        rate = {"compact": 2e-3 if scratch else _rate(objects), "cp3": 3e-4}.get(spec.family, 5e-5)
         if params.train == "lora":
             rate = 1e-3
     replay = params.replay if params.replay is not None else (0.0 if scratch else REPLAY)
@@ -148,7 +153,7 @@ def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *,
         crop=crop,
         learning_rate=rate,
         average=0.998 if steps > 2000 else 0.98,
-        validate_every=max(10, min(100, round(steps / 12))),
+        validate_every=max(10, min(100, -(-steps // 12))),
         replay=replay,
         bf16=bf16,
         device=device,
@@ -226,6 +231,11 @@ def _steps(
         usual_s = USUAL_STEPS * batch * step_flops(network, spec, crop) / pace
         wanted *= float(np.clip(PATIENCE_S / usual_s, FEWEST, 1))
     return round(wanted / 25) * 25
+
+
+def _rate(objects: int) -> float:
+    """Return the learning rate for compact, taught so many objects."""
+    return float(f"{np.clip(FEW_RATE * (objects / FEW_OBJECTS) ** 0.5, FEW_RATE, FULL_RATE):.2g}")
 
 
 def _free_on(device: str) -> int | None:

@@ -1,0 +1,115 @@
+"""What a recipe of fine-tuning teaches, and what it costs elsewhere, on images that may be chosen on.
+
+    python -m benchmarks.recipe --data DIR [--only few both many] [--learning-rate 3e-4 --replay 0.5 ...]
+
+Nothing of DIR/eval is read: taught and judged are frames of usiigaci_phc and images of dsb2018's validation part that no
+shipped weights have learnt from, and generated images. Frames of usiigaci are cut into squares of six cells or so, which
+the shipped model sees much worse than whole frames. ``few`` teaches four squares of one frame, ``both`` two of these and two
+coloured images of dsb2018, ``many`` the squares of every second frame. Other options are handed to `cellbrook train`, so
+that its defaults can be compared with others.
+
+Prints a line a task: AP at IoU 0.5 of the new model on other images of each kind (objects pooled, no diameter told) and
+on the general images of the forgetting guard; the first line is the start's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from benchmarks.accuracy.data import Pair, find_pairs, find_sets
+from benchmarks.teaching import Crop, ap_of, crops_of, frozen_ap
+
+from cellbrook.cli.app import main as cellbrook_command
+from cellbrook.training.synthetic import FAMILIES, generate
+
+TASKS = ("few", "both", "many")
+SIDE = 288
+
+
+def whole(pairs: list[Pair], folder: Path) -> list[Crop]:
+    return crops_of(pairs, folder.name, folder, 10_000)
+
+
+def find(data: Path, work: Path) -> tuple[dict[str, list[Crop]], dict[str, list[Crop]]]:
+    """Return the images that each task teaches, and those that are judged on by kind."""
+    sets = find_sets(data)
+    frames, dsb = sets["usiigaci_held_out"], sets["dsb2018_val"]
+    with (data / "train" / "dsb2018" / "index.csv").open(newline="") as file:
+        look = {row["id"]: row["modality_guess"] for row in csv.DictReader(file)}
+    colour = [p for p in dsb if look[p.id] == "rgb_he_or_bf"]
+    cut = crops_of(frames[::2], "taught", work / "taught", SIDE)
+    first = sorted((c for c in cut if c.origin == cut[0].origin), key=lambda c: -c.objects)[:4]
+    tasks = {
+        "few": first,
+        "both": [*first[:2], *whole(colour[:2], work / "colour")],
+        "many": cut,
+    }
+    judged = {
+        "phase contrast": crops_of(frames[1::2], "phase", work / "phase", SIDE),
+        "colour": whole(colour[2:], work / "other"),
+        "brightfield": whole([p for p in dsb if look[p.id] == "brightfield_gray"], work / "brightfield"),
+        "fluorescence": whole([p for p in dsb if look[p.id] == "fluo"][::3], work / "fluorescence"),
+        "generated": whole(generated(work / "scenes"), work / "generated"),
+    }
+    return tasks, judged
+
+
+def generated(folder: Path) -> list[Pair]:
+    """Write two images of every family, of seeds that no training saw."""
+    folder.mkdir()
+    for family in FAMILIES:
+        for seed in (96_000, 96_001):
+            diameter = float(np.exp(np.random.default_rng(seed).uniform(*np.log((14, 50)))))
+            image = generate(family, seed, 320, diameter)
+            name = folder / f"{family}_{seed}"
+            tifffile.imwrite(
+                f"{name}_img.tif", image.image.astype(np.uint16), metadata={"axes": "CYX"}, ome=True
+            )
+            tifffile.imwrite(f"{name}_masks.tif", image.labels.astype(np.uint16))
+    return find_pairs(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with train/")
+    parser.add_argument("--only", nargs="+", choices=TASKS)
+    parser.add_argument("--threads", type=int)
+    args, options = parser.parse_known_args()
+    if args.threads:
+        options += ["--threads", str(args.threads)]
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        tasks, judged = find(args.data, work)
+        print(line("start", "compact", judged, args.threads), flush=True)
+        for task, crops in tasks.items():
+            if args.only and task not in args.only:
+                continue
+            folder, out = work / task, work / f"{task}-model"
+            folder.mkdir()
+            for crop in crops:
+                for path in (crop.image, crop.masks):
+                    shutil.copy(path, folder / path.name)
+            began = time.monotonic()
+            if code := cellbrook_command(["train", str(folder), "--out", str(out), "--quiet", *options]):
+                raise SystemExit(code)
+            name = f"{task}, {sum(c.objects for c in crops)} objects, {time.monotonic() - began:.0f} s"
+            model = out if (out / "card.toml").exists() else out / "not-active"
+            print(line(name, str(model), judged, args.threads), flush=True)
+
+
+def line(name: str, model: str, judged: dict[str, list[Crop]], threads: int | None) -> str:
+    parts = [f"{kind} {ap_of(model, crops, threads):.3f}" for kind, crops in judged.items()]
+    return f"{name}: " + "; ".join([*parts, f"guard {frozen_ap(model, threads):.3f}"])
+
+
+if __name__ == "__main__":
+    main()
