@@ -51,7 +51,7 @@ def write_results(
     overwrite : bool
         Replace also what was changed by others.
     classes : sequence of str
-        See `cellbrook.export.save`.
+        See `cellbrook.export.save`. None given: those that the model tells.
 
     Returns
     -------
@@ -74,6 +74,7 @@ def write_results(
         _check_same_image(folder, data.name, data.provenance.get("image"))
         check_replaceable(folder, data.name, kinds)
     threads = data.provenance.get("parameters", {}).get("threads")
+    classes = classes or data.provenance.get("model", {}).get("classes", ())
     with staged(folder, data.name) as stage:
         rest = [k for k in kinds if k != "run"]
         written = export.save(data, stage, rest, stem=data.name, classes=classes, threads=threads)

@@ -91,6 +91,19 @@ def test_classes_are_learnt_and_told_on_new_images(tmp_path, capsys):
 
     run = json.loads((tmp_path / "found" / "20_img_run.json").read_text())
     assert run["model"]["sha256"] == resolve_model(tmp_path / "m").sha256
+    assert run["model"]["classes"] == ["large", "round"]
+
+    image, labels, classes = scene(20)
+    only = np.where(
+        np.isin(labels, [n for n, kind in classes.items() if kind == "round"]), image, image.min()
+    )
+    tifffile.imwrite(tmp_path / "only.tif", only)
+    cellbrook.segment(tmp_path / "only.tif", model=tmp_path / "m", threads=1).save(tmp_path, kinds=["coco"])
+    document = json.loads((tmp_path / "only_coco.json").read_text())
+    assert document["categories"][:2] == [
+        {"id": 1, "name": "large", "supercategory": ""},
+        {"id": 2, "name": "round", "supercategory": ""},
+    ], "numbered alike in all files, whatever an image shows"
 
     two = tmp_path / "two.tif"
     tifffile.imwrite(two, np.stack([scene(20)[0]] * 2), metadata={"axes": "CYX"}, ome=True)

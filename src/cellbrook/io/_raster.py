@@ -110,7 +110,7 @@ def _decode_png(data: bytes) -> NDArray[Any]:
 
 
 def png_indices(path: Path) -> NDArray[np.uint8] | None:
-    """Return the indices of a PNG's palette rather than its colours; None if it has none, or one that does not begin with black.
+    """Return the indices of a PNG with a palette, not colours; None if it has none, or one that does not begin with black.
 
     Annotation programs write labels so, with a colour an object for the eye. The decoder looks colours up, so it is given
     the same pixels as a grey picture.

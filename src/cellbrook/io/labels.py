@@ -26,8 +26,8 @@ def read_labels(path: str | Path, *, axes: str | None = None) -> tuple[NDArray[n
     Parameters
     ----------
     path : str or Path
-        TIFF, PNG (with a palette that begins with black, its indices are the labels), .npy, an OME-Zarr folder that holds labels (itself, or under ``labels/``), or a
-        ``_seg.npy`` of Cellpose.
+        TIFF, PNG (of a palette that begins with black, the indices are the labels), .npy, an OME-Zarr folder that holds
+        labels (itself, or under ``labels/``), or a ``_seg.npy`` of Cellpose.
     axes : str or None
         What the dimensions are. None: from the metadata; three dimensions of which nothing is known are ZYX,
         four TZYX, since labels have no channels.
