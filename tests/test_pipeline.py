@@ -235,6 +235,37 @@ def test_grains_in_one_place_do_not_decide_for_large_cells():
     assert len(beside.objects) == 9 * 5 + 25
 
 
+class Piecemeal(BlobEngine):
+    """Takes what is wider than 50 of its pixels for several things, of which it is unsure."""
+
+    def run(self, x_BCYX):
+        out = super().run(x_BCYX)
+        wide = grey_opening(x_BCYX[:, 0], (1, 1, 50)) > 0.5
+        out["cellprob"][:, 0][wide & (out["cellprob"][:, 0] > 0)] = 0.5
+        out["cellprob"][:, 0, :, ::20][wide[..., ::20]] = -5
+        return out
+
+
+def test_debris_does_not_decide_at_which_scale_cells_are_seen():
+    """Its grains are more than the cells; at the scale that suits them, one would see pieces of cells."""
+    spec = replace(_sized(BLOB_SPEC), score=(0.0, 0.5, 0.0))
+    image = np.zeros((220, 300), np.uint16)
+    for y in range(10, 60, 14):
+        for x in range(10, 290, 14):
+            image[y : y + 6, x : x + 6] = 1000
+    grains, report = run(image, Piecemeal(spec), spec=spec, tile_size=512)
+    assert report.planes[0]["scales"] == [1.0]
+    assert len(grains.objects) == 4 * 20
+    for x in range(10, 280, 70):
+        image[70:130, x : x + 60] = image[140:200, x : x + 60] = 1000
+    cells, report = run(image, Piecemeal(spec), spec=spec, tile_size=512)
+    assert report.planes[0]["scales"] == [1.0, 2**-1.75]
+    assert sum(cells.objects["area_px"] > 50**2) == 2 * 4
+    assert report.planes[0]["diameter_px"] == pytest.approx(2 * 60 / np.pi**0.5, rel=0.1)
+    _, report = run(image, Piecemeal(spec), spec=spec, tile_size=512, diameter=20)
+    assert report.planes[0]["scales"] == [1.0], "what was said is not doubted"
+
+
 def test_where_more_comes_to_light_it_is_looked_at_as_close_as_may_be(monkeypatch):
     monkeypatch.setattr("cellbrook.inference.MAX_ENLARGEMENT", 4.0)
     spec = replace(_sized(BLOB_SPEC), score=(0.0, 0.5, 0.0))

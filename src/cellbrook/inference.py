@@ -65,6 +65,11 @@ MOSTLY, KEPT = 0.5, 0.97
 """A closer look that is less sure of the whole is taken all the same if more than this part of all area was sure before, and
 this part of it is found again."""
 
+COARSER, RIGHT_LEFT = 2**-0.75, 0.9
+"""Where the mean score of the area is below `SURE_SCORE`, the image is also seen at the scale that suits most of the area
+rather than most objects, if that is so much smaller: grains beside large cells are many. It is kept if there, by area, the
+wrong part falls by a fifth and the right one hardly."""
+
 
 def infer(
     image: NDArray[Any],
@@ -85,6 +90,8 @@ def infer(
     scale, and again only if the estimate is outside the diameters that it segments well: of very small objects
     the first estimate is too large, and the second better. An estimate may also be wrong in its kind: small cells lie in
     groups that look like large cells. So a part is looked at closer, a larger one where the scores of the objects are low.
+    Or it is that of debris, whose grains outnumber the cells: where most of the area is of far larger objects, these are
+    looked for too.
 
     Parameters
     ----------
@@ -125,6 +132,8 @@ def infer(
         passes.append(at)
 
     look(scale)
+    doubted = plan.diameter_px is None and bool(spec.score) and "log_diameter" in maps
+    large = typical_diameter(maps, by_area=True) if doubted else None
     low, high = spec.diameter_range_px
     while (
         plan.diameter_px is None
@@ -132,15 +141,11 @@ def infer(
         and not low <= diameter * passes[-1] <= high
         and len(passes) < MAX_PASSES
     ):
-        assert spec.object_diameter_px is not None
-        better = spec.object_diameter_px / diameter
-        if size_model is None:
-            better = 2.0 ** (round(np.log2(better) * SCALES_PER_OCTAVE) / SCALES_PER_OCTAVE)
-        better = _limited(better)
+        better = _scale_for(diameter, spec, in_steps=size_model is None)
         if better in passes:
             break
         look(better)
-    if plan.diameter_px is None and spec.score and "log_diameter" in maps:
+    if doubted:
         aside = CancelOnly(progress)
         closer = _closer_scale(x, maps, passes[-1], plan, spec, engine, threads, report, aside)
         if closer is not None:
@@ -149,6 +154,19 @@ def infer(
             if not _better(before[0], maps, spec, threads, report):
                 maps, diameter = before
                 passes.pop()
+    if large is not None:
+        large /= passes[0]
+        coarser = passes[0] if low <= large * passes[0] <= high else _scale_for(large, spec)
+        if coarser <= COARSER * passes[-1]:
+            right, wrong = _right_and_wrong(maps, passes[-1], spec, threads, report)
+            if wrong > 1 - SURE_SCORE:
+                before = maps, diameter
+                look(coarser)
+                diameter = large
+                right_now, wrong_now = _right_and_wrong(maps, coarser, spec, threads, report)
+                if right_now < RIGHT_LEFT * right or wrong_now > DOUBT_LEFT * wrong:
+                    maps, diameter = before
+                    passes.pop()
     with report.timed("resize"):
         flows = resize(np.ascontiguousarray(maps["flow"]), (rows, cols), threads=threads)
         cellprob = resize(np.ascontiguousarray(maps["cellprob"]), (rows, cols), threads=threads)[0]
@@ -252,21 +270,34 @@ def _better(
     """
     from cellbrook.metrics.matching import matching
 
-    found = [_objects(maps, MaskParams(), spec, threads, report) for maps in (before, after)]
-    areas = [np.asarray(objects["area_px"], np.float64) for _, objects in found]
-    wrong = [
-        1 - (area * objects["score"]).sum() / max(area.sum(), 1)
-        for area, (_, objects) in zip(areas, found, strict=True)
-    ]
-    if wrong[1] < DOUBT_LEFT * wrong[0]:
+    (labels, objects), (closer, seen) = (
+        _objects(maps, MaskParams(), spec, threads, report) for maps in (before, after)
+    )
+    if _expected(seen)[1] < DOUBT_LEFT * _expected(objects)[1]:
         return True
-    (labels, objects), (closer, _) = found
-    sure = np.where(objects["score"] > SURE_SCORE, areas[0], 0)
-    if sure.sum() <= MOSTLY * areas[0].sum():
+    area = np.asarray(objects["area_px"], np.float64)
+    sure = np.where(objects["score"] > SURE_SCORE, area, 0)
+    if sure.sum() <= MOSTLY * area.sum():
         return False
     rows, cols = (np.arange(n) * m // n for n, m in zip(labels.shape, closer.shape, strict=True))
     still = matching(labels, closer[np.ix_(rows, cols)], 0.5, threads=threads).pairs[:, 0]
     return bool(sure[np.isin(objects["label"], still)].sum() >= KEPT * sure.sum())
+
+
+def _right_and_wrong(
+    maps: dict[str, NDArray[np.float32]], scale: float, spec: NetworkSpec, threads: int, report: Report
+) -> tuple[float, float]:
+    """Return the area that is expected to be right, in pixels of the image, and the share of all area that is not."""
+    _, objects = _objects(maps, MaskParams(), spec, threads, report)
+    right, wrong = _expected(objects)
+    return right / scale**2, wrong
+
+
+def _expected(objects: ObjectTable) -> tuple[float, float]:
+    """Return the area that is expected to be right, and the share of all area that is expected to be wrong."""
+    area = np.asarray(objects["area_px"], np.float64)
+    right = float((area * objects["score"]).sum())
+    return right, 1 - right / max(float(area.sum()), 1.0)
 
 
 def _scores(
@@ -292,6 +323,15 @@ def _objects(
             score_weights=spec.score,
             threads=threads,
         )
+
+
+def _scale_for(diameter: float, spec: NetworkSpec, *, in_steps: bool = True) -> float:
+    """Return the scale at which objects of a diameter have the one that the network likes."""
+    assert spec.object_diameter_px is not None
+    scale = spec.object_diameter_px / diameter
+    if in_steps:
+        scale = 2.0 ** (round(np.log2(scale) * SCALES_PER_OCTAVE) / SCALES_PER_OCTAVE)
+    return _limited(scale)
 
 
 def _limited(scale: float) -> float:
@@ -368,11 +408,11 @@ def _with_planes(
     return filled
 
 
-def typical_diameter(maps: dict[str, NDArray[np.float32]]) -> float | None:
+def typical_diameter(maps: dict[str, NDArray[np.float32]], *, by_area: bool = False) -> float | None:
     """Return the median diameter over objects, in pixels of the maps; None if nothing is clearly seen.
 
     Every pixel votes for the size of the object it is in, with a weight of one over that object's area, so
-    that large objects do not outvote small ones.
+    that large objects do not outvote small ones; with `by_area` they do.
     """
     log_diameter = maps["log_diameter"][0].astype(np.float64)
     rows, cols = maps["cellprob"].shape[-2:]
@@ -385,8 +425,7 @@ def typical_diameter(maps: dict[str, NDArray[np.float32]]) -> float | None:
     inside = cellprob > 0
     if np.count_nonzero(cellprob > CLEAR_LOGIT) <= CLEAR_SHARE * np.count_nonzero(inside):
         return None
-    votes = log_diameter[inside]
-    order = np.argsort(votes)
-    weights = np.exp(-2 * votes[order])
+    votes = np.sort(log_diameter[inside])
+    weights = np.ones_like(votes) if by_area else np.exp(-2 * votes)
     half = np.searchsorted(np.cumsum(weights), weights.sum() / 2)
-    return float(np.exp(votes[order][min(half, len(order) - 1)]))
+    return float(np.exp(votes[min(half, len(votes) - 1)]))
