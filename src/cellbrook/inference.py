@@ -65,10 +65,10 @@ MOSTLY, KEPT = 0.5, 0.97
 """A closer look that is less sure of the whole is taken all the same if more than this part of all area was sure before, and
 this part of it is found again."""
 
-COARSER, RIGHT_LEFT = 2**-0.75, 0.9
+COARSER, RIGHT_MORE = 2**-0.75, 1.1
 """Where the mean score of the area is below `SURE_SCORE`, the image is also seen at the scale that suits most of the area
 rather than most objects, if that is so much smaller: grains beside large cells are many. It is kept if there, by area, the
-wrong part falls by a fifth and the right one hardly."""
+wrong part falls by a fifth and a tenth more is right."""
 
 
 def infer(
@@ -164,7 +164,7 @@ def infer(
                 look(coarser)
                 diameter = large
                 right_now, wrong_now = _right_and_wrong(maps, coarser, spec, threads, report)
-                if right_now < RIGHT_LEFT * right or wrong_now > DOUBT_LEFT * wrong:
+                if right_now < RIGHT_MORE * right or wrong_now > DOUBT_LEFT * wrong:
                     maps, diameter = before
                     passes.pop()
     with report.timed("resize"):
