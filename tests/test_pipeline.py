@@ -209,6 +209,17 @@ def test_a_network_that_is_sure_of_groups_is_asked_at_a_small_window():
     assert Asked.sizes == [few.shape, (256, 256)], "a window of 128 px, twice as close"
 
 
+def test_groups_larger_than_the_window_are_looked_at_too():
+    spec = replace(_sized(BLOB_SPEC), score=(2.4, 0.5, 0.0))
+    image = np.zeros((200, 200), np.uint16)
+    for y in (20, 110):
+        for x in range(20, 170, 6):
+            image[y : y + 70, x : x + 4] = 1000
+    data, report = run(image, Nearsighted(spec), spec=spec, tile_size=1024)
+    assert report.planes[0]["scales"] == [1.0, 2.0]
+    assert len(data.objects) == 2 * 25
+
+
 class OfSmallThings(Nearsighted):
     """Takes what is wider than 100 of its pixels for several things, and is unsure of them, too."""
 

@@ -239,13 +239,19 @@ def _closer_scale(
 def _fullest_scores(
     maps: dict[str, NDArray[np.float32]], side: int, spec: NetworkSpec, threads: int, report: Report
 ) -> tuple[tuple[slice, slice], bool, NDArray[np.float64]]:
-    """Return the window that is fullest of objects, whether it is cut out of more, and its objects' scores."""
+    """Return the window that is fullest of objects, whether those at its edge are cut, and the others' scores.
+
+    Where none is whole, what is seen of them counts: groups of small cells may be larger than the window.
+    """
     cellprob = maps["cellprob"][0]
     y0, x0 = _fullest(cellprob > 0, side)
     window = (slice(y0, y0 + side), slice(x0, x0 + side))
     part = {name: maps[name][:, *window] for name in ("flow", "cellprob")}
     cut = part["cellprob"][0].shape != cellprob.shape
-    return window, cut, _scores(part, cut, spec, threads, report)
+    scores = _scores(part, cut, spec, threads, report)
+    if cut and not len(scores):
+        return window, False, _scores(part, False, spec, threads, report)
+    return window, cut, scores
 
 
 def _fullest(inside: NDArray[np.bool_], side: int) -> tuple[int, int]:
