@@ -112,6 +112,8 @@ def _blobs(mask: NDArray[np.bool_]) -> list[tuple[NDArray[np.intp], NDArray[np.i
         grown[:, 1:] = np.maximum(grown[:, 1:], ids[:, :-1])
         grown[:, :-1] = np.maximum(grown[:, :-1], ids[:, 1:])
         grown *= mask
+        # and the one that the pixel with this number has, so that large blobs need few rounds
+        grown = np.where(mask, grown.ravel()[grown - 1], 0)
         if np.array_equal(grown, ids):
             break
         ids = grown
