@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
-import shutil
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from benchmarks.accuracy.data import Pair, find_pairs, find_sets
-from benchmarks.teaching import Crop, ap_of, crops_of, frozen_ap
+from benchmarks.teaching import Crop, ap_of, copy_into, crops_of, frozen_ap
 
 from cellbrook.cli.app import main as cellbrook_command
 from cellbrook.training.synthetic import FAMILIES, generate
@@ -94,16 +94,13 @@ def main() -> None:
             if args.only and task not in args.only:
                 continue
             folder, out = work / task, work / f"{task}-model"
-            folder.mkdir()
-            for crop in crops:
-                for path in (crop.image, crop.masks):
-                    shutil.copy(path, folder / path.name)
+            copy_into(folder, crops)
             began = time.monotonic()
             if code := cellbrook_command(["train", str(folder), "--out", str(out), "--quiet", *options]):
                 raise SystemExit(code)
             name = f"{task}, {sum(c.objects for c in crops)} objects, {time.monotonic() - began:.0f} s"
-            model = out if (out / "card.toml").exists() else out / "not-active"
-            print(line(name, str(model), judged, args.threads), flush=True)
+            model = json.loads((out / "report.json").read_text())["path"]
+            print(line(name, model, judged, args.threads), flush=True)
 
 
 def line(name: str, model: str, judged: dict[str, list[Crop]], threads: int | None) -> str:

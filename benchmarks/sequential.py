@@ -13,12 +13,11 @@ nothing watches.
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from benchmarks.teaching import Crop, ap_of, crops_of, eval_sets, frozen_ap, generated_sets
+from benchmarks.teaching import Crop, ap_of, copy_into, crops_of, eval_sets, frozen_ap, generated_sets
 
 import cellbrook
 
@@ -68,10 +67,7 @@ def main() -> None:
             model = "compact"
             for number in range(args.times):
                 folder = work / f"{arm}-{number}"
-                folder.mkdir()
-                for crop in taught[number * args.squares : (number + 1) * args.squares]:
-                    for path in (crop.image, crop.masks):
-                        shutil.copy(path, folder / path.name)
+                copy_into(folder, taught[number * args.squares : (number + 1) * args.squares])
                 out = work / f"model-{arm.split()[0]}-{number}"
                 report = cellbrook.train(folder, out, start=model, seed=number, **keywords, **wishes)
                 if report.active or wishes:  # without a guard, the last model is the one in use, good or bad

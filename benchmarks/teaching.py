@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,14 @@ def crops_of(pairs: Sequence[Pair], label: str, folder: Path, side: int) -> list
                 tifffile.imwrite(files[1], part.labels.astype(np.uint16))
                 crops.append(Crop(name, f"{label}-{pair.id}", *files, part.n_objects))
     return crops
+
+
+def copy_into(folder: Path, crops: Sequence[Crop]) -> None:
+    """Make a folder of the files of some crops, to train on."""
+    folder.mkdir()
+    for crop in crops:
+        for path in (crop.image, crop.masks):
+            shutil.copy(path, folder / path.name)
 
 
 def generated_sets(data: Path, images: int = 6, side: int = 128) -> dict[str, list[Pair]]:

@@ -247,6 +247,7 @@ def run(
     ranges = _shared_ranges(seen(pixels), plan, threads) if stack else None
     size_model = _size_model(model)
     classifier = ObjectClassifier.load(model.paths["classes"]) if "classes" in model.paths else None
+    report.classes = classifier.names if classifier is not None else ()
     labels: NDArray[np.uint32] | None = None
     flows: NDArray[np.float32] | None = None
     cellprob: NDArray[np.float32] | None = None

@@ -63,7 +63,7 @@ def describe_run(
             "family": model.card.family,
             "licence": model.card.licence,
             "sha256": model.sha256,
-            **_classes(model),
+            **({"classes": list(report.classes)} if report.classes else {}),
         },
         "engine": dataclasses.asdict(engine),
         "result": {
@@ -81,15 +81,6 @@ def describe_run(
         },
         "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
-
-
-def _classes(model: ResolvedModel) -> dict[str, list[str]]:
-    """Return the classes that a model tells, in its order, if it tells any: an image rarely shows all of them."""
-    if "classes" not in model.paths:
-        return {}
-    from cellbrook.measure.classify import ObjectClassifier
-
-    return {"classes": list(ObjectClassifier.load(model.paths["classes"]).names)}
 
 
 def _median(values: list[float]) -> float | None:

@@ -24,11 +24,14 @@ class Report:
         found.
     notes : list of str
         What a user should know.
+    classes : tuple of str
+        The classes that the model tells, in its order, if it tells any: an image rarely shows all of them.
     """
 
     timings_s: dict[str, float] = field(default_factory=dict)
     planes: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    classes: tuple[str, ...] = ()
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

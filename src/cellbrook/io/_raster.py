@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from cellbrook.errors import ImageError
 from cellbrook.io import _bmp
 from cellbrook.io._stored import StoredImage, check_memory
+from cellbrook.io.png import chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,12 +125,8 @@ def png_indices(path: Path) -> NDArray[np.uint8] | None:
     header = parts.get(b"IHDR", b"")
     if len(header) != 13 or header[9] != 3 or not parts.get(b"PLTE", b"").startswith(b"\0\0\0"):
         return None
-    grey = [(b"IHDR", header[:9] + b"\0" + header[10:])]
-    grey += [(kind, body) for kind, body in chunks if kind in (b"IDAT", b"IEND")]
-    file = data[:8] + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in grey
-    )
+    pixels = [chunk(kind, body) for kind, body in chunks if kind in (b"IDAT", b"IEND")]
+    file = b"".join([data[:8], chunk(b"IHDR", header[:9] + b"\0" + header[10:]), *pixels])
     # fewer bits a pixel than eight are spread over all of a byte
     spread = 255 // ((1 << header[8]) - 1)
     return _decode_png(file) // np.uint8(spread)

@@ -71,12 +71,12 @@ def encode_png(image: NDArray[Any], *, pixel_size_um: float | None = None) -> by
     best = min(sizes, key=lambda f: sizes[f])
     body: bytes = deflate(_filter(rows, best, step), 1)
     header = struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[samples], 0, 0, 0)
-    chunks = [b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", header)]
+    chunks = [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header)]
     if pixel_size_um:
         per_metre = min(round(1e6 / pixel_size_um), 2**31 - 1)
-        chunks.append(_chunk(b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1)))
-    chunks += [_chunk(b"IDAT", part) for part in _parts(body)]
-    chunks.append(_chunk(b"IEND", b""))
+        chunks.append(chunk(b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1)))
+    chunks += [chunk(b"IDAT", part) for part in _parts(body)]
+    chunks.append(chunk(b"IEND", b""))
     return b"".join(chunks)
 
 
@@ -101,5 +101,6 @@ def _parts(body: bytes) -> list[bytes]:
     return [body[i : i + limit] for i in range(0, len(body), limit)]
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a part of a PNG file: its length, kind, content and checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))

@@ -15,6 +15,7 @@ import dataclasses
 import logging
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -303,12 +304,12 @@ def _best_general(
 
     A model that was fine-tuned before may have forgotten a little already; round after round that would add up.
     """
-    scores = [_score_of_start(origin.sha256, origin.card, network, target, frozen, where)]
+    scores = [_score_of_start(origin.sha256, origin.card, lambda: network, target, frozen, where)]
     shipped = resolve_model("compact")
     if origin.card.family == shipped.card.family and origin.sha256 != shipped.sha256:
         from cellbrook.networks import load
 
-        first = load(shipped, device=where[0])
+        first = partial(load, shipped, device=where[0])
         scores.append(_score_of_start(shipped.sha256, shipped.card, first, "auto", frozen, where))
     return max(scores, key=lambda score: score.mean_ap)
 
@@ -319,7 +320,7 @@ _known: dict[tuple[object, ...], Score] = {}
 def _score_of_start(
     sha256: str,
     card: ModelCard,
-    network: nn.Module,
+    network: Callable[[], nn.Module],
     target: Target,
     frozen: tuple[list[Example], list[str] | None],
     where: tuple[str, int],
@@ -327,7 +328,7 @@ def _score_of_start(
     """Return the frozen score of a model; a program that trains round after round starts from the same one each time."""
     key = (sha256, card.spec, target, *where)
     if key not in _known:
-        _known[key] = Judge(card, *where, target).score(network, *frozen)
+        _known[key] = Judge(card, *where, target).score(network(), *frozen)
     return _known[key]
 
 
