@@ -1,6 +1,6 @@
 """How much less must be corrected if the program says what next: a simulated annotator.
 
-    python -m benchmarks.annotator --data DIR --out OUT [--seeds 5] [--rounds 6] [--quick]
+    python -m benchmarks.annotator --data DIR --out OUT [--seeds 0 1 2 3 4] [--rounds 6] [--quick]
 
 It starts from `compact`, corrects images (takes their true labels), trains, predicts again, and so on, once in the order
 that `cellbrook project suggest` says and once in the order of the files: on he_gbm40, and on all sets of DIR/eval pooled
@@ -100,7 +100,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, help="folder with eval/")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--at-once", type=int, default=2, help="images corrected a round")
     parser.add_argument("--pool", type=int, default=24, help="images that can be corrected")
@@ -116,7 +116,7 @@ def main() -> None:
     args = parser.parse_args()
     args.crop = None
     if args.quick:
-        args.seeds, args.rounds, args.pool, args.judged, args.steps = 1, 2, 4, 2, 2
+        args.seeds, args.rounds, args.pool, args.judged, args.steps = [0], 2, 4, 2, 2
         args.crop, args.batch = 64, 1
     elif args.data is None:
         parser.error("--data or --quick is needed")
@@ -128,7 +128,7 @@ def main() -> None:
         tasks = {ALONE: crops.get(ALONE, []), "pooled": [c for part in crops.values() for c in part]}
         for task, every in tasks.items():
             if every and (not args.only or task in args.only):
-                for seed in range(args.seeds):
+                for seed in args.seeds:
                     for order in ORDERS:
                         run(task, seed, order, every, work, args)
     report(args.out / "annotator.csv")

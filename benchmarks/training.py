@@ -1,10 +1,15 @@
-"""What training on a few images gives: ``python benchmarks/training.py --data DIR/eval [--only ecoli] [--steps N]``.
+"""What training on a few images gives: ``python -m benchmarks.training --data DIR/eval [--only ecoli] [--steps N]``.
 
 ``DIR`` holds the sets as folders of ``<id>_img.*`` and ``<id>_masks.*``. Each task trains on some images of a set and
 is judged on the others, which training never sees, with the commands that users have: ``cellbrook train`` and
 ``cellbrook segment``. The models are for this measurement only. The task ``scratch`` starts from nothing, on ten
 generated images of nuclei, and is judged on ten others; it needs no data. ``few`` is what a beginner does: parts of the
 five images of ``wholecell`` with some 40 objects each, judged on the same others; only its time matters.
+
+``--cellpose3 PYTHON``, an interpreter with Cellpose 3, adds what its ``train_seg`` makes of the same images from random
+weights, in as many minutes on as many cores as the whole ``cellbrook train`` took; with ``--from scratch`` both start
+from nothing. It learns from all that is taught, ours holds a part out; it is asked with both channels, of each image as
+it is and scaled by its true diameter.
 
 Prints a line a task: AP at IoU 0.5 (objects pooled) of the start and of the new model on the images that were kept
 out, with the estimated and with the true median diameter; the same on the general images; and the time.
@@ -21,9 +26,11 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+from benchmarks.accuracy.equal import NATIVE, SIZED, ask_peer, diameter_of
 
 import cellbrook
 from cellbrook.cli.app import main as cellbrook_command
+from cellbrook.core.threads import resolve_threads
 from cellbrook.io import read_labels
 from cellbrook.metrics import count_image, summarise
 from cellbrook.training.dataset import read_pair, typical_diameter
@@ -91,7 +98,51 @@ def ap_of(model: str, images: dict[str, tuple[Path, Path]], threads: int | None,
     return summarise(counts)
 
 
-def run(task: str, data: Path, out: Path, options: list[str], threads: int | None) -> dict[str, object]:
+def train_seg(
+    python: str, taught: Path, judged: dict[str, tuple[Path, Path]], out: Path, seconds: float, threads: int
+) -> dict[str, object]:
+    """Train Cellpose 3 from random weights for so long, and judge it."""
+    images = {"taught": out / "taught", "judged": out / "judged"}
+    for folder in images.values():
+        folder.mkdir(parents=True)
+    channels = [0, 0]
+    for path in sorted(taught.glob("*_img.*")):
+        name = path.name.split("_img.")[0]
+        (example,) = read_pair(name, path, next(taught.glob(f"{name}_masks.*")), None)
+        channels = [1, 2] if len(example.pixels) > 1 else channels
+        np.savez(images["taught"] / f"{name}.npz", image=example.pixels, labels=example.labels)
+    truth = {}
+    for name, (image, masks) in judged.items():
+        (example,) = read_pair(name, image, masks, None)
+        truth[name] = example.labels
+        diameter = diameter_of(np.bincount(example.labels.ravel())[1:])
+        np.savez(images["judged"] / f"{name}.npz", image=example.pixels, diameter_px=diameter)
+    asked = {
+        "folder": str(out),
+        "images": str(images["taught"]),
+        "ask": [str(images["judged"] / f"{name}.npz") for name in judged],
+        "channels": channels,
+        "optimizer": "adamw",
+        "minutes": seconds / 60,
+        "threads": threads,
+        "told": {},
+    }
+    for do in ("train", "segment"):
+        ask_peer(python, "equal_cellpose.py", {"do": do, **asked})
+    steps = json.loads((out / "training.json").read_text())["steps"]
+    scores = {}
+    for scale in (NATIVE, SIZED):
+        counts = [
+            count_image(labels, tifffile.imread(out / scale / "judged" / f"{name}_labels.tif"), name=name)
+            for name, labels in truth.items()
+        ]
+        scores[f"train_seg, {scale}"] = str(summarise(counts).pooled["ap"][0])
+    return {"train_seg": f"{steps} steps in {seconds / 60:.1f} min", **scores}
+
+
+def run(
+    task: str, data: Path, out: Path, options: list[str], threads: int | None, cellpose3: str | None
+) -> dict[str, object]:
     if task == SCRATCH:
         folder, data = "generated", out
         taught = generated_nuclei(data / folder)
@@ -133,6 +184,11 @@ def run(task: str, data: Path, out: Path, options: list[str], threads: int | Non
         for told in (False, True)
         for when, model in (("before", start), ("after", report["path"]))
     }
+    peer = {}
+    if cellpose3:
+        peer = train_seg(
+            cellpose3, training, judged, out / f"{task}-train_seg", seconds, resolve_threads(threads)
+        )
     return {
         "task": task,
         "learnt from": f"{report['images']} images, {report['objects']} objects",
@@ -143,6 +199,7 @@ def run(task: str, data: Path, out: Path, options: list[str], threads: int | Non
         "kept": report["kept"],
         "steps": f"{report['best_step']} of {report['steps']}",
         "seconds": round(seconds),
+        **peer,
     }
 
 
@@ -157,6 +214,9 @@ def main() -> None:
     parser.add_argument("--only", choices=[*TASKS, FEW, SCRATCH], help="one task")
     parser.add_argument("--out", type=Path, help="where models go; a temporary folder without it")
     parser.add_argument("--threads", type=int)
+    parser.add_argument(
+        "--cellpose3", metavar="PYTHON", help="its train_seg on the same images for the same time"
+    )
     args, options = parser.parse_known_args()
     if args.data is None and not args.quick and args.only != SCRATCH:
         parser.error("--data or --quick is needed")
@@ -165,7 +225,7 @@ def main() -> None:
             args.data = generated(Path(temporary, "data"))
             options += ["--steps", "2", "--crop", "64", "--batch-size", "1", "--quiet"]
         for task in [args.only] if args.only else [*TASKS, FEW, SCRATCH]:
-            result = run(task, args.data, args.out or Path(temporary), options, args.threads)
+            result = run(task, args.data, args.out or Path(temporary), options, args.threads, args.cellpose3)
             print("; ".join(f"{name}: {value}" for name, value in result.items()), flush=True)
 
 

@@ -1,4 +1,6 @@
-"""Cellpose 3 trained and asked by its own functions, run by an interpreter that has it. Started by ``accuracy/equal.py``.
+"""Cellpose 3 trained and asked by its own functions, run by an interpreter that has it.
+
+Started by ``accuracy/equal.py`` and ``training.py``.
 
 Training is `cellpose.train.train_seg` from random weights: its normalisation, rescaling of every image to 30 px,
 augmentation, batch of 8 crops of 224 px, and its choice to leave out images with fewer than five objects. Nothing in
@@ -23,6 +25,7 @@ from cellpose import dynamics, models, train
 # of the function `train_seg`, and of Cellpose's command line
 OPTIMIZERS = {"adamw": {"learning_rate": 0.005, "SGD": False}, "sgd": {"learning_rate": 0.2, "SGD": True}}
 DIAMETER = 30.0
+GREY = [0, 0]
 NATIVE, SIZED = "native", "true diameter"
 
 
@@ -87,7 +90,8 @@ def learn(settings: dict) -> None:
             net,
             train_data=images,
             train_labels=flows,
-            channels=[0, 0],
+            channels=settings.get("channels", GREY),
+            channel_axis=0,  # where there is one
             n_epochs=100_000,
             save_path=settings["folder"],
             save_every=100_000,
@@ -114,7 +118,8 @@ def segment(settings: dict) -> None:
             if out.exists():
                 continue
             start = time.monotonic()
-            labels = model.eval(pixels, channels=[0, 0], diameter=asked)[0]
+            channels = settings.get("channels", GREY)
+            labels = model.eval(pixels, channels=channels, channel_axis=0, diameter=asked)[0]
             out.parent.mkdir(parents=True, exist_ok=True)
             tifffile.imwrite(out.with_suffix(".part"), labels.astype(np.uint32), compression="zlib")
             out.with_suffix(".part").replace(out)
