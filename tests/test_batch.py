@@ -82,7 +82,7 @@ def outcome(path, objects):
 
 def test_an_object_table_that_cannot_be_read_costs_its_own_counts(tmp_path, caplog, touch):
     touch(tmp_path, "a.tif", "b.tif")
-    (tmp_path / "a_objects.csv").write_text("label;area_px\n1;20,5\n")  # saved again by a spreadsheet
+    (tmp_path / "a_objects.csv").write_text("label,area_px\n1,20.5\n2")  # cut off
     (tmp_path / "b_objects.csv").write_text("label,area_px\n1,20.5\n")
     outcomes = [outcome(tmp_path / f"{n}.tif", tmp_path / f"{n}_objects.csv") for n in "ab"]
     summary = read_csv(batch.write_summaries(tmp_path, outcomes))

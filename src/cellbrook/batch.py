@@ -254,7 +254,7 @@ def _row(outcome: Outcome) -> TableRow:
     try:
         columns = read_csv(outcome.files["objects"])
         return TableRow(image, facts | summarise(ObjectTable(columns)), columns)
-    except ValueError as error:  # saved again by a spreadsheet, say, with semicolons
+    except ValueError as error:  # cut off, say, or changed by hand
         log.warning("%s is left out of the counts, for its table cannot be read: %s", image, error)
         return TableRow(image, facts)
 

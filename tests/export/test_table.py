@@ -75,6 +75,24 @@ def test_classes_that_look_like_numbers_stay_as_they_are(tmp_path):
     assert back["label"].dtype == np.int64
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("label;area_px;touches_border;name\n1;20,5;WAHR;1,5 mm\n2;;FALSCH;b\n;;;\n", "cp1252"),
+        ("label\tarea_px\ttouches_border\tname\r\n1\t20,5\tTRUE\tä\r\n2\t\tFALSE\tb\r\n", "utf-16"),
+        ("label,area_px,touches_border,name\n1,20.5,TRUE,a\n2,,FALSE,b\n", "utf-8-sig"),
+    ],
+)
+def test_a_table_that_a_spreadsheet_saved_is_read(tmp_path, text, encoding):
+    path = tmp_path / "x.csv"
+    path.write_bytes(text.encode(encoding))
+    back = read_csv(path)
+    assert_array_equal(back["label"], [1, 2])
+    assert_array_equal(back["area_px"], [20.5, np.nan])
+    assert back["touches_border"].tolist() in ([True, False], ["WAHR", "FALSCH"])
+    assert back["name"].dtype.kind == "U"
+
+
 def test_an_empty_table_keeps_its_columns(tmp_path):
     table = measure(np.zeros((3, 3), int))
     assert list(read_csv(objects_csv(tmp_path / "x.csv", table))) == list(table)

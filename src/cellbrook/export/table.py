@@ -52,12 +52,12 @@ def objects_csv(path: Path, objects: ObjectTable) -> Path:
 
 
 def read_csv(path: Path) -> dict[str, NDArray[Any]]:
-    """Read a table that Cellbrook wrote.
+    """Read a table that Cellbrook wrote, also if a spreadsheet saved it since.
 
     Parameters
     ----------
     path : Path
-        A CSV file with a header.
+        As for `read_text`; where cells are not separated by commas, these may be decimal ones.
 
     Returns
     -------
@@ -69,8 +69,9 @@ def read_csv(path: Path) -> dict[str, NDArray[Any]]:
     ImageError
         If it is no such table, such as one that was cut off.
     """
-    header, *rows = _read(path)
-    return {name: _parse([row[k] for row in rows], name) for k, name in enumerate(header)}
+    (header, *rows), delimiter = _read(path)
+    point = "." if delimiter == "," else ","
+    return {name: _parse([row[k].strip() for row in rows], name, point) for k, name in enumerate(header)}
 
 
 def read_text(path: Path) -> dict[str, list[str]]:
@@ -91,18 +92,24 @@ def read_text(path: Path) -> dict[str, list[str]]:
     ImageError
         If it is no such table.
     """
+    (header, *rows), _ = _read(path)
+    return {name.strip().lower(): [row[k].strip() for row in rows] for k, name in enumerate(header)}
+
+
+def _read(path: Path) -> tuple[list[list[str]], str]:
+    """Return the header and the rows of a table, empty ones left out, and what separates cells."""
     try:
         text = _decoded(path.read_bytes())
         delimiter = max(",;\t", key=text[: text.find("\n")].count)
-        rows = [[c.strip() for c in row] for row in csv.reader(io.StringIO(text, ""), delimiter=delimiter)]
+        rows = list(csv.reader(io.StringIO(text, ""), delimiter=delimiter))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ImageError(f"cannot read the table {path}: {error}") from error
-    header, *rows = [row for row in rows if any(row)] or [[]]
+    header, *rows = [row for row in rows if any(map(str.strip, row))] or [[]]
     uneven = [row for row in rows if len(row) != len(header)]
     if not header or uneven:
         found = f"{len(uneven[0])} in another: {', '.join(uneven[0])}" if uneven else "nothing"
         raise ImageError(f"{path} is no whole table: {len(header)} cells in its header, {found}")
-    return {name.lower(): [row[k] for row in rows] for k, name in enumerate(header)}
+    return [header, *rows], delimiter
 
 
 def _decoded(raw: bytes) -> str:
@@ -273,10 +280,10 @@ def _read_ours(path: Path) -> list[list[str]]:
     if not path.exists():
         return []
     try:
-        table = _read(path)
+        table, delimiter = _read(path)
         header = table[0]
         ours = "objects" in header if path.name == SUMMARY else header[1:2] == ["label"]
-        if header[0] == "image" and ours:
+        if header[0] == "image" and ours and delimiter == ",":
             return table
     except ImageError:
         pass
@@ -355,29 +362,17 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _read(path: Path) -> list[list[str]]:
-    """Return the header and the rows of a table."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ImageError(f"cannot read the table {path}: {error}") from error
-    if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
-        raise ImageError(f"{path} is no whole table: its rows differ in length; delete it")
-    return rows
-
-
-def _parse(cells: list[str], name: str) -> NDArray[Any]:
+def _parse(cells: list[str], name: str, point: str) -> NDArray[Any]:
     if name == "class":  # a name, though it may look like a number: 01, 1.10
-        return np.array([c.strip() for c in cells], np.str_)
+        return np.array(cells, np.str_)
     filled = [c for c in cells if c != ""]
-    if filled and all(c in ("True", "False") for c in cells):
-        return np.array([c == "True" for c in cells])
+    if filled and all(c.title() in ("True", "False") for c in cells):  # spreadsheets shout
+        return np.array([c.title() == "True" for c in cells])
     for kind in (np.int64, np.float64):
         try:
             if kind is np.int64:
                 return np.array([int(c) for c in cells], np.int64)
-            return np.array([float(c) if c else np.nan for c in cells])
+            return np.array([float(c.replace(point, ".")) if c else np.nan for c in cells])
         except ValueError:
             continue
     return np.array(cells)
