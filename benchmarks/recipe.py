@@ -22,9 +22,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-import tifffile
 from benchmarks.accuracy.data import Pair, find_pairs, find_sets
-from benchmarks.teaching import Crop, ap_of, copy_into, crops_of, frozen_ap
+from benchmarks.teaching import Crop, ap_of, copy_into, crops_of, frozen_ap, write_pair
 
 from cellbrook.cli.app import main as cellbrook_command
 from cellbrook.training.synthetic import FAMILIES, generate
@@ -68,11 +67,7 @@ def generated(folder: Path) -> list[Pair]:
         for seed in (96_000, 96_001):
             diameter = float(np.exp(np.random.default_rng(seed).uniform(*np.log((14, 50)))))
             image = generate(family, seed, 320, diameter)
-            name = folder / f"{family}_{seed}"
-            tifffile.imwrite(
-                f"{name}_img.tif", image.image.astype(np.uint16), metadata={"axes": "CYX"}, ome=True
-            )
-            tifffile.imwrite(f"{name}_masks.tif", image.labels.astype(np.uint16))
+            write_pair(folder, f"{family}_{seed}", image.image.astype(np.uint16), image.labels)
     return find_pairs(folder)
 
 

@@ -51,14 +51,30 @@ def crops_of(pairs: Sequence[Pair], label: str, folder: Path, side: int) -> list
                 if part.n_objects < LEAST_OBJECTS:
                     continue
                 name = f"{label}-{part.name}"
-                files = folder / f"{name}_img.tif", folder / f"{name}_masks.tif"
-                if part.is_rgb:
-                    tifffile.imwrite(files[0], np.moveaxis(part.pixels, 0, -1), photometric="rgb")
-                else:
-                    tifffile.imwrite(files[0], part.pixels, metadata={"axes": "CYX"}, ome=True)
-                tifffile.imwrite(files[1], part.labels.astype(np.uint16))
+                files = write_pair(folder, name, part.pixels, part.labels, is_rgb=part.is_rgb)
                 crops.append(Crop(name, f"{label}-{pair.id}", *files, part.n_objects))
     return crops
+
+
+def write_pair(
+    folder: Path, name: str, pixels: np.ndarray, labels: np.ndarray, *, is_rgb: bool = False
+) -> tuple[Path, Path]:
+    """Write an image of shape (C, Y, X) and its labels as a pair to train on or to judge with."""
+    image, masks = folder / f"{name}_img.tif", folder / f"{name}_masks.tif"
+    if is_rgb:
+        tifffile.imwrite(image, np.moveaxis(pixels, 0, -1), photometric="rgb")
+    else:
+        tifffile.imwrite(image, pixels, metadata={"axes": "CYX"}, ome=True)
+    tifffile.imwrite(masks, labels.astype(np.uint16))
+    return image, masks
+
+
+def write_generated(
+    folder: Path, name: str, family: str, seed: int, side: int, diameter: float
+) -> tuple[Path, Path]:
+    """Write a generated image, of its first channel alone, and its labels."""
+    sample = generate(family, seed, side, diameter)
+    return write_pair(folder, name, sample.image[:1].astype(np.uint16), sample.labels)
 
 
 def copy_into(folder: Path, crops: Sequence[Crop]) -> None:
@@ -76,9 +92,7 @@ def generated_sets(data: Path, images: int = 6, side: int = 128) -> dict[str, li
         folder = data / "eval" / family
         folder.mkdir(parents=True)
         for seed in range(images):
-            sample = generate(family, seed, side, 20)
-            tifffile.imwrite(folder / f"{seed}_img.tif", sample.image[0].astype(np.uint16))
-            tifffile.imwrite(folder / f"{seed}_masks.tif", sample.labels.astype(np.uint16))
+            write_generated(folder, str(seed), family, seed, side, 20)
         sets[family] = find_pairs(folder)
     return sets
 

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from benchmarks.accuracy.equal import NATIVE, SIZED, ask_peer, diameter_of
+from benchmarks.teaching import write_generated, write_pair
 
 import cellbrook
 from cellbrook.cli.app import main as cellbrook_command
@@ -34,7 +35,6 @@ from cellbrook.core.threads import resolve_threads
 from cellbrook.io import read_labels
 from cellbrook.metrics import count_image, summarise
 from cellbrook.training.dataset import read_pair, typical_diameter
-from cellbrook.training.synthetic import generate
 
 TASKS = {
     "wholecell": (
@@ -60,8 +60,7 @@ def few_of(pairs: dict[str, tuple[Path, Path]], names: tuple[str, ...], folder: 
             part = example.part(slice(y, y + side), slice(x, x + side), "")
             if part.n_objects >= FEW_OBJECTS:
                 break
-        tifffile.imwrite(folder / f"{name}_img.tif", part.pixels, metadata={"axes": "CYX"}, ome=True)
-        tifffile.imwrite(folder / f"{name}_masks.tif", part.labels.astype(np.uint16))
+        write_pair(folder, name, part.pixels, part.labels)
 
 
 def generated_nuclei(folder: Path, count: int = 20) -> tuple[str, ...]:
@@ -69,9 +68,7 @@ def generated_nuclei(folder: Path, count: int = 20) -> tuple[str, ...]:
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(count):
         diameter = float(np.exp(np.random.default_rng(seed).uniform(*np.log((14, 45)))))
-        sample = generate("fluo_nuclei", seed, 384, diameter)
-        tifffile.imwrite(folder / f"nuclei_{seed:02}_img.tif", sample.image[0].astype(np.uint16))
-        tifffile.imwrite(folder / f"nuclei_{seed:02}_masks.tif", sample.labels.astype(np.uint16))
+        write_generated(folder, f"nuclei_{seed:02}", "fluo_nuclei", seed, 384, diameter)
     return tuple(f"nuclei_{seed:02}" for seed in range(0, count, 2))
 
 
@@ -80,9 +77,7 @@ def generated(data: Path) -> Path:
     for folder, taught in TASKS.values():
         (data / folder).mkdir(parents=True, exist_ok=True)
         for seed, name in enumerate((*taught, "other")):
-            sample = generate("fluo_nuclei", seed, 96, 18)
-            tifffile.imwrite(data / folder / f"{name}_img.tif", sample.image[0].astype(np.uint16))
-            tifffile.imwrite(data / folder / f"{name}_masks.tif", sample.labels.astype(np.uint16))
+            write_generated(data / folder, name, "fluo_nuclei", seed, 96, 18)
     return data
 
 
