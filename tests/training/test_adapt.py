@@ -115,8 +115,8 @@ class One(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.tensor(float(value)))
 
 
-def score(ap, n_pred=10):
-    return Score(ap, ap, 10, n_pred, round(10 * ap), {"a": ap})
+def score(ap, n_pred=10, iou=0.8):
+    return Score(ap, ap, 10, n_pred, round(10 * ap), iou, {"a": ap})
 
 
 def test_interpolation_goes_from_the_start_to_the_new():
@@ -175,6 +175,21 @@ def test_a_worse_model_is_never_active():
     active, words = words_of_result(score(0.6), score(0.7), "compact", gained=False)
     assert not active
     assert "may be chance" in words[0]
+
+
+@pytest.mark.parametrize(
+    ("iou", "gained", "active", "said"),
+    [
+        (0.83, True, True, "closer to yours: mean IoU 0.830 against 0.800"),
+        (0.83, False, False, "closer (mean IoU 0.830 against 0.800): that may be chance"),
+        (0.805, True, False, "compact stays in use"),
+    ],
+)
+def test_of_as_many_cells_the_outlines_decide(iou, gained, active, said):
+    told, words = words_of_result(score(0.6), score(0.6, iou=iou), "compact", gained=gained)
+    assert told == active
+    assert said in words[0]
+    assert not score(0.5, iou=0.99).better_than(score(0.6))
 
 
 def test_a_model_that_finds_nothing_says_so():

@@ -82,6 +82,8 @@ def test_a_held_out_part_is_judged_in_its_image():
     for counted in ("n_true", "n_pred", "tp"):
         assert getattr(upper, counted) + getattr(lower, counted) == getattr(score, counted)
         assert getattr(left, counted) + getattr(right, counted) == getattr(lower, counted)
+    assert upper.iou * upper.tp + lower.iou * lower.tp == pytest.approx(score.iou * score.tp)
+    assert 0.7 < score.iou < 1
     fitted = [judge.calibrated(load(shipped), examples)[1] for examples in ([whole], parts[:2])]
     assert fitted[0] == fitted[1] > 20
 

@@ -169,7 +169,7 @@ def finetune(
             second = tests.judge(attempt(gentle, "gentle"))
         except Cancelled:
             second = outcome
-        if second.within and tests.start is not None and second.validation.ap > tests.start.ap:
+        if second.within and tests.start is not None and second.validation.better_than(tests.start):
             note = "The first attempt forgot too much, so only the last layers were trained, with more general images."
             outcome = dataclasses.replace(second, words=(note, *second.words))
     gained = outcome.learned.state.best_step > 0

@@ -87,7 +87,7 @@ def guard(
         at = (low + high) // 2
     if found is not None:  # further back it is only more like the start
         found = replace(found, validation=judge(found.network))
-        if found.validation.ap > validation_start.ap:
+        if found.validation.better_than(validation_start):
             return found
     return replace(new, within=False)
 

@@ -147,10 +147,19 @@ def words_of_result(
     if start is None:
         return True, [f"Trained from scratch: AP {new.ap:.3f} on the held-out images."]
     gain = 100 * (new.ap - start.ap)
-    if gain > 0 and not gained:
+    outlines = f"mean IoU {new.iou:.3f} against {start.iou:.3f}"
+    if new.better_than(start) and not gained:
+        at_the_end = (
+            f"AP is {new.ap:.3f} against {start.ap:.3f}" if gain else f"outlines are closer ({outlines})"
+        )
         return False, [
             f"At no validation on the way was the new model better than at the beginning, so {start_name} stays in use, "
-            f"though at the end the AP is {new.ap:.3f} against {start.ap:.3f}: that may be chance."
+            f"though at the end the {at_the_end}: that may be chance."
+        ]
+    if new.better_than(start) and not gain:
+        return True, [
+            f"On the held-out images the new model finds as many cells as {start_name} (AP {new.ap:.3f}), and its outlines "
+            f"are closer to yours: {outlines}."
         ]
     if gain > 0:
         better = sum(new.images[n] > start.images[n] for n in new.images)
