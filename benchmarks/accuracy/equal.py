@@ -6,7 +6,8 @@
 All sides learn from the same files, the training part of dsb2018 and usiigaci_phc, one after the other on the same
 cores, and stop by the clock. Each has its learning rate fitted to the minutes: ours falls as a cosine to zero at their
 end, `peers/` tells how it is done there. No generated images, no other sets. What comes before a first step (reading
-images, flows of labels, compiling) is not counted; crops, augmentation and StarDist's own validation are.
+images, flows of labels, compiling) is not counted, nor what comes after the last one (our score and StarDist's
+thresholds are fitted); crops, augmentation and StarDist's own validation are.
 
 Then every set of eval/ and the held-out parts of the training sets are segmented. Ours gets no diameter. A peer gets
 each image as it is, and scaled by the true median diameter of its objects, and of the two what is better on the set's
@@ -25,7 +26,9 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from benchmarks.accuracy.__main__ import measure, print_mean
@@ -33,6 +36,9 @@ from benchmarks.accuracy.data import Pair, eval_names, find_sets
 from benchmarks.processes import bound, machine
 
 from cellbrook.training.data import USIIGACI_HELD_OUT, pairs_in
+
+if TYPE_CHECKING:
+    from cellbrook.networks.compact.model import CompactNet
 
 PEERS = Path(__file__).parents[1] / "peers"
 SIDES = {
@@ -42,6 +48,9 @@ SIDES = {
     "stardist": ("equal_stardist.py", {}),
 }
 NATIVE, SIZED = "native", "true diameter"  # as in peers/
+
+SCORED = 6
+"""One image of so many that ours learnt from tells how sure it may be of an object."""
 
 BATCH = 8
 """Crops a step of ours, as Cellpose has; StarDist has 4. The recipe's 16 are for trainings of hours: in one hour of a core
@@ -208,20 +217,12 @@ def train_ours(out: Path, told: dict[str, object]) -> None:
 
     import torch
 
-    from cellbrook.networks.cards import CARD_NAME, FAMILY_SPECS, ModelCard, ModelFileRef, write_card
     from cellbrook.networks.compact.model import CompactNet
-    from cellbrook.networks.export import export_network, file_entry
 
     state = torch.load(folder / "last.pt", weights_only=True)
     network = CompactNet()
     network.load_state_dict(state["averaged"])
-    model = folder / "model"
-    model.mkdir(exist_ok=True)
-    files = {k: ModelFileRef(**file_entry(p)) for k, p in export_network(network, model, "weights").items()}
-    card = ModelCard(
-        "compact.equal", "compact", FAMILY_SPECS["compact"], "", "For a comparison.", files=files
-    )
-    write_card(model / CARD_NAME, card)
+    write_ours(network, out / "images" / "train", folder / "model", int(str(told["threads"])))
     document = {
         **told,
         "images": sum(told["of"].values()),
@@ -231,6 +232,31 @@ def train_ours(out: Path, told: dict[str, object]) -> None:
         "recipe": "cellbrook.training.compact, cosine to zero at the end of the minutes",
     }
     (folder / "training.json").write_text(json.dumps(document, indent=1))
+
+
+def write_ours(network: CompactNet, images: Path, model: Path, threads: int) -> None:
+    """End as the recipe does: statistics of batch norms settled, the score fitted, on what was learnt from."""
+    from cellbrook import engines
+    from cellbrook.networks.cards import CARD_NAME, FAMILY_SPECS, ModelCard, ModelFileRef, write_card
+    from cellbrook.networks.export import export_network, file_entry
+    from cellbrook.networks.store import ResolvedModel
+    from cellbrook.training.calibrate import fit_score, judged_objects
+    from cellbrook.training.dataset import read_pair
+    from cellbrook.training.publish import settle_statistics, training_crops
+
+    settle_statistics(network, training_crops(images, None))
+    model.mkdir(exist_ok=True)
+    paths = export_network(network, model, "weights")
+    files = {kind: ModelFileRef(**file_entry(path)) for kind, path in paths.items()}
+    card = ModelCard(
+        "compact.equal", "compact", FAMILY_SPECS["compact"], "", "For a comparison.", files=files
+    )
+    shown = ResolvedModel(card.name, card, {"onnx": paths["onnx"]}, "", {})
+    engine = engines.create(shown, engine="onnxruntime", precision="fp32", threads=threads)
+    some = [pair for folder in ("dsb2018", "usiigaci_phc") for pair in pairs_in(images / folder)][::SCORED]
+    examples = (read_pair(*pair, None)[0] for pair in some)
+    score = fit_score(*judged_objects(shown, engine, examples, threads))
+    write_card(model / CARD_NAME, replace(card, spec=replace(card.spec, score=score)))
 
 
 def ask_peer(python: str, script: str, settings: dict[str, object]) -> None:
