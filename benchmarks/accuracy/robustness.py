@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks.accuracy.__main__ import CROPS, best_iou
 from benchmarks.accuracy.data import Pair, eval_names, find_sets
+from scipy.stats import spearmanr
 
 import cellbrook
 from cellbrook.metrics import average_precision, matching
@@ -26,6 +27,9 @@ FACTORS = (0.5, 0.71, 1.41, 2.0)
 DIAMETERS = (10, 110)
 EMPTY_SEED = 800_000
 """Generated images from this seed on are in no training pool."""
+
+Judged = tuple[np.ndarray, np.ndarray, float]
+"""Of an image: scores of what was found, whether each is right, and F1 at IoU 0.5."""
 
 Change = Callable[[np.ndarray, str, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -43,7 +47,7 @@ def main() -> None:
     segmenter = cellbrook.Segmenter(model=args.model, threads=args.threads)
     print(f"{segmenter.engine_info.engine} {segmenter.engine_info.precision}")
     sets = find_sets(args.data)
-    judged: list[tuple[np.ndarray, np.ndarray]] = []
+    judged: list[Judged] = []
     for name in args.sets or eval_names(args.data):
         pairs = sets[name]
         limit = min(len(pairs), args.limit * (10 if name in CROPS else 1))
@@ -71,7 +75,7 @@ def mean_of(
     name: str,
     pairs: list[Pair],
     change: Change,
-    judged: list[tuple[np.ndarray, np.ndarray]] | None = None,
+    judged: list[Judged] | None = None,
 ) -> float:
     values = []
     for pair in pairs:
@@ -79,8 +83,9 @@ def mean_of(
         image, truth = change(image, axes, pair.read_masks())
         result = segmenter.segment(image, axes=axes)
         if judged is not None:
-            right = np.isin(result.objects["label"], matching(truth, result.labels, 0.5).pairs[:, 1])
-            judged.append((result.objects["score"], right))
+            found = matching(truth, result.labels, 0.5)
+            right = np.isin(result.objects["label"], found.pairs[:, 1])
+            judged.append((result.objects["score"], right, found.f1))
         if name in CROPS:
             values.append(best_iou(truth, result.labels) >= 0.5)
         else:
@@ -137,9 +142,10 @@ def noise_of(channel: np.ndarray) -> float:
     return float(np.sqrt(np.pi / 2) * np.abs(residual).mean() / 6)
 
 
-def print_scores(judged: list[tuple[np.ndarray, np.ndarray]], bins: int = 10) -> None:
-    """Print what ranking by score gains, and the calibration error over bins of equal count."""
-    score, right = (np.concatenate(column) for column in zip(*judged, strict=True))
+def print_scores(judged: list[Judged], bins: int = 10) -> None:
+    """Print what ranking by score gains, the calibration error over bins of equal count, what means over images tell."""
+    scores, rights, f1 = zip(*judged, strict=True)
+    score, right = np.concatenate(scores), np.concatenate(rights)
     order = np.argsort(-score, kind="stable")
     kept = order[: round(0.8 * len(order))]
     parts = [p for p in np.array_split(order, bins) if len(p)]
@@ -147,6 +153,10 @@ def print_scores(judged: list[tuple[np.ndarray, np.ndarray]], bins: int = 10) ->
     print(
         f"\nscores of {len(score)} objects: precision {right.mean():.3f}, of the best 80 % {right[kept].mean():.3f};"
         f" calibration error {error:.3f}"
+    )
+    means = [float(s.mean()) if len(s) else 0.0 for s in scores]
+    print(
+        f"rank correlation of the mean score of {len(f1)} images with their F1: {spearmanr(means, f1)[0]:.2f}"
     )
 
 
