@@ -19,7 +19,7 @@ from cellbrook.errors import ImageError, ProjectError, UsageError
 from cellbrook.io import read_labels, write_labels, write_png
 from cellbrook.measure import measure
 from cellbrook.project import ClassInfo, Delete, Lock, Paint, Project, Replace, SetClass
-from cellbrook.project.exchange import as_result
+from cellbrook.project.exchange import as_result, export_training
 from cellbrook.project.merge import merge_projects, rows_at
 from cellbrook.project.models import activate_model, model_reference
 from cellbrook.project.predict import land, predict, read_cache, rethreshold
@@ -135,6 +135,25 @@ def test_training_folder(drawn: Project, image: str, place: Path, picture: Calla
     from cellbrook.io.pairs import find_labelled
 
     assert [p[0] for p in find_labelled(place / "train").pairs] == ["cells"]
+
+
+def test_an_image_that_cannot_be_read_is_left_out_of_training(
+    drawn: Project, place: Path, picture: Callable[..., Path]
+) -> None:
+    gone = picture("gone.png", seed=1)
+    (record,) = drawn.add([gone]).added
+    drawn.labels(record.id).lease()
+    drawn.log(record.id).apply(Paint(1, square(5, 5)))
+    gone.unlink()
+    said: list[str] = []
+    assert list(export_training(drawn, place / "train", say=said.append)) == ["cells"]
+    assert len(said) == 1
+    assert "gone.png" in said[0]
+    with pytest.raises(ImageError, match=r"gone\.png"):
+        export_training(drawn, place / "named", names=["gone"])
+    drawn.path(drawn.find("cells").id).unlink()
+    with pytest.raises(ImageError):
+        export_training(drawn, place / "none")
 
 
 def test_training_folder_of_chosen_channels(place: Path) -> None:

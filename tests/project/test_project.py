@@ -44,6 +44,20 @@ def test_the_same_image_is_told_not_doubled(project: Project, picture: Callable[
     assert len(project.images()) == 2
 
 
+def test_a_scene_has_one_id_that_is_a_name_of_files(project: Project, place: Path) -> None:
+    from tifffile import TiffWriter
+
+    with TiffWriter(place / "scenes.ome.tif", ome=True) as file:
+        for name in ("Exp/Pos #1", "Exp/Pos #2"):
+            file.write(np.zeros((20, 30), np.uint8), metadata={"axes": "YX", "Name": name})
+    (added,) = project.add([place / "scenes.ome.tif"], scene="Exp/Pos #2").added
+    assert (added.id[-3:], added.name) == ("-s1", "scenes_s1")
+    assert project.open_image(added.id).shape == (20, 30)
+    assert [r.id for _, r in project.add([place / "scenes.ome.tif"], scene="1").already] == [added.id]
+    ((_, why),) = project.add([place / "scenes.ome.tif"], scene="Pos").failed
+    assert "has no scene 'Pos'" in why
+
+
 @pytest.mark.skipif(os.name != "posix", reason="names are Unicode there")
 def test_a_name_that_is_not_unicode_is_told(project: Project, picture: Callable[..., Path]) -> None:
     path = picture("other.png", seed=5)
@@ -187,6 +201,12 @@ def test_a_state_goes_with_the_edits_that_made_it(project: Project, image: str) 
     project.set_state(image, "done")
     log.undo()
     assert state() == "done"  # a person said so
+    project.unmark(image)
+    assert state() == "predicted"
+    log.redo()
+    project.set_state(image, "done")
+    project.unmark(image)
+    assert state() == "corrected"
 
 
 def test_one_writer(project: Project, place: Path, image: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 import cellbrook
 from cellbrook.measure.classify import features_of, fit_classifier
@@ -15,6 +16,7 @@ from cellbrook.networks.cards import CARD_NAME, ModelFileRef, write_card
 from cellbrook.networks.export import file_entry
 from cellbrook.networks.store import resolve_model
 from cellbrook.project.ops import Paint
+from cellbrook.project.project import Project
 
 from .conftest import blobs
 
@@ -53,6 +55,40 @@ def test_window_alone_touches_nothing_else(page):
     labels = page.labels()
     assert labels[:110, :140].any()
     assert not labels[240:, 280:].any()
+
+
+@pytest.mark.parametrize("share", ["all", "nearly all"])
+def test_of_a_stack_the_plane_in_sight_alone_is_segmented(serve, tmp_path, share):
+    tifffile.imwrite(
+        tmp_path / "s.tif", np.stack([blobs(seed=s) for s in (0, 1)]), imagej=True, metadata={"axes": "ZYX"}
+    )
+    with Project.create(tmp_path / "s.project", images=[tmp_path / "s.tif"]) as stack:
+        page = serve(stack).page().connect()
+        page.open(stack.images()[0].id)
+        window = [1, 0, 0, 300, 420] if share == "all" else [1, 0, 0, 250, 400]
+        job = page.job("segment", page.image, window=window, only=True)
+        assert job["state"] == "done", job
+        first, second = stack.labels(page.image).read_all()
+        assert not first.any()
+        assert second.any()
+
+
+def test_a_round_that_was_no_better_segments_once_it_is_chosen(page, project, expected):
+    kept = project.folder / "models" / "own.1" / "not-active"
+    shipped = resolve_model("compact")
+    kept.mkdir(parents=True)
+    files = {}
+    for kind, path in shipped.paths.items():
+        shutil.copy(path, kept / path.name)
+        files[kind] = ModelFileRef(**file_entry(kept / path.name))
+    write_card(kept / CARD_NAME, dataclasses.replace(shipped.card, name="own.1", files=files))
+    project.add_round({"model": "own.1", "start": "compact", "better": False})
+    page.send(type="set", what="model", value="own.1")
+    told = page.until("project")["project"]
+    assert [m["name"] for m in told["models"] if m["active"]] == ["own.1"]
+    job = page.job("segment", page.image)
+    assert job["state"] == "done", job
+    assert same_up_to_names(page.labels(), expected[0].labels)
 
 
 def test_locked_and_drawn_objects_survive_a_run(page, expected):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import threading
+import zipfile
 from pathlib import Path
 
 import msgspec
@@ -15,7 +17,9 @@ import pytest
 from cellbrook.errors import EditError
 from cellbrook.io import write_png
 from cellbrook.project import Paint
+from cellbrook.project.predict import predict
 from cellbrook.project.project import Project
+from cellbrook.provenance import read_run
 from cellbrook.server.hub import Client
 from cellbrook.server.proposals import Proposals
 from cellbrook.server.runners import Runners
@@ -270,6 +274,8 @@ def test_settings_are_told_to_everybody(page):
     assert page.until("image")["image"]["state"] == "done"
     page.send(type="set", what="pixel_size_um", value={"image": page.image, "value": 0.5})
     assert page.until("project")["project"]["images"][0]["pixel_size_um"] == 0.5
+    page.send(type="set", what="state", value={"image": page.image, "state": None})
+    assert page.until("image")["image"]["state"] == "new", "nothing was corrected"
     for what, value in [
         ("model", "../../etc/passwd"), ("state", {"image": page.image, "state": "sad"}), ("classes", [{"id": 0}]),
         ("name", " "), ("pixel_size_um", -1), ("state", 3),
@@ -368,6 +374,33 @@ def test_exports_are_the_files_of_the_command(page, kind):
     assert len(data) > 100
     answer, data = page.request("GET", f"/api/export/{kind}")
     assert answer.status == 200, data
+
+
+@pytest.mark.parametrize(("kind", "inside"), [("csv", "all_objects.csv"), ("zip", "second_labels.tif")])
+def test_one_image_that_is_gone_does_not_keep_the_others_from_being_exported(
+    page, project, images, kind, inside
+):
+    page.disc(page.next_id, 60, 60, 15)
+    page.open(project.find("second").id)
+    page.disc(page.next_id, 60, 60, 15)
+    (images / "first.png").unlink()
+    answer, data = page.request("GET", f"/api/export/{kind}")
+    assert answer.status == 200, data
+    with zipfile.ZipFile(io.BytesIO(data)) as pack:
+        assert inside in pack.namelist()
+        assert pack.read("LEFT_OUT.txt").startswith(b"Images that could not be read:\nfirst: ")
+    (images / "second.png").unlink()
+    answer, data = page.request("GET", f"/api/export/{kind}")
+    assert answer.status == 409
+    assert b"first" in data
+
+
+def test_the_recipe_of_what_the_command_predicted_can_be_used(page, project, tmp_path):
+    predict(project, threads=1)
+    path = tmp_path / "run.json"
+    path.write_bytes(page.get(f"/api/images/{page.image}/export/run"))
+    run = read_run(path)
+    assert run["model"]["sha256"] == project.image(page.image).run["model"]
 
 
 def test_classes_have_one_number_in_every_image(page):

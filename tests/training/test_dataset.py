@@ -296,6 +296,13 @@ def test_of_few_images_the_large_ones_are_cut_and_the_small_ones_learnt_from():
     assert "2 of 4, large enough for it, are cut" in parts.how
 
 
+def test_where_the_large_image_cannot_be_cut_an_image_is_held_out():
+    image, labels = nuclei(5, 384)
+    pairs = [(image, np.where(labels == 1, 1, 0)), *(nuclei(s, 100) for s in (2, 3, 4))]
+    parts = split(from_arrays(*zip(*pairs, strict=True)).examples, 0.2)
+    assert [len(parts.train), len(parts.validation)] == [3, 1]
+
+
 def test_images_without_objects_are_not_what_is_validated_on():
     pairs = [nuclei(s) for s in range(3)]
     images = [p[0] for p in pairs] + [sample_image(size=128).astype(np.uint16)]

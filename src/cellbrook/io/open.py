@@ -157,6 +157,17 @@ def scenes(path: str | Path) -> tuple[str, ...]:
         return found.scenes(path)
 
 
+def scene_number(path: str | Path, scene: str) -> int:
+    """Return the number, from 0, of a scene that is given by number or name.
+
+    Raises
+    ------
+    UsageError
+        If the file has no such scene.
+    """
+    return pick_scene(scene, list(scenes(path)), str(path))
+
+
 def _format_of(path: Path) -> _Format:
     suffix = path.suffix.lower()
     with reading(str(path)):

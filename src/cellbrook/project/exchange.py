@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from cellbrook.core.objects import ObjectTable
 from cellbrook.core.result import SegmentationData
-from cellbrook.errors import UsageError
+from cellbrook.errors import ImageError, UsageError
 from cellbrook.export.table import objects_csv
 from cellbrook.io.atomic import atomic
 from cellbrook.io.files import OUTPUT_ENDINGS
@@ -23,13 +24,15 @@ from cellbrook.results import write_results
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from cellbrook.project.images import ImageRecord
     from cellbrook.project.objects import ObjectRow
     from cellbrook.project.project import Project
+
+log = logging.getLogger(__name__)
 
 TRAINING = "training"
 """Of kinds of export: images and masks as ``cellbrook train`` takes them."""
@@ -169,7 +172,12 @@ def _run(kinds: Sequence[str]) -> tuple[str, ...]:
 
 
 def export_training(
-    project: Project, folder: Path, *, names: Sequence[str] = (), states: Sequence[str] = TAUGHT
+    project: Project,
+    folder: Path,
+    *,
+    names: Sequence[str] = (),
+    states: Sequence[str] = TAUGHT,
+    say: Callable[[str], None] = log.warning,
 ) -> dict[str, dict[str, Path]]:
     """Write images and labels as ``cellbrook train`` takes them, ``<id>_img`` and ``<id>_masks.tif``.
 
@@ -179,24 +187,41 @@ def export_training(
     Returns
     -------
     dict of str to dict of str to Path
-        The files by image's name. Images without any object are left out: nothing says that they are empty.
+        The files by image's name. Images without any object are left out: nothing says that they are empty. So are those
+        that cannot be read, unless they are named, or all are: `say` is told of each.
+
+    Raises
+    ------
+    ImageError
+        If the images to be written cannot be read.
     """
     names_of = {c.id: c.name for c in project.settings.classes}
     written: dict[str, dict[str, Path]] = {}
     taken: set[str] = set()
+    unread: ImageError | None = None
     for record in choose(project, names, states):
         store = project.labels(record.id)
         if not store.objects():
             continue
         stem = image_id(record.name)
         stem = stem if stem not in taken else f"{stem}-{record.id[:8]}"
+        try:
+            image = _write_image(project, record, folder, stem)
+        except ImageError as error:
+            if names:
+                raise
+            unread = unread or error
+            say(f"left out: {error}")
+            continue
         taken.add(stem)
         masks = folder / f"{stem}_masks.tif"
         write_labels(masks, store.read_all(), axes=record.label_axes, pixel_size_um=_spatial(record))
-        files = {"image": _write_image(project, record, folder, stem), "masks": masks}
+        files = {"image": image, "masks": masks}
         if names_of:
             files["classes"] = _write_classes(project, record, masks, names_of)
         written[record.name] = files
+    if unread is not None and not written:
+        raise unread
     return written
 
 

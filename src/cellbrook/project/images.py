@@ -14,7 +14,7 @@ from cellbrook.errors import CellbrookError, ImageError, ProjectError
 from cellbrook.io.atomic import atomic
 from cellbrook.io.files import stem_of
 from cellbrook.io.hashing import sha256_of
-from cellbrook.io.open import open_image
+from cellbrook.io.open import open_image, scene_number
 
 if TYPE_CHECKING:
     from cellbrook.io.source import Source
@@ -191,13 +191,15 @@ class ImageIndex:
             return
         try:
             digest = sha256_of(path)
-            image = id_of(digest, scene)
+            # names may hold what addresses and files cannot, and one scene has only one number
+            number = None if scene is None else scene_number(path, scene)
+            image = id_of(digest, number)
             there = self._db.one(f"SELECT {_FIELDS}, removed FROM images WHERE id = ?", (image,))
             if there is not None:
                 self._again(path, _record(there[:-1]), bool(there[-1]), report, copy=copy)
                 return
             source = open_image(path, axes=settings.axes, pixel_size=settings.pixel_size, scene=scene)
-            row = self._row(image, path, digest, source, settings, copy=copy, scene=scene)
+            row = self._row(image, path, digest, source, settings, copy=copy, scene=scene, number=number)
         except (CellbrookError, OSError) as error:
             report.failed.append((path, str(error)))
             return
@@ -252,6 +254,7 @@ class ImageIndex:
         *,
         copy: bool,
         scene: str | None,
+        number: int | None,
     ) -> dict[str, Any]:
         lengths = dict(zip(source.axes, source.shape, strict=True))
         if not {"Y", "X"} <= set(lengths):
@@ -259,7 +262,7 @@ class ImageIndex:
         leading = "".join(a for a in "TZ" if a in lengths and not (a == "Z" and settings.z is not None))
         return {
             "id": image,
-            "name": self._free_name(stem_of(path) + (f"_s{scene}" if scene else "")),
+            "name": self._free_name(stem_of(path) + (f"_s{number}" if number is not None else "")),
             **self._place(image, path, digest, copy=copy),
             "sha256": digest,
             "scene": scene,
@@ -291,9 +294,9 @@ class ImageIndex:
             return str(path)
 
 
-def id_of(sha256: str, scene: str | None = None) -> str:
-    """Return the id of an image whose file has this hash: the same in every copy of a project."""
-    return sha256[:16] + (f"-s{scene}" if scene else "")
+def id_of(sha256: str, scene: int | None = None) -> str:
+    """Return the id of an image whose file has this hash, or of a scene of it: the same in every copy of a project."""
+    return sha256[:16] + (f"-s{scene}" if scene is not None else "")
 
 
 def _is_unicode(text: str) -> bool:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection
 
     from cellbrook.project._database import Database
+    from cellbrook.project.images import State
     from cellbrook.project.labelstore import LabelStore
 
 ME = "me"
@@ -425,18 +426,17 @@ class OpLog:
             connection.execute(
                 "UPDATE ops SET status = ? WHERE image = ? AND rev = ?", (status, self._image, reverts)
             )
-            state = self._state_left(connection)
+            state = self.state_left(connection)
         # a model's result is no less corrected than what is; a person's "done" stays until a person says otherwise
         kept = ("corrected", "done") if reverts is None and state == "predicted" else ("done", "done")
         connection.execute(
             "UPDATE images SET state = ? WHERE id = ? AND state NOT IN (?, ?)", (state, self._image, *kept)
         )
 
-    def _state_left(self, connection: Connection) -> str:
-        """Return what the edits that are not taken back make of the image."""
-        rows = connection.execute(
-            "SELECT DISTINCT kind FROM ops WHERE image = ? AND status = 'done'", (self._image,)
-        ).fetchall()
+    def state_left(self, connection: Connection | None = None) -> State:
+        """Return what the edits that are not taken back make of the image; within a transaction, if one is given."""
+        ask = self._db.query if connection is None else connection.execute
+        rows = list(ask("SELECT DISTINCT kind FROM ops WHERE image = ? AND status = 'done'", (self._image,)))
         if not rows:
             return "new"
         return "predicted" if all(kind in MODEL_RUNS for (kind,) in rows) else "corrected"

@@ -292,6 +292,10 @@ class Project:
         with self.database.transaction() as connection:
             connection.execute("UPDATE images SET state = ? WHERE id = ?", (state, image))
 
+    def unmark(self, image: str) -> None:
+        """Take the mark "done" away: the image is what its edits make of it."""
+        self.set_state(image, self.log(image).state_left())
+
     def remove(self, image: str) -> None:
         """Take an image out of the project. Its file, labels and history stay; adding it again brings them back."""
         self.image(image)

@@ -95,7 +95,8 @@ def train_round(
         raise UsageError(f"the project has a model {tag} already: give another name")
     origin = start or general_start(project)
     with tempfile.TemporaryDirectory(prefix="cellbrook-round-") as folder:
-        files = export_training(project, Path(folder), names=names, states=states)
+        tell: dict[str, Any] = {} if say is None else {"say": say}
+        files = export_training(project, Path(folder), names=names, states=states, **tell)
         if not files:
             raise UsageError(
                 "nothing is corrected yet: correct an image (or say that one is done), then train"
@@ -103,7 +104,6 @@ def train_round(
         from cellbrook.training.finetune import finetune  # torch: only now that there is something to do
 
         out = project.folder / "models" / tag
-        keywords: dict[str, Any] = {} if say is None else {"say": say}
         report = finetune(
             folder,
             out,
@@ -112,7 +112,7 @@ def train_round(
             progress=progress,
             watch=watch,
             overwrite=True,  # what lies there is of a training that never became a round
-            **keywords,
+            **tell,
         )
     return record_round(project, tag, origin, report, sorted(files), activate=activate)
 

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from cellbrook.errors import CellbrookError, UsageError
+from cellbrook.errors import CellbrookError, ImageError, UsageError
 from cellbrook.export import KINDS, save
 from cellbrook.project.corrections import correcting, read_corrections
 from cellbrook.server.routes import answered, json_answer, plain_error
@@ -239,9 +239,16 @@ def _everything(workspace: Workspace, kinds: tuple[str, ...], folder: Path, kind
         raise UsageError("no image has cells yet: segment one, or draw")
     files: list[Path] = []
     rows: list[TableRow] = []
+    unread: list[str] = []
     for record in records:
         wanted = tuple(k for k in kinds if k != "run" or record.run is not None)
-        data = result_of(workspace.project, record, output=bool({"seg", "flows", "cellprob"} & set(kinds)))
+        try:
+            data = result_of(
+                workspace.project, record, output=bool({"seg", "flows", "cellprob"} & set(kinds))
+            )
+        except ImageError as error:  # the others are not to wait for it
+            unread.append(f"{record.name}: {error}")
+            continue
         if wanted:
             files += save(data, folder / "files", wanted, classes=_names(workspace.project)).values()
         rows.append(TableRow(record.name, summarise(data.objects), data.objects))
@@ -249,8 +256,15 @@ def _everything(workspace: Workspace, kinds: tuple[str, ...], folder: Path, kind
         files.append(summary_csv(folder / "files" / "summary.csv", rows))
         all_objects_csv(folder / "files" / "all_objects.csv", rows)
         files.append(folder / "files" / "all_objects.csv")
+    if not rows:
+        raise ImageError("; ".join(unread))
+    if unread:
+        (folder / "files" / "LEFT_OUT.txt").write_text(
+            "\n".join(["Images that could not be read:", *unread, ""]), "utf-8"
+        )
+        files.append(folder / "files" / "LEFT_OUT.txt")
     name = safe_name(workspace.project.name)
-    if kind == "csv":
+    if kind == "csv" and not unread:
         return (folder / "files" / "all_objects.csv").rename(folder / f"{name}_all_objects.csv")
     return _zipped(folder / f"{name}_{kind}.zip", files)
 

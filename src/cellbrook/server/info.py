@@ -96,7 +96,7 @@ def project_info(project: Project, opened: Mapping[str, ImagePixels], *, sample:
 
 
 def models_of(project: Project) -> list[ModelInfo]:
-    """Return the models that can be chosen: the project's own, and those shipped or installed."""
+    """Return the models that are offered: the project's own, those shipped or installed, and whichever is active."""
     from cellbrook.networks.cards import CARD_NAME, read_card
     from cellbrook.networks.store import list_models
 
@@ -114,7 +114,15 @@ def models_of(project: Project) -> list[ModelInfo]:
             found.append(
                 ModelInfo(name=card.name, title=card.name, active=active in card.names, note=card.description)
             )
+    if not any(m.active for m in found) and any(r["model"] == active for r in project.rounds()):
+        note = "A round that was no better than what it started from."
+        found.insert(0, ModelInfo(name=active, title=active, active=True, note=note))
     return found
+
+
+def choosable(project: Project) -> list[str]:
+    """Return the names of models that a page may ask for: a person may choose a round that was no better, too."""
+    return list(dict.fromkeys((*(m.name for m in models_of(project)), *(r.name for r in rounds_of(project)))))
 
 
 def rounds_of(project: Project) -> list[Round]:

@@ -21,7 +21,7 @@ from cellbrook.project.models import model_of_run, model_reference
 from cellbrook.project.ops import Replace
 from cellbrook.project.predict import cache_folder, land, project_params
 from cellbrook.server.ghosts import Ghosts
-from cellbrook.server.info import models_of
+from cellbrook.server.info import choosable
 from cellbrook.server.jobs import Again, Job, Runner
 from cellbrook.server.process import JobError, Worker
 from cellbrook.server.tasks import read_table
@@ -108,7 +108,7 @@ class Runners:
         wishes["diameter"] = str(wishes.get("diameter") or "auto")
         wishes = _typed(wishes)
         model = wishes.pop("model", None) or project.settings.model
-        names = [m.name for m in models_of(project)]
+        names = choosable(project)
         if model not in names:  # a page may not name files
             raise UsageError(f"there is no model {model!r}: there are {', '.join(names)}")
         wishes["model"] = model_reference(project, model)
@@ -185,7 +185,7 @@ class Runners:
                 "name": record.name,
                 "keywords": keywords,
                 "out": str(out),
-                "window": _window(window, (record.height, record.width)),
+                "window": _window(window, (record.height, record.width), only=only),
                 "only": only,
                 # three numbers a pixel are too much to keep of the largest
                 "keep_output": record.height * record.width <= LARGEST_WHOLE_PX,
@@ -334,8 +334,8 @@ def _image(job: Job) -> str:
     return job.info.image
 
 
-def _window(window: Any, shape: tuple[int, int]) -> list[int] | None:
-    """Return (plane, y0, x0, y1, x1) cut to the image; None if the window is nearly all of it."""
+def _window(window: Any, shape: tuple[int, int], *, only: bool = False) -> list[int] | None:
+    """Return (plane, y0, x0, y1, x1) cut to the image; None if it is not worth doing first, as it is nearly all of it."""
     if window is None:
         return None
     try:
@@ -343,7 +343,7 @@ def _window(window: Any, shape: tuple[int, int]) -> list[int] | None:
     except (TypeError, ValueError, OverflowError):
         raise UsageError(f"a window is plane, y0, x0, y1, x1, got {window!r}") from None
     y0, x0, y1, x1 = max(y0, 0), max(x0, 0), min(y1, shape[0]), min(x1, shape[1])
-    if y1 <= y0 or x1 <= x0 or 2 * (y1 - y0) * (x1 - x0) > shape[0] * shape[1]:
+    if y1 <= y0 or x1 <= x0 or (not only and 2 * (y1 - y0) * (x1 - x0) > shape[0] * shape[1]):
         return None
     return [plane, y0, x0, y1, x1]
 

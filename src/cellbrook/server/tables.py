@@ -69,14 +69,14 @@ def result_of(project: Project, record: ImageRecord, *, output: bool = False) ->
 
 
 def _run(project: Project, record: ImageRecord) -> dict[str, Any]:
-    """Return what the last run of a model wrote down, whole, as in the command's ``run.json``."""
+    """Return what the last run of a model wrote down, whole, as in the command's ``run.json``; what repeats it, at least."""
     if record.run is None:
         return {}
     try:
         text = (cache_folder(project, record.run) / "run.json").read_text(encoding="utf-8")
         found: dict[str, Any] = json.loads(text)
-    except (OSError, ValueError):
-        return {}
+    except (OSError, ValueError):  # the command predicted it, or the cache was cleared, or the image is large
+        return {"parameters": record.run["parameters"], "model": {"sha256": record.run["model"]}}
     # thresholds may have been changed since
     return {**found, "parameters": {**found["parameters"], **_thresholds(record.run)}}
 

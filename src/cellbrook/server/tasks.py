@@ -349,9 +349,12 @@ def train(call: Call, args: dict[str, Any]) -> dict[str, Any]:
             curve[name].append(float(value))
         call.partial(curve)
 
+    def say(line: str) -> None:
+        call.partial({"say": line})
+
     with tempfile.TemporaryDirectory(prefix="cellbrook-round-", dir=args["scratch"]) as folder:
         with Project.open(args["project"], read_only=True) as project:
-            files = export_training(project, Path(folder), names=args["names"], states=TAUGHT)
+            files = export_training(project, Path(folder), names=args["names"], states=TAUGHT, say=say)
         if not files:
             raise UsageError("nothing is corrected yet: correct an image, or mark one as done, then train")
         report = finetune(
@@ -361,7 +364,7 @@ def train(call: Call, args: dict[str, Any]) -> dict[str, Any]:
             params=TrainParams(**args["params"]),
             progress=call,
             watch=watch,
-            say=lambda line: call.partial({"say": line}),
+            say=say,
             overwrite=True,  # what lies there is of a training that never became a round
         )
     return {

@@ -120,11 +120,11 @@ class Teaching:
         return {**facts, **summary, "number": number, "activated": activated}
 
     def _origin(self, wanted: str | None) -> str:
-        from cellbrook.server.info import models_of
+        from cellbrook.server.info import choosable
 
         if wanted is None:
             return general_start(self._workspace.project)
-        names = ["scratch", *(m.name for m in models_of(self._workspace.project))]
+        names = ["scratch", *choosable(self._workspace.project)]
         if wanted not in names:  # a page may not name files
             raise UsageError(f"there is no model {wanted!r}: there are {', '.join(names)}")
         return wanted

@@ -22,7 +22,7 @@ from cellbrook.project.models import activate_model
 from cellbrook.server import edits, messages
 from cellbrook.server.ghosts import Ghosts
 from cellbrook.server.hub import Client, Hub
-from cellbrook.server.info import image_info, models_of, project_info, rounds_of
+from cellbrook.server.info import choosable, image_info, project_info
 from cellbrook.server.pixels import ImagePixels, Kept
 
 if TYPE_CHECKING:
@@ -346,7 +346,10 @@ class Workspace:
         self.check_writable()
         if what == "state":
             image = str(value["image"])
-            await self.write(self.project.set_state, image, value["state"])
+            if value["state"] is None:
+                await self.write(self.project.unmark, image)
+            else:
+                await self.write(self.project.set_state, image, value["state"])
             await self.tell_image(image)
             return
         await self.write(self._save, what, value)
@@ -362,8 +365,7 @@ class Workspace:
                 raise UsageError("classes have different numbers from 1 to 255")
             self.project.save_settings(classes=classes)
         elif what == "model":
-            # a person may choose a round that was no better, too
-            names = [*(m.name for m in models_of(self.project)), *(r.name for r in rounds_of(self.project))]
+            names = choosable(self.project)
             if value not in names:  # a page may not name files
                 raise UsageError(f"there is no model {value!r}: there are {', '.join(names)}")
             activate_model(self.project, str(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +77,10 @@ def split(examples: Sequence[Example], held_out: float = 0.2, seed: int = 0) -> 
         return _by_blocks(examples, held_out, which)
     roomy = sorted(i for g in labelled if all(_has_room(examples[i]) for i in g) for i in g)
     if len(labelled) < FEW and roomy:
-        cut = _by_blocks([examples[i] for i in roomy], held_out, _which_few(len(roomy), len(examples)))
-        whole = (e for i, e in enumerate(examples) if i not in roomy)
-        return Split((*cut.train, *whole), cut.validation, cut.how)
+        with contextlib.suppress(UsageError):  # if their objects cannot be parted, images can
+            cut = _by_blocks([examples[i] for i in roomy], held_out, _which_few(len(roomy), len(examples)))
+            whole = (e for i, e in enumerate(examples) if i not in roomy)
+            return Split((*cut.train, *whole), cut.validation, cut.how)
     order = sorted(labelled, key=lambda g: min(examples[i].sha256 for i in g))
     order = [order[i] for i in np.random.default_rng(seed).permutation(len(order))]
     wanted = max(1, round(held_out * len(examples)))
