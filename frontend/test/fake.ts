@@ -41,7 +41,7 @@ export class FakeServer {
   }
 
   get project(): Project {
-    return { name: "p", path: "/p", classes: [], models: [], model: "compact", images: [this.info, { ...this.info, id: "j" }], rounds: [], sample: false };
+    return { name: "p", path: "/p", classes: [], models: [], model: "compact", images: [this.info, { ...this.info, id: "j" }], rounds: [], sample: false, read_only: false };
   }
 
   handle(message: ToServer): void {

@@ -123,6 +123,35 @@ describe("limits of cells", () => {
   });
 });
 
+describe("many images at once", () => {
+  it("are those that can be read and are not to be labelled blind", async () => {
+    const { session, server } = await opened();
+    const images = [server.info, { ...server.info, id: "j", again: true }, { ...server.info, id: "k", problem: "gone" }];
+    session.receive({ type: "project", project: { ...server.project, images } });
+    expect(session.segmentable().map(({ id }) => id)).toEqual(["i"]);
+  });
+
+  it("bring the open one its new discarded cells", async () => {
+    const { session, server, wire } = await opened();
+    const extras = vi.spyOn(session.picture.value!, "refreshExtras");
+    session.receive({ type: "image", image: server.info });
+    expect(extras).not.toHaveBeenCalled();
+    session.receive({ type: "job", job: job({ kind: "batch" }) });
+    session.receive({ type: "image", image: server.info });
+    expect(extras).toHaveBeenCalledOnce();
+    await wire.settle();
+  });
+});
+
+describe("a project that is open for looking only", () => {
+  it("says so when somebody draws", async () => {
+    const { session, server } = await opened();
+    session.receive({ type: "project", project: { ...server.project, read_only: true } });
+    for (let i = 0; i < 2000 && session.freshId(); i++);
+    expect(session.notices.value.at(-1)?.message).toBe("This project is open for looking only");
+  });
+});
+
 describe("files that are added", () => {
   it("are counted meanwhile; those that are no images, or here already, are named", async () => {
     const { wire, session } = await opened();

@@ -135,6 +135,17 @@ describe("pens and fingers", () => {
     expect(session.unsaved.value).toBe(1);
     expect(ids.map((id) => session.objects.peek(id)?.class)).toEqual([2, 2, 0]);
   });
+
+  it("without a class chosen, a click selects though clicks were to give one", async () => {
+    const { session } = hand;
+    const id = session.draw(stroke(20, 100, 140, 9));
+    session.setClass(3, [id]);
+    await hand.wire.settle();
+    session.select([]);
+    session.paintClass.value = true;
+    hand.click([20, 120]);
+    expect([session.objects.peek(id)?.class, [...session.selection.value]]).toEqual([3, [id]]);
+  });
 });
 
 describe("cells of a hidden class", () => {

@@ -9,7 +9,7 @@ import {
   type ChannelSettings, type DynamicsSettings, type LabelStyle, type Overlays, type Prefs, type Thresholds, type ToolName,
 } from "./state";
 import { doubtful, fitted, nextOf, shownCell, zoomed } from "./viewing";
-import type { AddReport, Box, ClassInfo, EditPart, ImageState, JobKind, Limits, Mode, Point } from "./wire";
+import type { AddReport, Box, ClassInfo, EditPart, ImageInfo, ImageState, JobKind, Limits, Mode, Point } from "./wire";
 import { Workplace } from "./workplace";
 
 const REST_MS = 350;
@@ -43,7 +43,8 @@ export class Session extends Workplace {
   stepT(step: 1 | -1): void {
     this.setT(Math.floor(this.plane.value / (this.image.value?.z ?? 1)) + step);
   }
-  setImageState(state: ImageState): void {
+  /** Say how far the open image is; null: as far as its edits say. */
+  setImageState(state: ImageState | null): void {
     const image = this.imageId.value;
     if (image) this.ask({ type: "set", what: "state", value: { image, state } });
   }
@@ -202,8 +203,10 @@ export class Session extends Workplace {
   freshId(): number {
     const image = this.imageId.value;
     const id = image && this.idsOf(image).take();
-    if (!id) this.notify("warning", "New objects need the server, which does not answer", "drawing goes on when it is back");
-    return id || 0;
+    if (id) return id;
+    if (this.project.value?.read_only) this.notify("warning", "This project is open for looking only", "nothing was drawn");
+    else this.notify("warning", "New objects need the server, which does not answer", "drawing goes on when it is back");
+    return 0;
   }
   /** Write the selected objects into the next plane too, and go there. */
   copyToNextPlane(): void {
@@ -296,9 +299,9 @@ export class Session extends Workplace {
     const { window_only, ...rest } = params;
     this.submit("segment", this.imageId.value, { ...rest, window: this.windowParam(), only: window_only === true });
   }
-  /** The images whose files can be read. */
-  readable(): readonly string[] {
-    return this.images.value.filter((image) => !image.problem).map(({ id }) => id);
+  /** The images that can be segmented many at once: their files can be read, and they are not to be labelled blind. */
+  segmentable(): readonly ImageInfo[] {
+    return this.images.value.filter((image) => !image.problem && !image.again);
   }
   /** Segment several images with one recipe. */
   batch(images: readonly string[], params: Record<string, unknown>): void {

@@ -38,7 +38,7 @@ export function shownAt(input: ShadeInput, y: number, x: number): number {
 
 export function colorOf(input: ShadeInput, id: number): Rgb {
   const [, slot, classId, score] = stateOf(input, id);
-  if (input.colorMode === 1) return input.classColors[Math.min(classId, 9)];
+  if (input.colorMode === 1) return input.classColors[classId];
   if (input.colorMode === 2) {
     if (score === 255 || slot === 0) return [153, 153, 153];
     const good = score / 254;

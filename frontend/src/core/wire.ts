@@ -82,6 +82,7 @@ export interface Project {
   images: ImageInfo[];
   rounds: Round[];
   sample: boolean;
+  read_only: boolean;
 }
 
 export interface Round {

@@ -322,6 +322,8 @@ export abstract class Workplace extends Signals {
     }
     if (!known && job.kind === "rethreshold" && job.image === this.limitsSent?.image) this.limitsSent = null;
     if (!known && job.kind === "suggest" && this.suggestion === "") this.suggestion = job.id;
+    // Which image it has just done it does not say: what is told of the open one from now on may be of its new cells.
+    if (job.kind === "batch" && (job.state === "running" || job.state === "done")) this.ghostsUntil = Date.now() + GHOSTS_MAY_TAKE_MS;
     if (!known || known.state === "done" || job.state !== "done") return;
     if (job.id === this.suggestion) this.follow(job);
     if ((job.kind === "segment" || job.kind === "rethreshold") && job.image !== null) {

@@ -29,7 +29,7 @@ export interface Frame {
   fill: number;
   outline: number;
   outlineWidth: number; // device pixels
-  classColors: readonly Rgb[]; // of the classes 0 to 9
+  classColors: readonly Rgb[]; // by class, 0 to 255
   overlay: 0 | 1 | 2;
 }
 
@@ -39,6 +39,8 @@ export class Renderer {
   readonly gl: WebGL2RenderingContext;
   readonly state: IdTable;
   private readonly remapTable: IdTable;
+  private readonly classTable: IdTable;
+  private classColors: readonly Rgb[] | null = null; // those in it
   private remap = new Uint32Array(STATE_WIDTH);
   private remapped = false;
   private readonly uniforms = new Map<string, WebGLUniformLocation | null>();
@@ -62,6 +64,7 @@ export class Renderer {
     this.state.fill(new Uint8Array(STATE_WIDTH * 4), 1);
     this.remapTable = new IdTable(this.gl, formats(this.gl).u32);
     this.remapTable.fill(this.remap, 1);
+    this.classTable = new IdTable(this.gl, formats(this.gl).rgba8);
   }
 
   /** Room for another image. */
@@ -105,6 +108,7 @@ export class Renderer {
       return;
     }
     gl.useProgram(this.program);
+    this.setClassColors(frame.classColors);
     this.bindTextures();
     this.setUniforms(frame, this.pyramid);
     const parts = boxes?.map((box) => onScreen(box, frame, canvas.width, canvas.height)).filter(({ width, height }) => width > 0 && height > 0);
@@ -121,6 +125,14 @@ export class Renderer {
     gl.disable(gl.SCISSOR_TEST);
   }
 
+  private setClassColors(colors: readonly Rgb[]): void {
+    if (colors === this.classColors) return;
+    this.classColors = colors;
+    const bytes = new Uint8Array(STATE_WIDTH * 4);
+    colors.forEach((rgb, id) => bytes.set(rgb, id * 4));
+    this.classTable.fill(bytes, 1);
+  }
+
   private bindTextures(): void {
     this.image.bind(0);
     this.labels.bind(2);
@@ -128,7 +140,8 @@ export class Renderer {
     this.field.bind(6);
     this.state.bind(8);
     this.remapTable.bind(9);
-    const names = ["image", "imagePages", "labels", "labelPages", "candidates", "candidatePages", "field", "fieldPages", "state", "remap"];
+    this.classTable.bind(10);
+    const names = ["image", "imagePages", "labels", "labelPages", "candidates", "candidatePages", "field", "fieldPages", "state", "remap", "classes"];
     names.forEach((name, unit) => this.gl.uniform1i(this.at(name), unit));
   }
 
@@ -162,7 +175,6 @@ export class Renderer {
     gl.uniform1f(this.at("fill"), frame.fill);
     gl.uniform1f(this.at("outline"), frame.outline);
     gl.uniform1f(this.at("reach"), frame.outlineWidth / frame.zoom);
-    gl.uniform3fv(this.at("class"), frame.classColors.flatMap(unit));
     gl.uniform1i(this.at("overlay"), frame.overlay);
     gl.uniform1i(this.at("remapped"), this.remapped ? 1 : 0);
   }

@@ -54,7 +54,7 @@ uniform int u_colorMode;     // 0 distinct, 1 class, 2 quality, 3 single
 uniform float u_fill;
 uniform float u_outline;
 uniform float u_reach;       // width of the outline, image pixels
-uniform vec3 u_class[10];
+uniform usampler2D u_classes; // by class: its colour
 uniform int u_overlay;       // 0 none, 1 cellprob, 2 flows
 
 out vec4 o_color;
@@ -122,7 +122,7 @@ uint shownAt(ivec2 p, uint raw, out uvec4 state) {
 }
 
 vec3 colorOf(uint id, uvec4 state) {
-  if (u_colorMode == 1) return u_class[min(int(state.z), 9)];
+  if (u_colorMode == 1) return vec3(texelFetch(u_classes, ivec2(int(state.z), 0), 0).rgb) / 255.0;
   if (u_colorMode == 2) {
     if (state.w == 255u || state.y == 0u) return vec3(0.6);
     float score = float(state.w) / 254.0;

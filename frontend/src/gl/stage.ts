@@ -84,7 +84,10 @@ export class Stage implements Screen {
       else for (const box of changed.boxes) this.invalidate(box);
     });
     effect(() => {
-      this.colors = classColors(session);
+      this.colors = classColors(session); // only then are they sent anew
+      this.invalidate();
+    });
+    effect(() => {
       for (const read of [session.view, session.channels, session.style, session.overlays, session.prefs, session.picture]) void read.value;
       void session.pixelRatio.value;
       this.invalidate();
@@ -195,7 +198,7 @@ function channelLooks(session: Session): ChannelLook[] {
 }
 
 function classColors(session: Session): Rgb[] {
-  const colors = Array.from({ length: 10 }, () => NO_CLASS);
-  for (const { id, color } of session.classes.value) if (id > 0 && id < 10) colors[id] = parseColor(color);
+  const colors = Array.from({ length: 256 }, () => NO_CLASS);
+  for (const { id, color } of session.classes.value) colors[id] = parseColor(color);
   return colors;
 }

@@ -70,7 +70,8 @@ export class Pick implements Tool {
   }
 
   private get paints(): boolean {
-    return this.bench.session.paintClass.value && !this.more;
+    const { paintClass, activeClass } = this.bench.session;
+    return paintClass.value && activeClass.value !== 0 && !this.more;
   }
 
   private get moved(): boolean {

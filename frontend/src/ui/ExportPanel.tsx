@@ -68,14 +68,16 @@ export function ExportPanel({ session }: { session: Session }) {
   const images = session.images.value;
   if (images.length === 0) return <Empty title="Nothing to export yet" icon="download">Add images at the left first.</Empty>;
   const some = images.filter((item) => picked.value.has(item.id));
-  const readable = session.readable();
-  const todo = some.length ? some : images.filter((item) => item.state === "new" && !item.problem);
+  const segmentable = session.segmentable();
+  const todo = some.length ? some : segmentable.filter((item) => item.state === "new");
   const job = currentJob(session, ["batch"]);
   return (
     <>
       {image && (
         <Section title={`Files of ${image.name}`}>
-          {image.objects > 0 ? <Links session={session} image={image.id} /> : <p class="note">This image has no cells yet. Find or draw some, and their files appear here.</p>}
+          {image.problem ? <p class="note">{image.problem}</p>
+            : image.objects > 0 ? <Links session={session} image={image.id} />
+            : <p class="note">This image has no cells yet. Find or draw some, and their files appear here.</p>}
         </Section>
       )}
       <Section title="Files of all images">
@@ -87,7 +89,7 @@ export function ExportPanel({ session }: { session: Session }) {
           <Button kind="primary" icon="play" disabled={todo.length === 0 || (job !== null && isLive(job))} onClick={() => session.batch(todo.map((item) => item.id), params.value)}>
             {some.length ? `Segment the ${some.length} chosen` : `Segment ${plural(todo.length, "new image")}`}
           </Button>
-          <Button disabled={readable.length === 0 || (job !== null && isLive(job))} onClick={() => session.batch(readable, params.value)}>All {readable.length}</Button>
+          <Button disabled={segmentable.length === 0 || (job !== null && isLive(job))} onClick={() => session.batch(segmentable.map(({ id }) => id), params.value)}>All {segmentable.length}</Button>
         </div>
         {!some.length && <span class="note">Ctrl-click images at the left to choose some.</span>}
         {job && <JobProgress session={session} job={job} />}

@@ -131,7 +131,7 @@ export function FindPanel({ session }: { session: Session }) {
   const found = session.objects.rows().length > 0;
   const dynamics = session.dynamics.value;
   const stack = image.z * image.t > 1;
-  const readable = session.readable();
+  const segmentable = session.segmentable();
   return (
     <>
       <Section title="Find cells">
@@ -158,7 +158,7 @@ export function FindPanel({ session }: { session: Session }) {
         </div>
         <div class="row halves">
           <Button disabled={busy} hint="Only what is in sight: quick, to try settings" onClick={() => session.segment({ ...params.value, window_only: true })}>Only in sight</Button>
-          <Button disabled={busy} hint="Every image of the project that can be read, one after the other" onClick={() => session.batch(readable, params.value)}>All {readable.length} images</Button>
+          <Button disabled={busy} hint="Every image of the project that can be read, one after the other" onClick={() => session.batch(segmentable.map(({ id }) => id), params.value)}>All {segmentable.length} images</Button>
         </div>
         {job && <JobProgress session={session} job={job} />}
         {!found && !busy && <p class="note">The cells appear as they are found. What you draw or correct is never changed by the model.</p>}

@@ -170,7 +170,7 @@ export function TeachPanel({ session }: { session: Session }) {
           <p>{plural(ready.length, "corrected image")} to learn from{images.length > ready.length ? `, ${images.length - ready.length} left untouched` : ""}.</p>
         )}
         {image && (
-          <Button icon="check" pressed={image.state === "done"} hint="Every cell of this image is right: the model may learn from it" onClick={() => session.setImageState(image.state === "done" ? "corrected" : "done")}>
+          <Button icon="check" pressed={image.state === "done"} hint="Every cell of this image is right: the model may learn from it" onClick={() => session.setImageState(image.state === "done" ? null : "done")}>
             {image.state === "done" ? "This image is done" : "Mark this image as done"}
           </Button>
         )}

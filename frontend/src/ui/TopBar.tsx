@@ -45,7 +45,7 @@ export function TopBar({ session }: { session: Session }) {
               <Button
                 kind="quiet" icon="check" pressed={image.state === "done"}
                 hint={image.state === "done" ? "Marked as done; click to take the mark away" : `Now: ${STATES[image.state]}. Mark it when every cell is right: the model may learn from it.`}
-                onClick={() => session.setImageState(image.state === "done" ? "corrected" : "done")}
+                onClick={() => session.setImageState(image.state === "done" ? null : "done")}
               >{image.state === "done" ? "Done" : "Mark as done"}</Button>
             )}
           </>

@@ -38,7 +38,7 @@ function states(): Uint8Array {
     const h = hash(id + 1);
     if (h % 5 === 0) continue; // not in the table yet
     const flags = (h % 17 === 0 ? FLAG.selected : 0) | (h % 6 === 0 ? FLAG.ghost : 0) | (h % 19 === 0 ? FLAG.hidden : 0) | (h % 7 === 0 ? FLAG.locked : 0);
-    bytes.set([flags, 1 + (h % 10), h % 12, h % 256], id * 4);
+    bytes.set([flags, 1 + (h % 10), (h >> 4) % 256, h % 256], id * 4);
   }
   return bytes;
 }
@@ -106,7 +106,7 @@ const { renderer, state, pyramid } = build(canvas);
 const base: Frame = {
   corner: [0, 0], zoom: 1, background: [22, 24, 27], channels: [{ channel: 0, color: [255, 255, 255], low: 0, high: 255, gamma: 1 }],
   invert: false, showLabels: true, ghosts: true, colorMode: 0, fill: 0.35, outline: 1, outlineWidth: 1,
-  classColors: Array.from({ length: 10 }, (_, i): Rgb => [i * 20, 255 - i * 20, 90]), overlay: 0,
+  classColors: Array.from({ length: 256 }, (_, i): Rgb => [i, 255 - i, 90]), overlay: 0,
 };
 const frames: Partial<Frame>[] = [
   {}, { corner: [430, 460], zoom: 2 }, { corner: [505.125, 500.25], zoom: 16 }, { corner: [-20, -30], zoom: 0.5 },

@@ -20,7 +20,7 @@ const image = (i: number, more: Partial<ImageInfo> = {}): ImageInfo => ({
 });
 
 const project: Project = {
-  name: "Mitosis screen", path: "/data/mitosis.project", sample: false, model: "round 2",
+  name: "Mitosis screen", path: "/data/mitosis.project", sample: false, read_only: false, model: "round 2",
   classes: [{ id: 1, name: "resting", color: "#56b4e9" }, { id: 2, name: "dividing", color: "#e69f00" }],
   models: [
     { name: "compact", title: "Compact (shipped)", active: false, note: "Nuclei and cells in fluorescence, phase contrast, brightfield and stained tissue." },

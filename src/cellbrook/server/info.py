@@ -92,6 +92,7 @@ def project_info(project: Project, opened: Mapping[str, ImagePixels], *, sample:
         images=[image_info(project, r, opened.get(r.id), again) for r in project.images()],
         rounds=rounds_of(project),
         sample=sample,
+        read_only=project.read_only,
     )
 
 

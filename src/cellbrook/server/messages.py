@@ -103,6 +103,7 @@ class ProjectInfo(Struct, kw_only=True):
     images: list[ImageInfo]
     rounds: list[Round]
     sample: bool
+    read_only: bool
 
 
 class JobInfo(Struct, kw_only=True):
