@@ -13,7 +13,7 @@ import pytest
 from cellbrook import results
 from cellbrook.core.objects import ObjectTable
 from cellbrook.core.result import SegmentationData
-from cellbrook.errors import OutputError
+from cellbrook.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,6 +158,24 @@ def test_results_of_another_image_of_the_same_name_are_kept(
         with pytest.raises(OutputError, match=words):
             results.write_results(of_image(**image), tmp_path, KINDS)
     results.write_results(of_image(**image), tmp_path, KINDS, overwrite=words is not None)
+
+
+def test_arrays_are_told_apart_by_their_pixels(tmp_path: Path) -> None:
+    results.write_results(of_image(path=None, sha256="a", scene=None), tmp_path, KINDS)
+    corrected = dataclasses.replace(of_image(path=None, sha256="a", scene=None), labels=sample(2).labels)
+    results.write_results(corrected, tmp_path, KINDS)
+    other = of_image(path=None, sha256="b", scene=None)
+    with pytest.raises(OutputError, match="another image, an array: give another --out or name"):
+        results.write_results(other, tmp_path, KINDS)
+    results.write_results(of_image(path="/day1/cells.tif", sha256="a", scene=None), tmp_path, KINDS)
+    with pytest.raises(OutputError, match=r"another image, /day1/cells\.tif"):
+        results.write_results(other, tmp_path, KINDS)
+
+
+def test_a_name_that_is_a_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no folder, got 'plate/1'"):
+        results.write_results(dataclasses.replace(sample(1), name="plate/1"), tmp_path, KINDS)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_write_leaves_the_earlier_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

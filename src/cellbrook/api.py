@@ -68,6 +68,8 @@ class Segmentation(SegmentationData):
         ------
         OutputError
             If the folder cannot be written, or a file is there that this would lose.
+        UsageError
+            If a kind is not known, or the name has a folder in it.
         """
         from cellbrook.results import write_results
 

@@ -62,7 +62,7 @@ def write_results(
     OutputError
         If the folder cannot be written, or something would be lost.
     UsageError
-        If a kind is not known.
+        If a kind is not known, or the name has a folder in it.
 
     Notes
     -----
@@ -154,9 +154,12 @@ def _check_same_image(folder: Path, stem: str, new: Mapping[str, Any] | None) ->
     if not old or not new:
         return
     run = folder / f"{stem}{OUTPUT_ENDINGS['run']}"
-    if all(old.get(key) != new.get(key) for key in ("path", "sha256")):
+    # an array has no path, so its pixels alone tell which image it is
+    told = [pair for key in ("path", "sha256") if None not in (pair := (old.get(key), new.get(key)))]
+    if told and all(before != now for before, now in told):
         raise OutputError(
-            f"{run} is of another image, {old.get('path')}: give another --out, or --overwrite to replace its results"
+            f"{run} is of another image, {old.get('path') or 'an array'}: give another --out or name, or --overwrite to "
+            "replace its results"
         )
     scenes = old.get("scene"), new.get("scene")
     if None not in scenes and scenes[0] != scenes[1]:

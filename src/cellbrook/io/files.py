@@ -324,8 +324,10 @@ def output_paths(folder: Path, stem: str, kinds: Iterable[str]) -> dict[str, Pat
     Raises
     ------
     UsageError
-        If a kind is unknown.
+        If a kind is unknown, or `stem` names a folder.
     """
+    if os.path.basename(stem) != stem:
+        raise UsageError(f"a name begins the names of files and holds no folder, got {stem!r}")
     paths: dict[str, Path] = {}
     for kind in kinds:
         if kind not in OUTPUT_ENDINGS:
