@@ -49,6 +49,7 @@ def run(capsys, *arguments):
         ("x_seg.npy", "x"),
         ("x_1.tif", "x_1"),
         ("x_img_labels.ome.zarr", "x"),
+        ("x.OME.TIF", "x"),
         ("_img.png", "_img"),
         ("masks.png", "masks"),
     ],

@@ -96,6 +96,20 @@ def test_measure_refuses_to_replace_another_programs_table(folder, capsys):
     assert not (folder / "a_objects.csv").exists()
 
 
+def test_an_image_pairs_with_its_results_whatever_the_case_of_its_suffix(folder, capsys):
+    image = np.zeros((30, 40), np.uint8)
+    tifffile.imwrite(folder / "deep" / "c.OME.TIF", image, ome=True, metadata={"axes": "YX"})
+    (folder / "a_masks.png").rename(folder / "deep" / "c_labels.png")
+    tables = folder / "deep" / "c_objects.csv"
+    tables.write_text("label,class\n1,live\n2,dead\n")
+    code, _, err = run(capsys, "measure", folder / "deep", folder / "deep", "--overwrite")
+    assert (code, err) == (0, "")
+    assert read_csv(tables)["mean_0"].tolist() == [0, 0]
+    (folder / "deep" / "c_labels.png").rename(folder / "deep" / "c_labels.OME.PNG")
+    assert run(capsys, "export", folder / "deep" / "c_labels.OME.PNG", "--save", "geojson")[0] == 0
+    assert "live" in (folder / "deep" / "c.geojson").read_text()
+
+
 def test_measure_without_image_has_no_intensities(folder, capsys):
     code, _, _ = run(capsys, "measure", folder / "a_masks.png", "--quiet")
     assert code == 0

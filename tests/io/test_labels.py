@@ -37,13 +37,16 @@ def test_grey_saved_as_colour_is_taken_and_colours_are_not(tmp_path):
         read_labels(tmp_path / "colour.png")
 
 
+@pytest.mark.parametrize("gray", [False, True])
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_indices_of_a_palette_are_labels_where_zero_is_black(tmp_path, bits):
+def test_indices_of_a_palette_are_labels_where_zero_is_black(tmp_path, bits, gray):
     labels = (LABELS % (1 << bits)).astype(np.uint8)
     labels[:, 29] = 0  # rows end within a byte
     rows = [np.packbits(np.unpackbits(row[:, None], axis=1)[:, -bits:]).tobytes() for row in labels]
     colours = np.random.default_rng(0).integers(0, 255, (1 << bits, 3)).astype(np.uint8)
     colours[0] = 0
+    if gray:
+        colours[:, 1:] = colours[:, :1]
     path = tmp_path / "a_masks.png"
 
     def chunk(kind, body):
@@ -61,6 +64,9 @@ def test_indices_of_a_palette_are_labels_where_zero_is_black(tmp_path, bits):
         np.testing.assert_array_equal(read_labels(path)[0], labels)
     colours[0] = 255  # of which nobody can say what is background
     write()
+    if gray:
+        np.testing.assert_array_equal(read_labels(path)[0], colours[labels, 0])
+        return
     with pytest.raises(ImageError, match="picture of the labels"):
         read_labels(path)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import CellbrookError, ImageError, OutputError, UsageError
-from cellbrook.io.files import natural_key
+from cellbrook.io.files import natural_key, stem_of
 from cellbrook.io.pairs import LABEL_MARKS, images_by_id, label_files
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def is_folder(path: Path) -> bool:
 
 
 def _stem(path: Path) -> str:
-    stem = path.stem.removesuffix(".ome")
+    stem = stem_of(path)
     for mark in LABEL_MARKS["prediction"]:
         if stem.endswith(mark) and stem != mark:
             return stem.removesuffix(mark)

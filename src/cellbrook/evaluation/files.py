@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import CellbrookError, UsageError
-from cellbrook.io import open_image, read_labels
+from cellbrook.io import open_image, read_labels, stem_of
 from cellbrook.io.pairs import LABEL_MARKS, find_pairs, image_id, images_by_id, is_image
 from cellbrook.measure.frames import numbered_by_frame
 
@@ -143,7 +143,7 @@ def _files_named(folder: Path, stem: str) -> list[Path]:
 
 
 def _image_of_run(labels: Path) -> Path | None:
-    stem = labels.name.removesuffix("".join(labels.suffixes[-1:])).removesuffix(".ome")
+    stem = stem_of(labels)
     for mark in LABEL_MARKS["prediction"]:
         stem = stem.removesuffix(mark)
     try:

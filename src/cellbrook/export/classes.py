@@ -9,7 +9,7 @@ from typing import Any
 
 from cellbrook.errors import CellbrookError, ImageError
 from cellbrook.export.table import read_text
-from cellbrook.io.files import OUTPUT_ENDINGS
+from cellbrook.io.files import OUTPUT_ENDINGS, stem_of
 from cellbrook.io.hashing import sha256_of
 from cellbrook.io.pairs import MARKS, image_id
 
@@ -72,7 +72,7 @@ def object_tables(labels: Path) -> list[Path]:
         The label file. For ``x_img_labels.tif`` a table may be ``x_img_labels_objects.csv``, ``x_img_objects.csv`` or
         ``x_objects.csv``.
     """
-    stem = labels.stem.removesuffix(".ome")
+    stem = stem_of(labels)
     bare = next((stem.removesuffix(mark) for mark in MARKS if stem.endswith(mark)), stem)
     names = dict.fromkeys((stem, bare, image_id(labels.name)))
     tables = (labels.parent / f"{name}{OUTPUT_ENDINGS['objects']}" for name in names)

@@ -74,15 +74,13 @@ def _from_source(path: Path, axes: str | None, shown: Path) -> tuple[NDArray[np.
     if "C" in source.axes:
         pixels = source.read()
         at = source.axes.index("C")
-        first = pixels.take(0, axis=at)
+        indices = png_indices(path) if path.suffix.lower() == ".png" else None
+        first = pixels.take(0, axis=at) if indices is None else indices
         # some programs save grey as three equal colours
-        if source.shape[at] > 1 and not (pixels == np.expand_dims(first, at)).all():
-            indices = png_indices(path) if path.suffix.lower() == ".png" else None
-            if indices is None:
-                raise ImageError(
-                    f"{shown}: has {source.shape[at]} channels, labels have one: is it a picture of the labels?"
-                )
-            first = indices
+        if indices is None and not (pixels == np.expand_dims(first, at)).all():
+            raise ImageError(
+                f"{shown}: has {source.shape[at]} channels, labels have one: is it a picture of the labels?"
+            )
         return _checked(first, shown), source.axes.replace("C", "")
     return _checked(source.read(), shown), source.axes
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cellbrook.errors import UsageError
-from cellbrook.io.files import find_images, natural_key
+from cellbrook.io.files import find_images, natural_key, stem_of
 
 MARKS = ("_masks", "_labels", "_seg", "_img")
 """Endings of a stem that are not part of the id."""
@@ -61,7 +61,7 @@ def image_id(name: str) -> str:
     >>> image_id("x_img.png"), image_id("x_img_labels.tif"), image_id("well.A1.ome.tif")
     ('x', 'x', 'well.A1')
     """
-    stem = Path(name).stem.removesuffix(".ome")
+    stem = stem_of(Path(name))
     while True:
         bare = next((stem.removesuffix(mark) for mark in MARKS if stem.endswith(mark)), stem)
         if bare in ("", stem):
@@ -169,10 +169,10 @@ def label_files(path: Path, role: str, *, marked_only: bool = False) -> dict[str
         for name in names
         if name.lower().endswith(SUFFIXES)
     ]
-    marked = {mark: [f for f in files if _stem(f).endswith(mark)] for mark in LABEL_MARKS[role]}
+    marked = {mark: [f for f in files if stem_of(f).endswith(mark)] for mark in LABEL_MARKS[role]}
     if not marked_only and not any(marked.values()):
         # nothing says what is a label image, so everything that is not something else
-        marked = {"": [f for f in files if not _stem(f).endswith(NOT_LABELS)]}
+        marked = {"": [f for f in files if not stem_of(f).endswith(NOT_LABELS)]}
     found: dict[str, Path] = {}
     for group in marked.values():
         chosen: dict[str, Path] = {}
@@ -199,10 +199,6 @@ def _walk(path: Path) -> list[tuple[str, list[str]]]:
         folders[:] = sorted(f for f in folders if not f.endswith(".zarr") and not f.startswith("."))
         visited.append((folder, [name for name in names if not name.startswith(".")]))
     return visited
-
-
-def _stem(file: Path) -> str:
-    return file.stem.removesuffix(".ome")
 
 
 def _name(key: str) -> str:
