@@ -240,7 +240,8 @@ def write_summaries(folder: Path, outcomes: Sequence[Outcome], *, overwrite: boo
 
 def _row(outcome: Outcome) -> TableRow:
     job = outcome.job
-    image = str(job.path) if job.scene is None else f"{job.path} scene {job.scene}"
+    path = job.path.absolute()
+    image = str(path) if job.scene is None else f"{path} scene {job.scene}"
     facts: dict[str, Any] = {
         "status": outcome.status,
         "error": outcome.error,

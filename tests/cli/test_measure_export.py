@@ -70,7 +70,8 @@ def test_measured_with_and_without_images_an_image_has_one_row(folder, capsys, m
     for given in (first, then):
         assert run(capsys, "measure", "lab", *given, "--overwrite")[0] == 0
         table = read_csv(folder / "lab" / "summary.csv")
-        assert (table["image"].tolist(), table["labels"].tolist()) == ([images[given]], ["lab/a_masks.png"])
+        expected = [str(folder / images[given])], [str(folder / "lab" / "a_masks.png")]
+        assert (table["image"].tolist(), table["labels"].tolist()) == expected
         assert read_csv(folder / "lab" / "all_objects.csv")["label"].tolist() == [1, 2]
 
 

@@ -62,6 +62,33 @@ def test_the_tables_of_two_plates_in_one_folder(folder, tmp_path, capsys):
     assert [r["image"].rsplit("/")[-1] for r in rows] == ["a2.tif", "a10.tif", "c.tif"]
 
 
+def test_rows_stay_when_the_next_run_starts_in_another_folder(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert segment("plate/a2.tif", "plate/a10.tif", "--out", "out", "--quiet") == 0
+    monkeypatch.chdir(folder)
+    assert segment("row B", "a2.tif", "--out", "../out", "--quiet") == 0
+    images = [folder / name for name in ("a2.tif", "a10.tif", "row B/c.tif")]
+    for table in ("summary.csv", "all_objects.csv"):
+        found = dict.fromkeys(r["image"] for r in csv.DictReader((folder.parent / "out" / table).open()))
+        assert list(found) == [str(path) for path in images]
+
+
+def test_one_image_again_takes_its_place_in_the_tables_that_are_there(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert segment(folder / "a2.tif", folder / "a10.tif", "--out", out, "--quiet") == 0
+    assert segment(folder / "a2.tif", "--out", out, "--min-size", "100000", "--quiet") == 0
+    rows = list(csv.DictReader((out / "summary.csv").open()))
+    assert [int(r["objects"]) > 0 for r in rows] == [False, True]
+    assert {r["image"] for r in csv.DictReader((out / "all_objects.csv").open())} == {rows[1]["image"]}
+    before = (out / "summary.csv").read_bytes()
+    (out / "a10_labels.tif").write_bytes(b"corrected")
+    assert segment(folder / "a10.tif", "--out", out) == 1
+    assert (out / "summary.csv").read_bytes() == before
+    (folder / "summary.csv").write_text("Slice,Count\na2.tif,7\n")
+    assert segment(folder / "a2.tif", "--quiet") == 0
+    assert (folder / "summary.csv").read_text() == "Slice,Count\na2.tif,7\n"
+
+
 def test_another_programs_table_is_refused_before_the_start(folder, capsys):
     (folder / "summary.csv").write_text("Slice,Count\na2.tif,7\n")
     assert segment(folder) == 1

@@ -167,6 +167,12 @@ def test_rows_of_other_images_stay_while_these_are_there(tmp_path):
     assert (summary.read_bytes(), (tmp_path / "all_objects.csv").read_bytes()) == before
 
 
+def test_a_row_of_which_nobody_knows_where_its_image_is_stays(tmp_path):
+    summary = write_tables(tmp_path, [TableRow("plate/b.tif", {"objects": 1})])
+    write_tables(tmp_path, [row(tmp_path / "a.tif", 1)])
+    assert images(summary) == ["a.tif", "b.tif"]
+
+
 def test_scenes_take_the_place_of_the_whole_file(tmp_path):
     summary = write_tables(tmp_path, [row(tmp_path / "a.lif", 0, error="2 scenes")])
     write_tables(tmp_path, [TableRow(f"{tmp_path / 'a.lif'} scene {n}", {"objects": 1}) for n in "01"])

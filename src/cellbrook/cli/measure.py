@@ -79,8 +79,8 @@ def measure(
         except (OSError, ValueError, MemoryError) as problem:
             failures.append({"labels": str(job.labels), "error": one_line_error(problem)})
             continue
-        facts = {"labels": str(job.labels), **summarise(data.objects)}
-        rows.append(TableRow(str(job.image or job.labels), facts, data.objects))
+        facts = {"labels": str(job.labels.absolute()), **summarise(data.objects)}
+        rows.append(TableRow(str((job.image or job.labels).absolute()), facts, data.objects))
         document.append({"labels": str(job.labels), "objects": len(data.objects), "table": str(path)})
         if not (json or quiet):
             print(f"{job.labels}: {len(data.objects)} objects, {path}")

@@ -52,7 +52,7 @@ def segment(
     """Find the cells in images and write labels, overlay and table beside each image.
 
     Writes NAME_labels.tif, NAME_overlay.png, NAME_objects.csv and NAME_run.json for each image, and for several images
-    summary.csv and all_objects.csv, in which rows of other images stay.
+    summary.csv and all_objects.csv, in which rows of other images stay. Where these are, one image alone is put in too.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def segment(
     from cellbrook.api import Segmenter
     from cellbrook.batch import check_collisions, jobs_for, run_batch, share_of
     from cellbrook.export import DEFAULT_KINDS, check_kinds
-    from cellbrook.export.table import check_tables
+    from cellbrook.export.table import check_tables, has_tables
     from cellbrook.io.files import find_images
 
     kinds = check_kinds((*DEFAULT_KINDS, *(k for item in save for k in item.split(",") if k)))
@@ -100,9 +100,10 @@ def segment(
     jobs = jobs_for(found.images, out, params.input_params.scene)
     check_collisions(jobs, kinds)
     tables: Path | None = None
+    alone = len(jobs) == 1 and not _is_folder(inputs)
     if share is not None:
         jobs = share_of(jobs, share)
-    elif len(jobs) > 1 or _is_folder(inputs):
+    elif not alone or has_tables(jobs[0].folder):
         tables = _common_folder(jobs, out, inputs)
         if tables is None:
             _console.note("no summary.csv, as results go to several folders: give --out for one", quiet=quiet)
@@ -117,7 +118,9 @@ def segment(
     _console.note(segmenter.engine_info.why, quiet=quiet)
 
     began = time.perf_counter()
-    report = _Report(json=json, quiet=quiet, tables=tables, overwrite=overwrite, run_before=run_before)
+    report = _Report(
+        json=json, quiet=quiet, tables=tables, alone=alone, overwrite=overwrite, run_before=run_before
+    )
     try:
         for outcome in run_batch(
             jobs,
@@ -194,11 +197,12 @@ class _Report:
         json: bool,
         quiet: bool,
         tables: Path | None,
+        alone: bool,
         overwrite: bool,
         run_before: dict[str, Any] | None,
     ) -> None:
         self.json, self.quiet, self.tables, self.overwrite = json, quiet, tables, overwrite
-        self.run_before = run_before
+        self.alone, self.run_before = alone, run_before
         self.outcomes: list[Any] = []
 
     @property
@@ -245,7 +249,8 @@ class _Report:
         return written
 
     def _write_tables(self, seconds: float) -> bool:
-        if self.tables is None or not self.outcomes:
+        # an image alone that failed leaves its results as they were, and so their rows
+        if self.tables is None or not self.outcomes or (self.alone and self.failed):
             return True
         from cellbrook.batch import write_summaries
 

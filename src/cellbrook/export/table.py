@@ -129,7 +129,8 @@ class TableRow:
     Parameters
     ----------
     image : str
-        The image, as the user named it; " scene N" behind it for a scene of several.
+        Path of the image, absolute, so that its row is known again in any working directory; " scene N" behind it for a
+        scene of several.
     summary : mapping of str to value
         One value a column of ``summary.csv``, such as `summarise` gives. Has ``objects``, by which the table is known
         again; None where they could not be counted. ``labels``, where it is there, is the label file that was measured:
@@ -175,6 +176,15 @@ def summarise(objects: ObjectTable) -> dict[str, Any]:
     return row
 
 
+def has_tables(folder: Path) -> bool:
+    """Tell whether tables that Cellbrook wrote are in a folder, and none of another program's has the name of one."""
+    try:
+        check_tables(folder)
+    except OutputError:
+        return False
+    return (folder / SUMMARY).exists()
+
+
 def check_tables(folder: Path, *, overwrite: bool = False) -> None:
     """Make sure that the tables of a folder can be written; see `write_tables`.
 
@@ -202,7 +212,7 @@ def write_tables(folder: Path, rows: Sequence[TableRow], *, overwrite: bool = Fa
     ----------
     folder : Path
         Made if it does not exist. Rows of other images that its tables have are kept while those images are where
-        they say.
+        they say, or this is not known, as of a relative path.
     rows : sequence of TableRow
         In the order they are written, but in natural order if others were kept.
     overwrite : bool
@@ -225,7 +235,7 @@ def write_tables(folder: Path, rows: Sequence[TableRow], *, overwrite: bool = Fa
 
 
 def _kept(folder: Path, rows: Sequence[TableRow], overwrite: bool) -> list[TableRow]:
-    """Return what the tables of a folder say of images that are none of these rows' and are still there."""
+    """Return what the tables of a folder say of images that are none of these rows' and are not known to be gone."""
     ours: list[list[list[str]]] = []
     for name in (SUMMARY, ALL_OBJECTS):
         try:
@@ -245,7 +255,8 @@ def _kept(folder: Path, rows: Sequence[TableRow], overwrite: bool) -> list[Table
     kept = []
     for image, group in by_image.items():
         facts = {name: text for name, text in told.get(image, {}).items() if name != "image"}
-        if new.isdisjoint(_places(image, facts)) and os.path.exists(_place(image)[0]):
+        gone = os.path.isabs(image) and not os.path.exists(_place(image)[0])
+        if new.isdisjoint(_places(image, facts)) and not gone:
             columns = {name: np.array([row[k] for row in group]) for k, name in enumerate(header) if k}
             kept.append(TableRow(image, facts, columns if group else None))
     return kept
