@@ -14,7 +14,7 @@ from cellbrook.cli.app import main
 from cellbrook.export import KINDS
 from cellbrook.export.roi_zip import read_roi_zip
 from cellbrook.export.table import TableRow, read_csv, write_tables
-from cellbrook.io import read_labels, write_labels, write_png
+from cellbrook.io import open_image, read_labels, write_labels, write_png
 
 
 @pytest.fixture
@@ -109,6 +109,51 @@ def test_an_image_pairs_with_its_results_whatever_the_case_of_its_suffix(folder,
     (folder / "deep" / "c_labels.png").rename(folder / "deep" / "c_labels.OME.PNG")
     assert run(capsys, "export", folder / "deep" / "c_labels.OME.PNG", "--save", "geojson")[0] == 0
     assert "live" in (folder / "deep" / "c.geojson").read_text()
+
+
+def test_scenes_are_measured_and_exported_with_their_image(tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    labels = np.pad(np.ones((8, 9), np.uint16), 4)
+    with tifffile.TiffWriter(tmp_path / "m.ome.tif", ome=True) as tif:
+        for n, name in enumerate("ab"):
+            tif.write(np.full_like(labels, 10 + n), metadata={"axes": "YX", "Name": name})
+            write_labels(tmp_path / "out" / f"m_s{n}_labels.tif", labels)
+            run_of = {"image": {"path": str(tmp_path / "m.ome.tif"), "scene": str(n)}}
+            (tmp_path / "out" / f"m_s{n}_run.json").write_text(json.dumps(run_of))
+    code, _, err = run(capsys, "measure", tmp_path / "out", tmp_path)
+    assert (code, err) == (0, "")
+    table = read_csv(tmp_path / "out" / "all_objects.csv")
+    assert table["mean_0"].tolist() == [10, 11]
+    assert table["image"].tolist() == [f"{tmp_path / 'm.ome.tif'} scene {n}" for n in range(2)]
+    one = (tmp_path / "out" / "m_s0_labels.tif", tmp_path / "m.ome.tif", "--out", tmp_path / "one")
+    assert run(capsys, "measure", *one, "--scene", "b")[0] == 0
+    assert read_csv(tmp_path / "one" / "m_s0_objects.csv")["mean_0"].tolist() == [11]
+    assert run(capsys, "export", *one, "--save", "overlay")[0] == 0
+    tifffile.imwrite(tmp_path / "m_s1.tif", labels * 3)  # of one scene alone
+    assert (
+        run(capsys, "measure", tmp_path / "out" / "m_s1_labels.tif", tmp_path / "m_s1.tif", "--overwrite")[0]
+        == 0
+    )
+    assert read_csv(tmp_path / "out" / "m_s1_objects.csv")["mean_0"].tolist() == [3]
+
+
+@pytest.mark.parametrize("image", [(), ("a_img.png",)])
+def test_micrometres_of_the_label_file_count_where_nothing_else_says_them(folder, capsys, image):
+    labels = read_labels(folder / "a_masks.png")[0]
+    write_labels(folder / "a_labels.tif", labels, pixel_size_um={"Y": 0.5, "X": 0.5})
+    given = (folder / "a_labels.tif", *(folder / name for name in image))
+    assert run(capsys, "measure", *given)[0] == 0
+    assert read_csv(folder / "a_objects.csv")["area_um2"].tolist() == [24.75, 22]
+    assert run(capsys, "export", *given, "--save", "labels", "--out", folder / "out")[0] == 0
+    assert open_image(folder / "out" / "a_labels.tif").pixel_size_um == {"Y": 0.5, "X": 0.5}
+    assert run(capsys, "measure", *given, "--pixel-size", 2, "--overwrite")[0] == 0
+    assert read_csv(folder / "a_objects.csv")["area_um2"].tolist() == [396, 352]
+    stated = labels.astype(np.uint8)
+    tifffile.imwrite(
+        folder / "a_img.tif", stated, imagej=True, resolution=(1, 1), metadata={"axes": "YX", "unit": "um"}
+    )
+    assert run(capsys, "measure", folder / "a_labels.tif", folder / "a_img.tif", "--overwrite")[0] == 0
+    assert read_csv(folder / "a_objects.csv")["area_um2"].tolist() == [99, 88]
 
 
 def test_measure_without_image_has_no_intensities(folder, capsys):

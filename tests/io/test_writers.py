@@ -18,6 +18,7 @@ from cellbrook.io import (
     open_image,
     read_labels,
     write_float_stack,
+    write_image,
     write_labels,
     write_labels_zarr,
     write_png,
@@ -103,6 +104,15 @@ def test_float_stack(tmp_path):
     assert open_image(tmp_path / "b_flows.tif").channel_names == ("dy", "dx")
     write_float_stack(tmp_path / "c_cellprob.tif", np.full((4, 5), np.nan), axes="YX")
     assert np.isnan(open_image(tmp_path / "c_cellprob.tif").read()).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_colour_pictures_keep_their_pixel_size(tmp_path, dtype):
+    picture = np.arange(3 * 20 * 30).reshape(3, 20, 30).astype(dtype)
+    write_image(tmp_path / "a.tif", picture, axes="CYX", pixel_size_um={"Y": 0.5, "X": 0.325}, rgb=True)
+    back = open_image(tmp_path / "a.tif")
+    assert back.pixel_size_um == pytest.approx({"Y": 0.5, "X": 0.325}, rel=1e-5)
+    np.testing.assert_array_equal(back.read(), picture)
 
 
 @settings(max_examples=60, deadline=None)

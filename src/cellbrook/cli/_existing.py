@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellbrook.errors import CellbrookError, ImageError, OutputError, UsageError
-from cellbrook.io.files import natural_key, stem_of
-from cellbrook.io.pairs import LABEL_MARKS, images_by_id, label_files
+from cellbrook.io.files import OUTPUT_ENDINGS, natural_key, stem_of
+from cellbrook.io.pairs import LABEL_MARKS, image_id, images_by_id, label_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -42,16 +43,25 @@ class ExistingLabels:
         For results.
     stem : str
         Beginning of their names: the label file's, without ``_labels``, ``_masks`` or ``_seg``.
+    scene : str or None
+        Which scene of the image.
     """
 
     labels: Path
     image: Path | None
     folder: Path
     stem: str
+    scene: str | None
+
+    @property
+    def name(self) -> str:
+        """What tables call the image, as `cellbrook.export.table.TableRow` says."""
+        path = str((self.image or self.labels).absolute())
+        return path if self.image is None or self.scene is None else f"{path} scene {self.scene}"
 
 
 def find_existing(
-    labels: Path, image: Path | None, out: Path | None
+    labels: Path, image: Path | None, out: Path | None, scene: str | None = None
 ) -> tuple[list[ExistingLabels], list[Path]]:
     """Return the label files to work on, and those whose image is missing.
 
@@ -63,6 +73,8 @@ def find_existing(
         Its image, or a folder of images; they belong together by name. None: labels alone.
     out : Path or None
         Folder for results; None: beside the labels. Folders in `labels` are repeated in it.
+    scene : str or None
+        Which scene of the image. None: the one that the labels' ``run.json`` names.
 
     Raises
     ------
@@ -75,7 +87,7 @@ def find_existing(
     if not is_folder(labels):
         if image is not None and is_folder(image):
             raise UsageError(f"{labels} is one file, {image} a folder: give the image itself")
-        return [ExistingLabels(labels, image, out or labels.parent, _stem(labels))], []
+        return [_existing(labels, image, out or labels.parent, scene)], []
     if image is not None and not is_folder(image):
         raise UsageError(f"{labels} is a folder, {image} one file: give the folder of images")
     images = {} if image is None else images_by_id(image)
@@ -85,11 +97,30 @@ def find_existing(
     for key in sorted(files, key=natural_key):
         path, own = files[key], images.get(key)
         below = path.parent.relative_to(labels)
+        if own is None and (segmented := _segmented(path)[0]):  # results of a scene are named by it
+            own = images.get((below / image_id(segmented)).as_posix())
         if image is not None and own is None:
             alone.append(path)
         else:
-            found.append(ExistingLabels(path, own, path.parent if out is None else out / below, _stem(path)))
+            found.append(_existing(path, own, path.parent if out is None else out / below, scene))
     return found, alone
+
+
+def _existing(labels: Path, image: Path | None, folder: Path, scene: str | None) -> ExistingLabels:
+    if scene is None and image is not None:
+        segmented, of_run = _segmented(labels)
+        scene = of_run if segmented == image.name else None  # another file has scenes of its own
+    return ExistingLabels(labels, image, folder, _stem(labels), scene)
+
+
+def _segmented(labels: Path) -> tuple[str | None, str | None]:
+    """Return file name and scene of the image that labels were made from, as their ``run.json`` says."""
+    run = labels.with_name(f"{_stem(labels)}{OUTPUT_ENDINGS['run']}")
+    try:
+        image = json.loads(run.read_text(encoding="utf-8"))["image"]
+        return Path(image["path"]).name, image["scene"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, None
 
 
 def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
@@ -119,7 +150,7 @@ def load_existing(
     axes, labels_axes : str or None
         Axes of the image and of the labels. None: from their metadata.
     pixel_size : float or None
-        Micrometres a pixel. None: from the image's metadata.
+        Micrometres a pixel. None: from the image's metadata, or else the labels'.
     volume : bool or None
         See `cellbrook.measure.measure`.
     threads : int or None
@@ -132,17 +163,19 @@ def load_existing(
     """
     from cellbrook.core.result import SegmentationData
     from cellbrook.io import open_image, read_labels
+    from cellbrook.io.labels import pixel_size_of_labels
     from cellbrook.measure import measure
 
     labels, found_axes = read_labels(job.labels, axes=labels_axes)
-    size = _sizes(found_axes, {}, pixel_size)
+    known = pixel_size_of_labels(job.labels, axes=labels_axes)
     names: tuple[str, ...] = ()
     pixels: NDArray[Any] | None = None
     if job.image is not None:
-        source = open_image(job.image, axes=axes, pixel_size=pixel_size)
+        source = open_image(job.image, axes=axes, pixel_size=pixel_size, scene=job.scene)
         pixels, found_axes = _aligned(source.read(), source.axes, labels, found_axes, job)
         names = source.channel_names
-        size = _sizes(found_axes, source.pixel_size_um, pixel_size)
+        known = source.pixel_size_um or known
+    size = _sizes(found_axes, known, pixel_size)
     objects = measure(
         labels,
         pixels,
@@ -156,7 +189,7 @@ def load_existing(
     # no channel: there is no image
     shown = np.zeros((*labels.shape[:-2], 0, *labels.shape[-2:]), np.uint8) if pixels is None else pixels
     path = None if job.image is None else str(job.image.absolute())
-    provenance = {"image": {"path": path}, "labels": {"path": str(job.labels.absolute())}}
+    provenance = {"image": {"path": path, "scene": job.scene}, "labels": {"path": str(job.labels.absolute())}}
     return SegmentationData(labels, objects, None, shown, found_axes, names, size, job.stem, provenance)
 
 

@@ -23,6 +23,7 @@ def export(
     axes: str | None = None,
     labels_axes: str | None = None,
     pixel_size: float | None = None,
+    scene: str | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
     json: Json = False,
@@ -46,7 +47,9 @@ def export(
     labels_axes
         What the labels' dimensions are, such as "ZYX". [default: from their metadata]
     pixel_size
-        Side of a pixel in micrometres. [default: from the image's metadata]
+        Side of a pixel in micrometres. [default: from the image's metadata, or else the labels']
+    scene
+        Scene of an image of several: its number from 0, or its name. [default: the one that the labels were made from]
     overwrite
         Replace files that are there.
     threads
@@ -68,7 +71,7 @@ def export(
         raise UsageError(
             f"cannot export {', '.join(impossible) or 'nothing'} from labels: choose from {possible}"
         )
-    jobs, alone = find_existing(labels, image, out)
+    jobs, alone = find_existing(labels, image, out, scene)
     # of all images before the first is written, so that their files number classes alike
     classes = sorted({name for job in jobs for name in class_names(job.labels)})
     document: list[dict[str, Any]] = []

@@ -21,6 +21,7 @@ def measure(
     axes: str | None = None,
     labels_axes: str | None = None,
     pixel_size: float | None = None,
+    scene: str | None = None,
     volume: bool | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
@@ -44,7 +45,9 @@ def measure(
     labels_axes
         What the labels' dimensions are, such as "ZYX". [default: from their metadata]
     pixel_size
-        Side of a pixel in micrometres. [default: from the image's metadata]
+        Side of a pixel in micrometres. [default: from the image's metadata, or else the labels']
+    scene
+        Scene of an image of several: its number from 0, or its name. [default: the one that the labels were made from]
     volume
         Measure through the planes of a stack, in voxels, or plane by plane. [default: through them if objects
         lie in several]
@@ -61,7 +64,7 @@ def measure(
     from cellbrook.export.table import TableRow, check_tables, objects_csv, summarise, write_tables
     from cellbrook.io.files import OUTPUT_ENDINGS
 
-    jobs, alone = find_existing(labels, image, out)
+    jobs, alone = find_existing(labels, image, out, scene)
     folder = (out or labels) if is_folder(labels) else None
     if folder is not None:
         check_tables(folder, overwrite=overwrite)
@@ -80,7 +83,7 @@ def measure(
             failures.append({"labels": str(job.labels), "error": one_line_error(problem)})
             continue
         facts = {"labels": str(job.labels.absolute()), **summarise(data.objects)}
-        rows.append(TableRow(str((job.image or job.labels).absolute()), facts, data.objects))
+        rows.append(TableRow(job.name, facts, data.objects))
         document.append({"labels": str(job.labels), "objects": len(data.objects), "table": str(path)})
         if not (json or quiet):
             print(f"{job.labels}: {len(data.objects)} objects, {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 from pathlib import Path
@@ -18,6 +19,8 @@ from cellbrook.io.writers import as_labels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from cellbrook.io.source import Source
 
 
 def read_labels(path: str | Path, *, axes: str | None = None) -> tuple[NDArray[np.uint32], str]:
@@ -66,11 +69,15 @@ def read_labels(path: str | Path, *, axes: str | None = None) -> tuple[NDArray[n
     return _from_source(path, axes, path)
 
 
+def pixel_size_of_labels(path: Path, *, axes: str | None = None) -> dict[str, float]:
+    """Return micrometres a pixel for those of Z, Y, X of which a label image states them; `axes` as for `read_labels`."""
+    if path.suffix.lower() == ".npy":
+        return {}
+    return _open(_label_folder(path) if path.is_dir() else path, axes).pixel_size_um
+
+
 def _from_source(path: Path, axes: str | None, shown: Path) -> tuple[NDArray[np.uint32], str]:
-    try:
-        source = open_image(path, axes=axes)
-    except AmbiguousAxesError:
-        source = _open_with_default_axes(path)
+    source = _open(path, axes)
     if "C" in source.axes:
         pixels = source.read()
         at = source.axes.index("C")
@@ -85,7 +92,9 @@ def _from_source(path: Path, axes: str | None, shown: Path) -> tuple[NDArray[np.
     return _checked(source.read(), shown), source.axes
 
 
-def _open_with_default_axes(path: Path) -> Any:
+def _open(path: Path, axes: str | None) -> Source:
+    with contextlib.suppress(AmbiguousAxesError):
+        return open_image(path, axes=axes)
     for candidate in ("ZYX", "TZYX"):
         try:
             return open_image(path, axes=candidate)

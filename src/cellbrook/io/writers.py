@@ -168,6 +168,7 @@ def write_image(
 
     array = np.asarray(array)
     axes = _check_axes(axes, array)
+    size = _by_axis(pixel_size_um, axes)
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype not in (np.uint8, np.uint16, np.float32):
@@ -176,10 +177,17 @@ def write_image(
     if rgb and set(axes) == set("CYX") and array.dtype in (np.uint8, np.uint16):
         with atomic(path) as temporary:
             picture = np.ascontiguousarray(array.transpose([axes.index(a) for a in "YXC"]))
-            tifffile.imwrite(temporary, picture, photometric="rgb", metadata={"axes": "YXS"})
+            tifffile.imwrite(
+                temporary,
+                picture,
+                photometric="rgb",
+                resolution=(1e4 / size["X"], 1e4 / size["Y"]) if {"X", "Y"} <= size.keys() else None,
+                resolutionunit="CENTIMETER",
+                metadata={"axes": "YXS"},
+            )
         return
     labels = {"Labels": list(names)} if names and len(names) == math.prod(array.shape[:-2]) else {}
-    _write_imagej(path, array, axes, _by_axis(pixel_size_um, axes), labels, [], compress=False)
+    _write_imagej(path, array, axes, size, labels, [], compress=False)
 
 
 def _write_imagej(
