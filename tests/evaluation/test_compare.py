@@ -156,6 +156,17 @@ def test_frames_of_a_film_are_compared_one_by_one(tmp_path):
         assert result.classes.confusion[0, 0] == 27
 
 
+def test_the_gallery_names_objects_of_a_film_as_its_files_do(tmp_path):
+    frame = np.zeros((60, 80), np.uint32)
+    frame[10:20, 10:20], frame[40:50, 50:60] = 5, 7
+    for name, second in (("t", frame), ("p", np.where(frame == 5, 0, frame))):
+        write_labels(tmp_path / f"{name}_labels.tif", np.stack([frame, second]), axes="TYX")
+    (crop,) = evaluate(tmp_path / "t_labels.tif", tmp_path / "p_labels.tif").gallery()
+    told = crop.to_dict()
+    assert (told["kind"], told["plane"], told["true_labels"], told["pred_labels"]) == ("missed", [1], [5], [])
+    assert [(o.label, o.guilty) for o in crop.true] == [(5, True)]
+
+
 def test_a_threshold_that_is_given_twice_counts_once(folders, tmp_path):
     result = evaluate(*folders, thresholds=[0.5, 0.5])
     assert result.thresholds == (0.5,)

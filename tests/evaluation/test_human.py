@@ -4,13 +4,14 @@ import html
 import json
 import re
 
+import imagecodecs
 import numpy as np
 import pytest
 
 import cellbrook
 from cellbrook.cli.app import main
 from cellbrook.errors import OutputError, UsageError
-from cellbrook.evaluation import agreement, plan_crops
+from cellbrook.evaluation import agreement, blind, plan_crops
 from cellbrook.io import open_image, read_labels, write_image, write_labels, write_png
 
 GRID = np.kron(np.arange(1, 26).reshape(5, 5), np.pad(np.ones((8, 8), np.uint32), 1))
@@ -171,6 +172,24 @@ def test_plan_takes_what_room_there_is(images, tmp_path, capsys):
     assert "broken.tif" in err
     assert "room for" in err
     assert "the key, to be kept from those who label" in out
+
+
+def test_plan_goes_round_images_of_damaged_pixels_and_leaves_nothing_half_made(images, tmp_path, monkeypatch):
+    expected = plan_crops(images, tmp_path / "whole", crops=6, size_px=32).crops
+    whole = imagecodecs.jpeg8_encode(np.random.default_rng(0).integers(0, 255, (900, 900), np.uint8))
+    (images / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    plan = plan_crops(images, tmp_path / "out", crops=6, size_px=32)
+    assert (list(plan.skipped), plan.crops) == (["cut.jpg"], expected)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(blind, "write_image", full)
+        with pytest.raises(OutputError, match="disk is full"):
+            plan_crops(images, tmp_path / "again", crops=6, size_px=32)
+    assert not (tmp_path / "again_key.json").exists()
+    plan_crops(images, tmp_path / "again", crops=6, size_px=32)
 
 
 def test_planned_crops_are_judged_with_the_model_of_the_whole_images(images, tmp_path, capsys):

@@ -12,11 +12,16 @@ import numpy as np
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.errors import CellbrookError, OutputError, UsageError
 from cellbrook.io import atomic, find_images, open_image, write_image
+from cellbrook.io.atomic import put, staged
 
 if TYPE_CHECKING:
     import os
 
+    from numpy.typing import NDArray
+
     from cellbrook.io import Source
+
+    _Place = tuple[str, dict[str, int], tuple[int, int, int, int]]
 
 SIDES = ("A", "B")
 _SCHEMA = 1
@@ -144,21 +149,24 @@ def plan_crops(
                 sources[name] = source
         except (CellbrookError, OSError) as error:
             skipped[name] = " ".join(str(error).split())
-    if not sources:
-        raise UsageError(f"no image in {folder} can be read: {next(iter(skipped.values()), 'there is none')}")
-    rng = np.random.default_rng(seed)
-    places = _places(sources, crops, size_px, rng)
+    while True:
+        if not sources:
+            raise UsageError(
+                f"no image in {folder} can be read: {next(iter(skipped.values()), 'there is none')}"
+            )
+        rng = np.random.default_rng(seed)
+        places = _places(sources, crops, size_px, rng)
+        pixels, damaged = _read(places, sources, progress)
+        if not damaged:
+            break
+        skipped |= damaged
+        sources = {name: source for name, source in sources.items() if name not in damaged}
     orders = {side: rng.permutation(len(places)) for side in SIDES}
     width = max(2, len(str(len(places))))
     planned = tuple(
         BlindCrop(name, plane, box, {side: f"{side}{orders[side][at] + 1:0{width}d}" for side in SIDES})
         for at, (name, plane, box) in enumerate(places)
     )
-    progress.start("crop", len(planned))
-    for crop in planned:
-        progress.check_cancelled()
-        _write(crop, sources[crop.image], out)
-        progress.advance()
     document = {
         "schema": _SCHEMA,
         "kind": "cellbrook blind crops",
@@ -168,8 +176,15 @@ def plan_crops(
         "size_px": size_px,
         "crops": [asdict(crop) for crop in planned],
     }
-    with atomic(key_path) as temporary:
+    progress.start("crop", len(planned))
+    with staged(out, "crops") as stage, atomic(key_path) as temporary:
+        for crop, cut in zip(planned, pixels, strict=True):
+            progress.check_cancelled()
+            _write(crop, cut, sources[crop.image], stage)
+            progress.advance()
         temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
+        for side in SIDES:
+            put(stage / side, out / side)
     return BlindPlan(out, key_path, planned, skipped)
 
 
@@ -193,14 +208,12 @@ def read_key(path: Path) -> tuple[BlindCrop, ...]:
         raise UsageError(f"{path} is no key that `cellbrook agreement --plan` wrote") from error
 
 
-def _places(
-    sources: dict[str, Source], crops: int, size_px: int, rng: np.random.Generator
-) -> list[tuple[str, dict[str, int], tuple[int, int, int, int]]]:
+def _places(sources: dict[str, Source], crops: int, size_px: int, rng: np.random.Generator) -> list[_Place]:
     names = list(sources)
     lengths = [dict(zip(sources[n].axes, sources[n].shape, strict=True)) for n in names]
     sides = [(min(size_px, size["Y"]), min(size_px, size["X"])) for size in lengths]
     pixels = np.array([float(np.prod([size.get(a, 1) for a in "TZYX"])) for size in lengths])
-    places: list[tuple[str, dict[str, int], tuple[int, int, int, int]]] = []
+    places: list[_Place] = []
     for _ in range(_TRIES * crops):
         if len(places) == crops:
             break
@@ -219,9 +232,22 @@ def _meet(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _write(crop: BlindCrop, source: Source, out: Path) -> None:
-    y0, x0, y1, x1 = crop.box
-    pixels = source.read({**crop.plane, "Y": slice(y0, y1), "X": slice(x0, x1)})
+def _read(
+    places: list[_Place], sources: dict[str, Source], progress: Progress
+) -> tuple[list[NDArray[Any]], dict[str, str]]:
+    """Return the pixels of each place, and the images of which some cannot be read, each with the reason."""
+    pixels: list[NDArray[Any]] = []
+    damaged: dict[str, str] = {}
+    for name, plane, (y0, x0, y1, x1) in places:
+        progress.check_cancelled()
+        try:
+            pixels.append(sources[name].read({**plane, "Y": slice(y0, y1), "X": slice(x0, x1)}))
+        except (CellbrookError, OSError) as error:
+            damaged[name] = " ".join(str(error).split())
+    return pixels, damaged
+
+
+def _write(crop: BlindCrop, pixels: NDArray[Any], source: Source, out: Path) -> None:
     axes = "".join(a for a in source.axes if a not in crop.plane)
     for side in SIDES:
         write_image(

@@ -40,7 +40,8 @@ class Evaluation(EvaluationResult):
     Parameters
     ----------
     errors : tuple of ImageErrors
-        The errors of each image, at the first threshold.
+        The errors of each image, at the first threshold. Objects of a time series have the numbers that they were compared
+        under; `gallery` has those of the files.
     classes : ClassScores or None
         Agreement of classes, where both sides have them.
     pairs : tuple of Pair

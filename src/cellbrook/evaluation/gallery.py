@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.evaluation.files import read_channels, read_plain_labels
+from cellbrook.evaluation.files import read_channels, read_numbered
 from cellbrook.export.pictures import image_rgb
 from cellbrook.export.polygons import trace
 from cellbrook.metrics.errors import KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from cellbrook.evaluation.compare import Evaluation
@@ -35,7 +37,7 @@ class Outline:
     Parameters
     ----------
     label : int
-        Of the object.
+        Of the object, as its file has it.
     rings : tuple of ndarray of shape (n, 2)
         Corners as (y, x) in pixels of the crop.
     guilty : bool
@@ -56,7 +58,7 @@ class Crop:
     name : str
         Which image.
     error : ObjectError
-        What went wrong.
+        What went wrong, with labels as the files have them.
     plane : tuple of int
         Index of the plane shown; () in 2-D.
     box : tuple of int
@@ -133,7 +135,7 @@ def worst_crops(evaluation: Evaluation, per_kind: int = 8) -> list[Crop]:
 
 def _crops_of(pair: Pair, errors: list[ObjectError]) -> list[tuple[ObjectError, Crop]]:
     try:
-        true, pred = read_plain_labels(pair.truth), read_plain_labels(pair.pred)
+        (true, of_true), (pred, of_pred) = read_numbered(pair.truth), read_numbered(pair.pred)
     except (OSError, ValueError):
         return []
     image = None if pair.image is None else read_channels(pair.image, true.shape)
@@ -151,11 +153,24 @@ def _crops_of(pair: Pair, errors: list[ObjectError]) -> list[tuple[ObjectError, 
             # stretched as the whole plane is, so that a dim object looks dim
             picture = _picture(pixels[plane], names, cut)
         outlines = (
-            _outlines(labels[plane][cut], own)
-            for labels, own in ((true, error.true_labels), (pred, error.pred_labels))
+            _outlines(labels[plane][cut], own, original)
+            for labels, own, original in (
+                (true, error.true_labels, of_true),
+                (pred, error.pred_labels, of_pred),
+            )
         )
-        crops.append((error, Crop(pair.name, error, plane, box, picture, *outlines)))
+        shown = replace(
+            error,
+            true_labels=_in_file(error.true_labels, of_true),
+            pred_labels=_in_file(error.pred_labels, of_pred),
+        )
+        crops.append((error, Crop(pair.name, shown, plane, box, picture, *outlines)))
     return crops
+
+
+def _in_file(labels: Iterable[int], original: NDArray[np.int64] | None) -> tuple[int, ...]:
+    """Return the numbers in the file of objects that may have others for the comparison; see `read_numbered`."""
+    return tuple(label if original is None else int(original[label]) for label in labels)
 
 
 def _fullest_plane(guilty: NDArray[np.bool_]) -> tuple[int, ...]:
@@ -188,5 +203,11 @@ def _picture(
         return None
 
 
-def _outlines(labels: NDArray[Any], guilty: tuple[int, ...]) -> tuple[Outline, ...]:
-    return tuple(Outline(shape.label, shape.rings, shape.label in guilty) for shape in trace(labels))
+def _outlines(
+    labels: NDArray[Any], guilty: tuple[int, ...], original: NDArray[np.int64] | None
+) -> tuple[Outline, ...]:
+    shapes = list(trace(labels))
+    names = _in_file((shape.label for shape in shapes), original)
+    return tuple(
+        Outline(name, shape.rings, shape.label in guilty) for name, shape in zip(names, shapes, strict=True)
+    )
