@@ -16,6 +16,7 @@ from cellbrook.core.report import Report
 from cellbrook.errors import Cancelled, ImageError, ModelError, UsageError
 from cellbrook.inference import typical_diameter
 from cellbrook.io import open_image
+from cellbrook.measure.classify import features_of, fit_classifier
 from cellbrook.testing.fakes import BLOB_SPEC, BlobEngine
 
 
@@ -33,14 +34,14 @@ def blobs(shape=(96, 130), seed=0, count=12, radius=6):
     return image
 
 
-def model_of(spec):
-    return SimpleNamespace(name="blobs", sha256="0" * 64, card=SimpleNamespace(spec=spec), paths={})
+def model_of(spec, **paths):
+    return SimpleNamespace(name="blobs", sha256="0" * 64, card=SimpleNamespace(spec=spec), paths=paths)
 
 
-def run(image, engine=None, axes=None, spec=BLOB_SPEC, progress=None, keep_output=True, **keywords):
+def run(image, engine=None, axes=None, spec=BLOB_SPEC, progress=None, keep_output=True, paths=(), **keywords):
     params = SegmentParams.from_keywords(**{"threads": 1, "flow_threshold": 0, "min_size": 0, **keywords})
     source = open_image(image, axes=axes)
-    model = model_of(spec)
+    model = model_of(spec, **dict(paths))
     plan = pipeline.resolve(source, model, params)
     report = Report()
     data = pipeline.run(
@@ -345,6 +346,21 @@ def test_frames_of_a_colour_film_are_seen_alike(channels, coloured):
     data, report = run(film, BlobEngine(spec), "TYXS", spec)
     assert np.array_equal(data.labels > 0, film[..., 0] > 100)
     assert len(report.notes) == (coloured > 0 and channels == 1)
+
+
+@pytest.mark.parametrize("dull", ["black", "gray"])
+def test_one_dull_frame_does_not_take_the_classes_from_a_colour_film(dull, tmp_path):
+    gray = np.repeat((blobs() // 4).astype(np.uint8)[..., None], 3, axis=-1)
+    colour = gray // np.array([1, 2, 3], np.uint8)
+    labels = run(colour)[0].labels
+    label, names, features = features_of(labels, np.moveaxis(colour, -1, 0))
+    classes = ["a" if number % 2 else "b" for number in label]
+    fit_classifier(features, classes, names, 3).save(tmp_path / "classes.json")
+    film = np.stack([colour, {"black": gray * 0, "gray": gray}[dull], colour])
+    data, report = run(film, axes="TYXS", paths={"classes": tmp_path / "classes.json"})
+    assert not [note for note in report.notes if "classes" in note]
+    assert set(data.objects["class"]) == {"a", "b"}
+    assert np.array_equal(np.unique(data.objects["t"]), {"black": [0, 2], "gray": [0, 1, 2]}[dull])
 
 
 def test_a_stack_is_in_memory_once():

@@ -28,7 +28,7 @@ from cellbrook.errors import ImageError, UsageError
 from cellbrook.inference import infer
 from cellbrook.io.channels import resolve_channels
 from cellbrook.measure import measure
-from cellbrook.measure.classify import ObjectClassifier
+from cellbrook.measure.classify import ObjectClassifier, channels_of
 from cellbrook.normalize import percentile_ranges
 
 if TYPE_CHECKING:
@@ -248,6 +248,8 @@ def run(
     size_model = _size_model(model)
     classifier = ObjectClassifier.load(model.paths["classes"]) if "classes" in model.paths else None
     report.classes = classifier.names if classifier is not None else ()
+    # of all planes together: a black one among colour has its colours too
+    coloured = channels_of(pixels) if classifier is not None else None
     labels: NDArray[np.uint32] | None = None
     flows: NDArray[np.float32] | None = None
     cellprob: NDArray[np.float32] | None = None
@@ -285,7 +287,7 @@ def run(
             )
         if classifier is not None:
             with report.timed("classes"):
-                table = classified(table, plane_labels, plane, classifier, report, threads)
+                table = classified(table, plane_labels, plane, classifier, report, threads, channels=coloured)
         report.planes.append({**index, **facts, "objects": len(table), "discarded": table.discard_counts()})
         if index:
             table = _placed(table, index, count)
@@ -321,10 +323,15 @@ def classified(
     classifier: ObjectClassifier,
     report: Report,
     threads: int,
+    *,
+    channels: int | None = None,
 ) -> ObjectTable:
-    """Return the table with ``class`` and ``class_prob``; as it was, with a note, where the model cannot tell."""
+    """Return the table with ``class`` and ``class_prob``; as it was, with a note, where the model cannot tell.
+
+    `channels` is as in `ObjectClassifier.classify`.
+    """
     try:
-        label, name, probability = classifier.classify(labels, pixels, threads=threads)
+        label, name, probability = classifier.classify(labels, pixels, channels=channels, threads=threads)
     except UsageError as error:
         report.notes.append(f"no classes: {error}")
         return table

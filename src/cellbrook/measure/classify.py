@@ -61,7 +61,12 @@ class ObjectClassifier:
         return _softmax(_standard(features, self.centre, self.scale) @ np.array(self.weights).T)
 
     def classify(
-        self, labels: NDArray[Any], image: NDArray[Any], *, threads: int | None = None
+        self,
+        labels: NDArray[Any],
+        image: NDArray[Any],
+        *,
+        channels: int | None = None,
+        threads: int | None = None,
     ) -> tuple[NDArray[Any], NDArray[np.str_], NDArray[np.float64]]:
         """Tell the class of every object of a plane.
 
@@ -71,6 +76,8 @@ class ObjectClassifier:
             0 is background.
         image : ndarray of shape (C, Y, X)
             Raw pixels.
+        channels : int or None
+            How many channels say something in the stack that the plane is of. None: as `channels_of` this plane alone.
         threads : int or None
             Processor threads. None: all that this process may use.
 
@@ -88,11 +95,12 @@ class ObjectClassifier:
         UsageError
             If the image has another number of channels than those it was fitted on.
         """
-        label, names, features = features_of(labels, image, threads=threads)
+        channels = channels_of(image) if channels is None else channels
+        label, names, features = features_of(labels, image, channels=channels, threads=threads)
         if names != self.features:
             raise UsageError(
                 f"the model tells classes on images of {self.channels} channel{'s' * (self.channels != 1)}, "
-                f"this one has {channels_of(image)}"
+                f"this one has {channels}"
             )
         found = self.probabilities(features)
         best = found.argmax(1) if len(found) else np.zeros(0, np.intp)
@@ -135,13 +143,14 @@ class ObjectClassifier:
 
 
 def channels_of(image: NDArray[Any]) -> int:
-    """Return how many channels of an image (C, Y, X) say something: a gray picture saved as RGB has one."""
-    gray = len(image) == 3 and np.array_equal(image[0], image[1]) and np.array_equal(image[0], image[2])
-    return 1 if gray else len(image)
+    """Return how many channels of an image (..., C, Y, X) say something: a gray picture saved as RGB has one."""
+    first, *others = np.moveaxis(image, -3, 0)
+    gray = len(others) == 2 and all(np.array_equal(first, other) for other in others)
+    return 1 if gray else 1 + len(others)
 
 
 def features_of(
-    labels: NDArray[Any], image: NDArray[Any], *, threads: int | None = None
+    labels: NDArray[Any], image: NDArray[Any], *, channels: int | None = None, threads: int | None = None
 ) -> tuple[NDArray[Any], tuple[str, ...], NDArray[np.float64]]:
     """Measure what classes are told by.
 
@@ -153,6 +162,8 @@ def features_of(
     labels : ndarray of shape (Y, X), integer
     image : ndarray of shape (C, Y, X)
         Raw pixels.
+    channels : int or None
+        The first that many are measured. None: `channels_of` the image.
     threads : int or None
 
     Returns
@@ -164,7 +175,7 @@ def features_of(
     features : ndarray of shape (n, f), float64
         NaN where something cannot be measured.
     """
-    image = image[: channels_of(image)]
+    image = image[: channels_of(image) if channels is None else channels]
     table = measure(labels, image, axes="YX", threads=threads)
     columns = {"log_diameter": np.log(table["diameter_px"]), **{name: table[name] for name in SHAPES[1:]}}
     for channel, (low, high) in enumerate(percentile_ranges(image, threads=threads)):
