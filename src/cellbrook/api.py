@@ -20,6 +20,7 @@ from cellbrook.io import Source, open_image
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from cellbrook.core.plan import SegmentPlan
     from cellbrook.core.progress import Progress
     from cellbrook.core.result import NetworkOutput
     from cellbrook.engines.base import EngineInfo
@@ -106,12 +107,13 @@ class Segmenter:
         **keywords: Any,
     ) -> None:
         from cellbrook import engines
-        from cellbrook.networks.store import resolve_model
+        from cellbrook.networks.store import reference_of, resolve_model
 
         own = {"model": model, "device": device, "threads": threads, "engine": engine}
         self._keywords = _plain({**own, **keywords})
         wishes = self._params().model_params
         self._model = resolve_model(wishes.model)
+        self._keywords["model"] = reference_of(wishes.model)  # as run.json is read in any working directory
         self._engine = engines.create(
             self._model,
             engine=wishes.engine,
@@ -170,23 +172,10 @@ class Segmenter:
         from cellbrook.core.report import Report
         from cellbrook.io.hashing import sha256_of
 
-        fixed = _OF_THE_SEGMENTER & set(keywords)
-        if fixed:
-            raise UsageError(f"{', '.join(sorted(fixed))} belong to the Segmenter: make another one")
-        params = self._params(**keywords)
-        wishes = params.input_params
-        if wishes.scene == "all":
-            raise UsageError('scene="all" gives several results: use segment_many, or name one scene')
-        pixels = _image(image)
-        path = pixels if isinstance(pixels, Path) else None
-        if path is None and wishes.scene not in (None, "0"):
-            raise UsageError(
-                f"scene {wishes.scene!r} is one of a file's, and this image is no file: leave it out"
-            )
         report = Report()
         with report.timed("open"):
-            source = open_image(pixels, axes=wishes.axes, pixel_size=wishes.pixel_size, scene=wishes.scene)
-            plan = pipeline.resolve(source, self._model, params)
+            pixels, source, plan = self._open(image, keywords)
+        path = pixels if isinstance(pixels, Path) else None
         with report.timed("hash"):
             if isinstance(pixels, Path):
                 digest = sha256_of(pixels)
@@ -205,7 +194,7 @@ class Segmenter:
         )
         run = provenance.describe_run(
             path=path,
-            scene=wishes.scene,
+            scene=plan.params.input_params.scene,
             image_sha256=digest,
             plan=plan,
             model=self._model,
@@ -215,6 +204,30 @@ class Segmenter:
         )
         fields = {f.name: getattr(data, f.name) for f in dataclasses.fields(data)}
         return Segmentation(**{**fields, "provenance": run})
+
+    def plan(self, image: ImageLike, **keywords: Any) -> SegmentPlan:
+        """Return what `segment` would do to an image, which is opened and not read; raises what `segment` would."""
+        return self._open(image, keywords)[2]
+
+    def _open(
+        self, image: ImageLike, keywords: dict[str, Any]
+    ) -> tuple[Path | NDArray[Any] | Source, Source, SegmentPlan]:
+        from cellbrook import pipeline
+
+        fixed = _OF_THE_SEGMENTER & set(keywords)
+        if fixed:
+            raise UsageError(f"{', '.join(sorted(fixed))} belong to the Segmenter: make another one")
+        params = self._params(**keywords)
+        wishes = params.input_params
+        if wishes.scene == "all":
+            raise UsageError('scene="all" gives several results: use segment_many, or name one scene')
+        pixels = _image(image)
+        if not isinstance(pixels, Path) and wishes.scene not in (None, "0"):
+            raise UsageError(
+                f"scene {wishes.scene!r} is one of a file's, and this image is no file: leave it out"
+            )
+        source = open_image(pixels, axes=wishes.axes, pixel_size=wishes.pixel_size, scene=wishes.scene)
+        return pixels, source, pipeline.resolve(source, self._model, params)
 
     def recipe(self, image_sha256: str, **keywords: Any) -> dict[str, Any]:
         """Return what decides the labels of an image: equal recipes give equal results."""

@@ -209,12 +209,13 @@ def run_batch(
                 continue
             if not overwrite:
                 check_place(job.path, job.scene, job.folder, job.stem, kinds)
+            wishes = {**keywords, "scene": job.scene}
+            if "seg" in kinds and segmenter.plan(job.path, **wishes).stack_axes == "TZ":
+                raise UsageError(
+                    f"{job.path} has time points and z-planes, a _seg.npy one of them: leave seg out of --save, or give --z"
+                )
             result = segmenter.segment(
-                job.path,
-                name=job.stem,
-                keep_output=needs_output,
-                progress=progress,
-                **{**keywords, "scene": job.scene},
+                job.path, name=job.stem, keep_output=needs_output, progress=progress, **wishes
             )
             files = write_results(result, job.folder, kinds, overwrite=overwrite)
         except Cancelled:
@@ -267,10 +268,11 @@ def _done_before(
     if run is None or not set(kinds) - {"run"} <= set(run["files"]):
         return None
     try:
-        recipe = segmenter.recipe(
-            sha256_of(job.path), scene=job.scene, **{k: v for k, v in keywords.items() if k != "scene"}
-        )
-        return run if recipe_of(run) == recipe else None
+        wishes = {**keywords, "scene": job.scene}
+        recipes = recipe_of(run), segmenter.recipe(sha256_of(job.path), **wishes)
+        for recipe in recipes:
+            recipe["parameters"].pop("model", None)  # its hash says which it is, whatever it was called
+        return run if recipes[0] == recipes[1] else None
     except (ImageError, OSError, KeyError):
         return None
 

@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
 
-from cellbrook import batch
+from cellbrook import batch, pipeline
 from cellbrook.cli.app import main
 from cellbrook.errors import OutputError
 from cellbrook.io import read_labels
+from cellbrook.networks.cards import write_card
+from cellbrook.networks.store import resolve_model
 from cellbrook.testing.samples import sample_image
 
 
@@ -149,6 +152,37 @@ def test_one_bad_image_does_not_stop_the_rest(folder, capsys):
     rows = {r["image"].rsplit("/")[-1]: r for r in csv.DictReader((folder / "summary.csv").open())}
     assert rows["broken.tif"]["status"] == "failed"
     assert rows["broken.tif"]["error"]
+
+
+def test_a_run_with_a_model_of_a_relative_path_is_known_in_any_folder(folder, capsys, monkeypatch):
+    shipped = resolve_model("compact")
+    mine = folder.parent / "mine"
+    mine.mkdir()
+    for path in shipped.paths.values():
+        shutil.copy(path, mine)
+    write_card(mine / "card.toml", replace(shipped.card, name="mine"))
+    monkeypatch.chdir(folder.parent)
+    assert segment("plate/a2.tif", "--model", "mine", "--out", "first", "--quiet") == 0
+    monkeypatch.chdir(folder)
+    path = folder.parent / "first" / "a2_run.json"
+    assert segment("--from-run", path, "--out", "second", "--quiet") == 0
+    run = json.loads(path.read_text())
+    run["parameters"]["model"] = "mine"  # as runs said before
+    path.write_text(json.dumps(run))
+    capsys.readouterr()
+    again = ("a2.tif", "--model", "../mine", "--out", "../first", "--resume", "--json")
+    assert segment(*again) == 0
+    assert [i["status"] for i in json.loads(capsys.readouterr().out)["images"]] == ["skipped"]
+
+
+def test_seg_of_a_time_series_of_stacks_is_refused_before_time_is_spent(folder, capsys, monkeypatch):
+    stack = np.zeros((2, 3, 64, 64), np.uint16)
+    tifffile.imwrite(folder / "s.tif", stack, imagej=True, metadata={"axes": "TZYX"})
+    assert segment(folder / "s.tif", "--save", "seg", "--z", "max", "--quiet") == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "run", None)
+        assert segment(folder / "s.tif", "--save", "seg", "--overwrite") == 1
+    assert "leave seg out of --save, or give --z" in capsys.readouterr().err
 
 
 def test_from_run_repeats_a_run(folder, tmp_path, capsys):

@@ -180,18 +180,11 @@ def resolve_model(name_or_path: str | os.PathLike[str]) -> ResolvedModel:
     ChecksumError
         If a file's hash is not the card's.
     """
-    text = os.fspath(name_or_path)
-    path = Path(text).expanduser()
-    if isinstance(name_or_path, str) and not _looks_like_path(text):
-        try:
-            model = find_model(text)
-        except UnknownModelError:
-            if not path.exists():
-                raise
-        else:
-            if model.folder is None:
-                raise ModelError(not_installed(model.card, text))
-            return _resolved(model.card, model.folder, model.state)
+    if (model := _named(name_or_path)) is not None:
+        if model.folder is None:
+            raise ModelError(not_installed(model.card, os.fspath(name_or_path)))
+        return _resolved(model.card, model.folder, model.state)
+    path = Path(name_or_path).expanduser()
     if path.is_dir():
         if not (path / CARD_NAME).is_file():
             raise ModelError(
@@ -203,6 +196,32 @@ def resolve_model(name_or_path: str | os.PathLike[str]) -> ResolvedModel:
             f"there is no model file {path}: check the path, or see `cellbrook models list`"
         )
     return _resolve_file(path)
+
+
+def reference_of(name_or_path: str | os.PathLike[str]) -> str:
+    """Return what finds a model in any working directory: its name as it was given, or the absolute path.
+
+    Raises
+    ------
+    UnknownModelError
+        If there is no such model or file.
+    """
+    if _named(name_or_path) is not None:
+        return os.fspath(name_or_path)
+    return str(Path(name_or_path).expanduser().absolute())
+
+
+def _named(name_or_path: str | os.PathLike[str]) -> ListedModel | None:
+    """Return the model of a name; None for what is a path, or a file's name that no model has."""
+    text = os.fspath(name_or_path)
+    if not isinstance(name_or_path, str) or _looks_like_path(text):
+        return None
+    try:
+        return find_model(text)
+    except UnknownModelError:
+        if not Path(text).expanduser().exists():
+            raise
+        return None
 
 
 def card_of_file(path: Path, name: str | None = None) -> ModelCard:
