@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 
 from cellbrook.core.objects import ObjectTable
 from cellbrook.export.classes import read_classes
+from cellbrook.io import open_image
+from cellbrook.measure.classify import features_of, fit_classifier
+from cellbrook.networks.store import resolve_model
 from cellbrook.project import ClassInfo, Paint, Project, Relabel, Replace, SetClass
-from cellbrook.project.predict import land
+from cellbrook.project.predict import land, teller
 
 from .conftest import SHAPE, square
 
@@ -114,3 +118,21 @@ def test_nobody_gave_classes(project: Project, image: str, place: Path) -> None:
     log.apply(Paint(log.store.lease(1)[0], square(300, 300)))
     files = project.export(place / "out", kinds=["objects", "training"])["cells"]
     assert read_classes(files["masks"]) == {}  # and not those of the table beside it, which a model told
+
+
+def test_a_black_frame_of_a_colour_film_does_not_take_the_classes_that_limits_bring_back(
+    tmp_path: Path,
+) -> None:
+    labels = np.zeros((64, 64), np.uint32)
+    labels[5:15, 5:15], labels[5:35, 25:55] = 1, 2
+    colour = np.stack([(labels > 0) * level for level in (200, 100, 50)], axis=-1).astype(np.uint8)
+    found, names, features = features_of(labels, np.moveaxis(colour, -1, 0))
+    fit_classifier(features, ["small", "large"], names, 3).save(tmp_path / "classes.json")
+    model = resolve_model("compact")
+    model = dataclasses.replace(model, paths={**model.paths, "classes": tmp_path / "classes.json"})
+    film = open_image(np.stack([colour, colour * 0, colour]), axes="TYXS")
+    tell = teller(model, film, {}, 1)
+    assert tell is not None
+    table = ObjectTable({"label": found})
+    first, _, last = (tell(labels, table) for _ in range(3))
+    assert first["class"].tolist() == last["class"].tolist() == ["small", "large"]

@@ -329,15 +329,19 @@ def teller(
     from cellbrook import pipeline
     from cellbrook.core.report import Report
     from cellbrook.core.threads import resolve_threads
-    from cellbrook.measure.classify import ObjectClassifier
+    from cellbrook.measure.classify import ObjectClassifier, channels_of
 
     classifier = ObjectClassifier.load(model.paths["classes"])
     plan = pipeline.resolve(source, model, SegmentParams.from_keywords(**parameters))
+    # of all planes together: a black one among colour has its colours too
+    coloured = max(channels_of(pixels) for _, pixels in pipeline.read_planes(source, plan))
     planes = pipeline.read_planes(source, plan)
 
     def tell(labels: NDArray[np.uint32], table: ObjectTable) -> ObjectTable:
         _, pixels = next(planes)
-        return pipeline.classified(table, labels, pixels, classifier, Report(), resolve_threads(threads))
+        return pipeline.classified(
+            table, labels, pixels, classifier, Report(), resolve_threads(threads), channels=coloured
+        )
 
     return tell
 
