@@ -134,5 +134,6 @@ def test_a_black_frame_of_a_colour_film_does_not_take_the_classes_that_limits_br
     tell = teller(model, film, {}, 1)
     assert tell is not None
     table = ObjectTable({"label": found})
-    first, _, last = (tell(labels, table) for _ in range(3))
+    first, black, last = (tell(labels, table) for _ in range(3))
     assert first["class"].tolist() == last["class"].tolist() == ["small", "large"]
+    assert "class" in black  # without it, all of them lose theirs when they are put together
