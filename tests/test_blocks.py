@@ -12,7 +12,7 @@ from cellbrook.blocks import Block, plan_blocks
 from cellbrook.errors import Cancelled, ImageError
 from cellbrook.testing.fakes import BLOB_SPEC
 
-from .test_pipeline import blobs, run
+from .test_pipeline import Sorting, blobs, run
 
 
 @pytest.fixture
@@ -40,6 +40,11 @@ def test_the_same_objects_as_whole(small, monkeypatch, shape):
     for name in whole.objects:
         np.testing.assert_allclose(parted.objects[name], whole.objects[name], err_msg=name)
     assert len(parted.objects.discarded) == len(whole.objects.discarded)
+
+
+def test_the_same_class_maps_as_whole(small, monkeypatch):
+    (parted, _), (whole, _) = both(monkeypatch, blobs((300, 420), count=60), engine=Sorting())
+    np.testing.assert_allclose(parted.output.classes, whole.output.classes, atol=1e-5)
 
 
 def test_what_is_discarded_keeps_its_reason(small, monkeypatch):

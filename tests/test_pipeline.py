@@ -74,6 +74,13 @@ def test_whole_and_tiled_give_the_same_labels():
     assert np.array_equal(whole.labels, tiled.labels)
 
 
+def test_a_tile_smaller_than_the_overlap_of_the_model_has_one_of_its_own():
+    image = blobs((40, 56), radius=2)
+    small, report = run(image, tile_size=8)
+    assert report.planes[0]["tiles"] == 5 * 7
+    assert np.array_equal(small.labels > 0, image > 500)
+
+
 def test_augmenting_changes_nothing_for_an_equivariant_network():
     plain, _ = run(blobs())
     turned, _ = run(blobs(), augment=True)
@@ -106,6 +113,20 @@ def test_a_time_series_of_stacks_keeps_its_axes():
     data, _ = run(image, axes="TZYX")
     assert data.labels.shape == image.shape
     assert {"t", "z"} <= set(data.objects)
+
+
+class Sorting(BlobEngine):
+    """Says of every pixel how much it belongs to each of two classes."""
+
+    def run(self, x_BCYX):
+        return {**super().run(x_BCYX), "class": np.concatenate([x_BCYX, 1 - x_BCYX], axis=1)}
+
+
+@pytest.mark.parametrize("axes", ["TYX", "ZYX"])
+def test_class_maps_of_a_stack_are_those_of_its_planes(axes):
+    planes = [blobs(seed=s) for s in (1, 2)]
+    data, _ = run(np.stack(planes), Sorting(), axes=axes)
+    np.testing.assert_array_equal(data.output.classes, [run(p, Sorting())[0].output.classes for p in planes])
 
 
 def test_diameter_is_estimated_and_rescales_what_is_too_large():

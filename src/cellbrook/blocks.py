@@ -151,7 +151,7 @@ def segment_in_blocks(
     order = (
         channel_order(normalize(sample, params, ranges=ranges, threads=threads)) if spec.order_free else None
     )
-    _, facts = infer(
+    told, facts = infer(
         sample,
         plan,
         spec,
@@ -173,7 +173,8 @@ def segment_in_blocks(
     output = None
     if keep_output:
         flows, logits = np.zeros((2, *shape), np.float32), np.zeros(shape, np.float32)
-        output = NetworkOutput(flows=flows, cellprob=logits, diameter_px=facts["diameter_px"])
+        class_maps = None if told.classes is None else np.zeros((len(told.classes), *shape), np.float32)
+        output = NetworkOutput(flows, logits, class_maps, facts["diameter_px"])
     tables: list[ObjectTable] = []
     count = tiles = 0
     progress.start("tile", len(blocks))
@@ -193,6 +194,8 @@ def segment_in_blocks(
             inner = (slice(a - y0, c - y0), slice(b - x0, d - x0))
             output.flows[:, a:c, b:d] = found.flows[(slice(None), *inner)]
             output.cellprob[a:c, b:d] = found.cellprob[inner]
+            if output.classes is not None and found.classes is not None:
+                output.classes[:, a:c, b:d] = found.classes[(slice(None), *inner)]
         progress.advance()
     with report.timed("flows to labels"):
         objects = _numbered(labels, concatenate(tables), plan.params.mask_params.exclude_border, threads)

@@ -359,7 +359,7 @@ def _at_scale(
         scaled = resize(x, scaled_shape((x.shape[-2], x.shape[-1]), scale), threads=threads)
     side = params.tile_size or spec.tile_size
     # what suits the model's own tile may be all of a smaller one
-    own_overlap = min(spec.tile_overlap, side // 2)
+    own_overlap = min(spec.tile_overlap, side // 2, side - spec.stride)
     tiles = plan_tiles(
         (scaled.shape[-2], scaled.shape[-1]),
         tile_size=side,

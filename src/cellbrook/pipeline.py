@@ -253,6 +253,7 @@ def run(
     labels: NDArray[np.uint32] | None = None
     flows: NDArray[np.float32] | None = None
     cellprob: NDArray[np.float32] | None = None
+    class_maps: NDArray[np.float32] | None = None
     output: NetworkOutput | None = None
     tables: list[ObjectTable] = []
     count = 0
@@ -298,12 +299,14 @@ def run(
         if keep_output and output is not None:
             flows = _put(flows, stack, place, output.flows)
             cellprob = _put(cellprob, stack, place, output.cellprob)
+            if output.classes is not None:
+                class_maps = _put(class_maps, stack, place, output.classes)
     assert labels is not None
     if not keep_output:
         output = None
     elif stack and flows is not None and cellprob is not None:
         known = [p["diameter_px"] for p in report.planes if p["diameter_px"] is not None]
-        output = NetworkOutput(flows, cellprob, diameter_px=float(np.median(known)) if known else None)
+        output = NetworkOutput(flows, cellprob, class_maps, float(np.median(known)) if known else None)
     return SegmentationData(
         labels=labels,
         objects=concatenate(tables),
