@@ -209,6 +209,18 @@ def test_flat_blocks_borrow_from_their_neighbours() -> None:
     assert result[0, :90, :90].std() > 0.2
 
 
+def test_flat_blocks_of_few_levels_borrow_from_their_neighbours_too() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(100, 103, (1, 300, 300)).astype(np.uint16)
+    image[0, :100, :100] += rng.integers(0, 60, (100, 100)).astype(np.uint16)
+    params = NormalizeParams(tile_norm_size=100)
+    empty = (0, slice(200, None), slice(200, None))
+    # numbers of a camera may not show more of its noise than any others
+    of_fractions = normalize(image / np.float32(7), params)[empty].std()
+    assert normalize(image, params)[empty].std() == pytest.approx(of_fractions, rel=1e-3)
+    assert of_fractions < 0.02
+
+
 def test_block_larger_than_the_image_is_the_image() -> None:
     np.testing.assert_array_equal(normalize(NOISE, NormalizeParams(tile_norm_size=100)), normalize(NOISE))
 
@@ -276,4 +288,5 @@ def test_a_few_levels_are_not_stretched_into_cells() -> None:
     assert np.ptp(normalize(blocks / np.float32(7))) == 1, "what a unit means is not known of a fraction"
     assert np.ptp(normalize((blocks - 10).astype(np.uint8))) == 1, "a picture in black and white"
     assert np.ptp(normalize((blocks == 10).astype(bool))) == 1
+    assert np.ptp(normalize((blocks - 11).astype(np.int16))) == pytest.approx(1 / 8), "less than 0 is no mask"
     assert np.ptp(normalize((blocks * 8).astype(np.uint8))) == 1

@@ -197,6 +197,10 @@ def _filtered(channel: NDArray[Any], params: NormalizeParams, threads: int) -> t
 
 
 def _channel_range(channel: NDArray[Any], params: NormalizeParams, threads: int) -> tuple[float, float]:
+    return _of_enough_levels(channel, *_percentile_range(channel, params, threads))
+
+
+def _percentile_range(channel: NDArray[Any], params: NormalizeParams, threads: int) -> tuple[float, float]:
     wider = np.array([[1.0], [0.1], [0.01], [0.0]])
     outside = wider * np.array([params.percentile_low, 100 - params.percentile_high]) / 100
     fractions = outside * [1, -1] + [0, 1]
@@ -207,16 +211,22 @@ def _channel_range(channel: NDArray[Any], params: NormalizeParams, threads: int)
         found = _percentiles(channel, pairs.ravel(), threads)
         for low, high in zip(found[::2], found[1::2], strict=True):
             if high - low > _rounding(channel.dtype, low, high):
-                if high - low >= _FEW_LEVELS or not _counts_levels(channel):
-                    return low, high
-                return low, low if _only_blocks(channel) else max(high, low + _LEAST_LEVELS)
+                return low, high
     return low, low
+
+
+def _of_enough_levels(channel: NDArray[Any], low: float, high: float) -> tuple[float, float]:
+    """Widen a range of so few levels that it would show noise as cells; where all is noise nothing is left of it."""
+    if not 0 < high - low < _FEW_LEVELS or not _counts_levels(channel):
+        return low, high
+    return low, low if _only_blocks(channel) else max(high, low + _LEAST_LEVELS)
 
 
 def _counts_levels(channel: NDArray[Any]) -> bool:
     """Tell whether values are levels of a camera: whole numbers, in whatever type, but not 0 and 1 alone."""
     finite = channel[np.isfinite(channel)] if channel.dtype.kind == "f" else channel
-    return bool(finite.max() > 1 and (channel.dtype.kind != "f" or (finite == np.rint(finite)).all()))
+    beyond = finite.max() > 1 or finite.min() < 0
+    return bool(beyond and (channel.dtype.kind != "f" or (finite == np.rint(finite)).all()))
 
 
 def _only_blocks(channel: NDArray[Any]) -> bool:
@@ -304,8 +314,12 @@ def _block_ranges(
     found = np.zeros((2, len(edges_y) - 1, len(edges_x) - 1))
     for i in range(found.shape[1]):
         for j in range(found.shape[2]):
-            block = channel[edges_y[i] : edges_y[i + 1], edges_x[j] : edges_x[j + 1]]
-            found[:, i, j] = _channel_range(np.ascontiguousarray(block), params, threads)
+            block = np.ascontiguousarray(channel[edges_y[i] : edges_y[i + 1], edges_x[j] : edges_x[j + 1]])
+            bottom, top = _percentile_range(block, params, threads)
+            # an empty block that was widened could not be told from others
+            if top - bottom >= _FLAT_BLOCK * (high - low):
+                bottom, top = _of_enough_levels(block, bottom, top)
+            found[:, i, j] = bottom, top
     grid = np.clip((found - low) / (high - low), -_LIMIT, _LIMIT).astype(np.float32)
     flat = grid[1] - grid[0] < _FLAT_BLOCK
     if flat.all():
