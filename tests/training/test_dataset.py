@@ -8,7 +8,7 @@ from cellbrook.io import write_labels
 from cellbrook.testing.samples import sample_image
 from cellbrook.training.checks import check_pair, misfit, pieces_of
 from cellbrook.training.dataset import from_arrays, load_folder
-from cellbrook.training.split import alike, split
+from cellbrook.training.split import _known, alike, split
 from cellbrook.training.synthetic import generate
 
 
@@ -215,6 +215,33 @@ def test_frames_of_a_film_stay_together():
     parts = split(dataset.examples, 0.2)
     assert not {e.name[0] for e in parts.train} & {e.name[0] for e in parts.validation}
     assert "look alike stay together" in parts.how
+
+
+@pytest.mark.parametrize("value", [0, 255, np.nan])
+def test_a_border_without_data_makes_no_images_alike(value):
+    y, x = np.mgrid[:128, :128] - 64
+    well, edge = np.hypot(y, x) < 62, (y > -56) & (x < 50)
+    fields = [nuclei(s)[0] for s in range(4)]
+    plain = alike(from_arrays(fields, [nuclei(s)[1] for s in range(4)]).examples)
+    assert len(plain) == 4
+    for shown in (well, edge):
+        bordered = [np.where(shown, f, value).astype(np.float32) for f in (*fields, np.roll(fields[0], 1, 0))]
+        found = alike(from_arrays(bordered, [nuclei(0)[1]] * 5).examples)
+        assert sorted(map(sorted, found)) == [[0, 4], [1], [2], [3]]
+
+
+def test_a_black_background_between_cells_says_where_they_lie():
+    y, x = np.mgrid[:128, :128]
+    x = x + 8 * (y // 16 % 2)  # a wall of bricks
+    assert _known(np.where((y % 16 < 3) | (x % 16 < 3), 0, 100 + y)[None]).all()
+    assert not _known(np.where(y < 3, 0, 100 + y)[None])[:3].any()
+
+
+@pytest.mark.parametrize("factor", [1e12, 1e39, 1e300])
+def test_frames_of_any_brightness_stay_together(factor):
+    image, labels = nuclei(1)
+    frames = [(image + np.float64(step)) * factor for step in range(3)]
+    assert len(alike(from_arrays(frames, [labels] * 3).examples)) == 1
 
 
 def test_a_single_image_is_cut_so_that_something_is_held_out():

@@ -29,6 +29,15 @@ FEW = 8
 """Below this many different images, those with room for it are cut: one held out alone may be of a kind that no other
 teaches, and one with a few large objects tells by chance only which model is better."""
 
+NODATA = (0.02, 0.5)
+"""Between these parts of an image may be filled with one value that stands for nothing seen there."""
+
+STRAIGHT = 0.95
+"""At least this part of that lies straight behind an edge; a black background lies between cells too."""
+
+LARGEST = 1e15
+"""Larger intensities are scaled, or float32 would not hold their squares."""
+
 OBJECTS_ACROSS = 2.5
 """So many typical objects must fit across what is cut off, or it holds pieces of objects only."""
 
@@ -123,12 +132,40 @@ def alike(examples: Sequence[Example]) -> list[list[int]]:
 
 
 def _thumbnail(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the image at 32 x 32, without slow shading, as standard scores: its correlation with another is a mean."""
-    plain = pixels.astype(np.float32).mean(axis=0)
+    """Return the image at 32 x 32, without slow shading, as standard scores: its correlation with another is a mean.
+
+    Where nothing is known it is 0: a border that many images share must not make them alike.
+    """
+    known = _known(pixels)
+    plain = np.where(known, pixels, 0)
+    largest = max(float(plain.max(initial=0)), -float(plain.min(initial=0)))
+    plain = (plain / largest if largest > LARGEST else plain).astype(np.float32).mean(axis=0)
+    shown = resize(known.astype(np.float32), (32, 32), threads=1) > 0.5
+    if not shown.any():
+        return np.zeros(shown.shape, np.float32)
+    plain[~known] = plain[known].mean()  # no edge where the known ends
     small = resize(plain, (32, 32), threads=1)
     small = small - smooth(small, 6.0, threads=1)
-    scores: NDArray[np.float32] = (small - small.mean()) / max(float(small.std()), 1e-6)
-    return scores
+    spread = float(small[shown].std() * np.sqrt(shown.mean()))
+    return np.where(shown, (small - small[shown].mean()) / max(spread, 1e-6), np.float32(0))
+
+
+def _known(pixels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where an image shows something: not where it is not finite, or filled with one value from a corner on."""
+    known: NDArray[np.bool_] = np.isfinite(pixels).all(axis=0)
+    for y, x in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        same = (pixels == pixels[:, y, x, None, None]).all(axis=0)
+        if NODATA[0] < same.mean() < NODATA[1] and _from_edges(same).sum() > STRAIGHT * same.sum():
+            known &= ~same
+    return known
+
+
+def _from_edges(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return what of a region can be reached from an edge of the image along a row or a column without leaving it."""
+    reach = np.logical_and.accumulate
+    rows = reach(region, axis=1) | reach(region[:, ::-1], axis=1)[:, ::-1]
+    columns = reach(region, axis=0) | reach(region[::-1], axis=0)[::-1]
+    return np.asarray(rows | columns)
 
 
 def _has_room(example: Example) -> bool:
