@@ -185,6 +185,20 @@ def test_a_class_of_few_objects_is_left_out_and_named():
     assert report.words.endswith("Too few objects to learn from: rare (2).")
 
 
+def test_a_cell_across_the_cut_is_either_learnt_from_or_judged_on():
+    (whole,) = examples([0])
+    parts = [whole.part(rows, slice(None), "") for rows in (slice(0, 84), slice(84, None))]
+    assert len(parts[0].classes) + len(parts[1].classes) > len(whole.classes)
+    _, report = learn_classes(parts[:1], parts[1:], by_truth, threads=1)
+    assert sum(report.learnt.values()) + sum(report.of.values()) == len(whole.classes)
+
+
+def test_classes_of_labels_that_are_not_there_are_left_out():
+    image, labels, classes = scene(0)
+    (example,) = from_arrays([image], [labels], classes=[classes | {0: "none", 99: "gone"}]).examples
+    assert example.classes == classes
+
+
 def test_objects_without_a_class_are_passed_over(tmp_path):
     folder = write(tmp_path / "given", [0])
     _, labels, classes = scene(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,6 +75,7 @@ def learn_classes(
     """
     if not any(e.classes for e in (*train, *held_out)):
         return None, None
+    train, held_out = ([_with_own_classes(e) for e in part] for part in (train, held_out))
     channels = Counter(channels_of(e.pixels) for e in train if e.classes)
     counts = Counter(name for e in train for name in e.classes.values())
     learnt = {name: n for name, n in sorted(counts.items()) if n >= LEAST_OBJECTS}
@@ -122,6 +123,12 @@ def _try(
             of[wanted] += 1
             right[wanted] += told[pred] == wanted
     return right, of
+
+
+def _with_own_classes(example: Example) -> Example:
+    """Return it with the classes of the objects that lie mostly there: none is both learnt from and judged on."""
+    own = set(example.own().tolist())
+    return replace(example, classes={i: name for i, name in example.classes.items() if i in own})
 
 
 def _matched(example: Example, found: NDArray[Any], threads: int) -> dict[int, str]:

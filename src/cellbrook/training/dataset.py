@@ -95,14 +95,13 @@ class Example:
         """Return a rectangle of it, as an example of its own."""
         pixels = np.ascontiguousarray(self.pixels[:, rows, columns])
         labels = np.ascontiguousarray(self.labels[rows, columns])
-        present = set(np.unique(labels).tolist())
         return replace(
             self,
             name=f"{self.name}{suffix}",
             pixels=pixels,
             labels=labels,
             sha256=hash_of_array(pixels),
-            classes={label: name for label, name in self.classes.items() if label in present},
+            classes=_of_objects(self.classes, labels),
             cut_from=self.whole,
             corner=(self.corner[0] + (rows.start or 0), self.corner[1] + (columns.start or 0)),
         )
@@ -302,7 +301,8 @@ def from_arrays(
         if pixels.shape[1:] != label.shape:
             issues.append(_mismatch(name, pixels.shape[1:], label.shape))
             continue
-        example = Example(name, pixels, as_labels(label, name), False, hash_of_array(pixels), dict(own))
+        labelled = as_labels(label, name)
+        example = Example(name, pixels, labelled, False, hash_of_array(pixels), _of_objects(own, labelled))
         example = example.renumbered()
         issues += check_pair(name, example.normalised(), example.labels)
         examples.append(example)
@@ -320,11 +320,13 @@ def _with_classes(planes: list[Example], labels_path: Path) -> list[Example]:
     classes = read_classes(labels_path, given=True)
     if not classes:
         return planes
-    own = [set(np.unique(plane.labels).tolist()) for plane in planes]
-    return [
-        replace(plane, classes={label: name for label, name in classes.items() if label in labels})
-        for plane, labels in zip(planes, own, strict=True)
-    ]
+    return [replace(plane, classes=_of_objects(classes, plane.labels)) for plane in planes]
+
+
+def _of_objects(classes: Mapping[int, str], labels: NDArray[Any]) -> dict[int, str]:
+    """Return the classes of the objects that are there."""
+    present = set(np.unique(labels[labels > 0]).tolist())
+    return {label: name for label, name in classes.items() if label in present}
 
 
 def _is_prediction(labels_path: Path) -> bool:
