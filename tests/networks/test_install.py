@@ -239,10 +239,10 @@ def test_offline_nothing_is_fetched(
 
 
 def test_a_missing_size_model_does_not_stop_an_install(
-    server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.save(Cp3Net().state_dict(), tmp_path / "a")
-    server.body = (tmp_path / "a").read_bytes()
+    server.body = weights = (tmp_path / "a").read_bytes()
     card = ModelCard(
         "cp3.known",
         "cp3",
@@ -272,6 +272,13 @@ def test_a_missing_size_model_does_not_stop_an_install(
     assert networks.resolve_model("cp3.known") == whole
     assert install.install("cp3.known") == [whole]
     assert len(server.requests) == 1, "only what was missing is fetched"
+
+    pins = (home / "pins.json").read_bytes()
+    install.remove("cp3.known")
+    server.body = weights
+    card.files["size"] = ModelFileRef("size.npy", url="http://example.org/size.npy")  # type: ignore[index]
+    assert install.install("cp3.known") == [model]
+    assert (home / "pins.json").read_bytes() == pins, "its hash is held to although it is missing now"
 
 
 def test_a_broken_size_model_is_refused(tmp_path: Path, home: Path) -> None:

@@ -34,10 +34,11 @@ def read_pins() -> dict[str, dict[str, str]]:
 
 
 def write_pins(card: ModelCard) -> None:
-    """Record the SHA-256 of those files of a model that have a URL, atomically."""
+    """Record the SHA-256 of those files of a model that have a URL, atomically; of others it keeps what it has."""
     pins = read_pins()
-    own = {ref.filename: ref.sha256 for ref in card.files.values() if ref.sha256 and ref.url}
-    if not own or pins.get(card.name) == own:
+    recorded = pins.get(card.name, {})
+    own = recorded | {ref.filename: ref.sha256 for ref in card.files.values() if ref.sha256 and ref.url}
+    if own == recorded:
         return
     pins[card.name] = own
     path = home() / "pins.json"
