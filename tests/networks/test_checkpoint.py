@@ -45,6 +45,28 @@ def test_names_shapes_and_scalars_are_read_in_every_format(form: str, tmp_path: 
     assert header.format == ("safetensors" if form == "safetensors" else "torch")
 
 
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_scalars_of_every_precision_are_read(dtype: str, form: str, tmp_path: Path) -> None:
+    state = {"first": torch.ones(3), "diam_mean": torch.tensor([17.25])}
+    state = {k: v.to(getattr(torch, dtype)) for k, v in state.items()}
+    if form == "safetensors":
+        from safetensors.torch import save_file
+
+        save_file(state, tmp_path / "a")
+    else:
+        torch.save(state, tmp_path / "a", _use_new_zipfile_serialization=form == "zip")
+    assert read_header(tmp_path / "a").scalars == {"diam_mean": 17.25}
+
+
+def test_a_safetensors_file_is_known_whatever_the_length_of_its_header(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    for length in range(0, 256, 8):  # one of these begins as a pickle does
+        save_file({"a": torch.ones(1)}, tmp_path / "a", metadata={"note": "x" * length})
+        assert read_header(tmp_path / "a").format == "safetensors"
+
+
 def test_an_ordered_dict_as_modules_save_it(tmp_path: Path) -> None:
     net = torch.nn.Linear(3, 2)
     torch.save(net.state_dict(), tmp_path / "a")

@@ -238,6 +238,12 @@ def test_cp3_reads_its_diameter_and_old_files_have_none(tmp_path: Path) -> None:
     assert float(networks.load("nuclei").diam_mean) == 17.0
 
 
+def test_cp3_with_a_diameter_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    torch.save(Cp3Net().state_dict() | {"diam_mean": torch.tensor([17])}, tmp_path / "a")
+    with pytest.raises(ModelError, match="diam_mean cannot be read: expected a float"):
+        networks.resolve_model(tmp_path / "a")
+
+
 def test_a_restoration_network_is_refused(tmp_path: Path) -> None:
     state = Cp3Net().state_dict()
     state |= {"output.2.weight": torch.ones(1, 32, 1, 1), "output.2.bias": torch.ones(1)}

@@ -34,8 +34,9 @@ _ITEM_FORMATS = {
     "CharStorage": "b",
     "ByteStorage": "B",
     "BoolStorage": "?",
-    "BFloat16Storage": "H",  # for its size only: its bits are not an integer
+    "BFloat16Storage": "H",  # its bits: struct knows no such number
 }
+_FLOATS = {"F16": "HalfStorage", "BF16": "BFloat16Storage", "F32": "FloatStorage", "F64": "DoubleStorage"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +75,10 @@ def read_header(path: Path) -> CheckpointHeader:
             if start[:4] == b"PK\x03\x04":
                 return _read_torch_zip(path)
             file.seek(0)
+            if start[8:9] == b"{":  # before pickles: the length that comes first may begin as they do
+                return _read_safetensors(path, file)
             if start[:1] == b"\x80":
                 return _read_torch_legacy(path, file)
-            if start[8:9] == b"{":
-                return _read_safetensors(path, file)
     except ModelError:
         raise
     except OSError as error:
@@ -112,9 +113,9 @@ def _read_safetensors(path: Path, file: IO[bytes]) -> CheckpointHeader:
             raise _damaged(path, f"expected {8 + length + end} bytes, got {size}")
         scalars = {}
         for name, entry in header.items():
-            if entry["dtype"] == "F32" and math.prod(entry["shape"]) == 1:
+            if entry["dtype"] in _FLOATS and math.prod(entry["shape"]) == 1:
                 file.seek(8 + length + entry["data_offsets"][0])
-                scalars[name] = float(struct.unpack("<f", file.read(4))[0])
+                scalars[name] = _item(file.read(8), _FLOATS[entry["dtype"]])
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error) as error:
         if isinstance(error, ModelError):
             raise
@@ -193,7 +194,9 @@ def _read_torch_zip(path: Path) -> CheckpointHeader:
                     raise _damaged(path, f"the values of {name!r} are missing or cut short")
                 if _is_scalar(tensor):
                     with archive.open(member) as file:
-                        scalars[name] = _item(file.read(width * tensor.storage.count), tensor)
+                        scalars[name] = _item(
+                            file.read(width * tensor.storage.count), tensor.storage.kind, tensor.offset
+                        )
     except (zipfile.BadZipFile, EOFError, NotImplementedError, zipfile.LargeZipFile) as error:
         raise _damaged(path, "the archive is truncated or broken") from error
     return CheckpointHeader("torch", *_without_module({n: t.shape for n, t in tensors.items()}, scalars))
@@ -215,7 +218,7 @@ def _read_torch_legacy(path: Path, file: IO[bytes]) -> CheckpointHeader:
         (count,) = struct.unpack("<q", raw)
         if key in wanted:
             name, tensor = wanted[key]
-            scalars[name] = _item(file.read(count * widths[key]), tensor)
+            scalars[name] = _item(file.read(count * widths[key]), tensor.storage.kind, tensor.offset)
         else:
             file.seek(count * widths[key], 1)
     end = file.tell()
@@ -250,12 +253,15 @@ def _tensors(path: Path, found: Any) -> dict[str, _Tensor]:
 
 
 def _is_scalar(tensor: _Tensor) -> bool:
-    return math.prod(tensor.shape) == 1 and tensor.storage.kind in ("FloatStorage", "DoubleStorage")
+    return math.prod(tensor.shape) == 1 and tensor.storage.kind in _FLOATS.values()
 
 
-def _item(raw: bytes, tensor: _Tensor) -> float:
-    code = _ITEM_FORMATS[tensor.storage.kind]
-    return float(struct.unpack_from(f"<{code}", raw, tensor.offset * struct.calcsize(code))[0])
+def _item(raw: bytes, kind: str, offset: int = 0) -> float:
+    code = _ITEM_FORMATS[kind]
+    (value,) = struct.unpack_from(f"<{code}", raw, offset * struct.calcsize(code))
+    if kind == "BFloat16Storage":  # the upper half of a float32
+        (value,) = struct.unpack("<f", struct.pack("<I", value << 16))
+    return float(value)
 
 
 def _without_module(

@@ -30,7 +30,7 @@ def read(header: CheckpointHeader, where: str) -> tuple[NetworkSpec, dict[str, A
     Raises
     ------
     ModelError
-        If tensors are missing, unexpected or of a wrong shape, or it does not segment.
+        If tensors are missing, unexpected or of a wrong shape, it does not segment, or its diameter cannot be read.
     """
     values = check(read_layout(__package__), header.shapes, where)
     if values["nout"] != OUTPUTS:
@@ -39,6 +39,10 @@ def read(header: CheckpointHeader, where: str) -> tuple[NetworkSpec, dict[str, A
             " (image restoration?)"
         )
     scalars = header.scalars
+    if "diam_mean" in header.shapes and "diam_mean" not in scalars:
+        raise ModelError(
+            f"{where}: its diam_mean cannot be read: expected a float of 16 to 64 bits; save it as float32"
+        )
     spec = spec_for(values["nchan"], scalars.get("diam_mean", 30.0), scalars.get("diam_labels"))
     return spec, {"channels": values["nchan"]}
 
