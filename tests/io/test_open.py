@@ -236,7 +236,9 @@ def test_zarr_scenes(tmp_path):
     for number in range(2):
         zarr_image(tmp_path / "many.zarr" / str(number), pixels((8, 9 + number)), "yx", "0.5")
     assert scenes(tmp_path / "many.zarr") == ("0", "1")
-    with pytest.raises(UsageError, match="holds 2 scenes: 0, 1; give --scene"):
+    # measure, export and project take one scene, train and evaluate none
+    choice = r"give --scene N or NAME \(all, to segment each\), or save one as its own file"
+    with pytest.raises(UsageError, match=f"holds 2 scenes: 0, 1; {choice}"):
         open_image(tmp_path / "many.zarr")
     assert open_image(tmp_path / "many.zarr", scene=1).shape == (8, 10)
 

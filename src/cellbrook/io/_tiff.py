@@ -77,7 +77,10 @@ def pick_scene(scene: str | None, names: list[str], name: str) -> int:
             return 0
         shown = ", ".join(f"{i} ({n})" if n != str(i) else n for i, n in enumerate(names[:12]))
         more = f" ... {len(names)} in all" if len(names) > 12 else ""
-        raise UsageError(f"{name} holds {len(names)} scenes: {shown}{more}; give --scene N, NAME or all")
+        raise UsageError(
+            f"{name} holds {len(names)} scenes: {shown}{more}; give --scene N or NAME (all, to segment each),"
+            " or save one as its own file"
+        )
     if scene in names:
         return names.index(scene)
     if scene.isdecimal() and int(scene) < len(names):
