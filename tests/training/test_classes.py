@@ -15,6 +15,7 @@ pytest.importorskip("onnx")
 import cellbrook  # noqa: E402
 from cellbrook.cli.app import main  # noqa: E402
 from cellbrook.networks.store import resolve_model  # noqa: E402
+from cellbrook.training import finetune as module  # noqa: E402
 from cellbrook.training import generalist  # noqa: E402
 from cellbrook.training.classes import learn_classes  # noqa: E402
 from cellbrook.training.dataset import Example, from_arrays, load_folder  # noqa: E402
@@ -142,6 +143,19 @@ def test_a_model_that_tells_classes_keeps_telling_them(tmp_path):
 
     second = finetune(from_arrays(images, labels), tmp_path / "b", start=first.path, params=QUICK)
     assert resolve_model(second.path).hashes["classes"] == resolve_model(first.path).hashes["classes"]
+
+
+def test_classes_of_the_start_are_kept_where_none_can_be_learnt(tmp_path, monkeypatch):
+    images, labels, classes = zip(*(scene(seed, 96) for seed in range(2)), strict=True)
+    known, _ = learn_classes(examples([0]), [], by_truth, threads=1)
+    start_from = module.start_from
+    monkeypatch.setattr(module, "start_from", lambda *a: replace(start_from(*a), classifier=known))
+    few = from_arrays(images, labels, classes=[{1: classes[0][1]}, {}])
+    report = finetune(few, tmp_path / "m", params=QUICK)
+    assert not report.active, "nothing was learnt"
+    assert not report.classes.active
+    assert "The new model tells the classes of compact: large, round." in report.words
+    assert "classes" in resolve_model(report.path).paths
 
 
 def examples(seeds, change=lambda classes: classes):

@@ -1,6 +1,7 @@
 """Several starts on the same images: which images each learns from, the answer, and that finished trainings count."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -88,6 +89,12 @@ def test_few_images_are_learnt_from_in_parts():
     assert counts == sorted(set(counts))
     assert parts[-1] == tuple(examples)
     assert all(len(some) == 2 for some in parts)
+
+
+def test_all_images_are_learnt_from_where_the_last_ones_are_empty():
+    full = cells(4).examples
+    train = (*full[:2], *(replace(e, labels=0 * e.labels) for e in full[2:]))
+    assert [[e.name for e in some] for some in portions(train)] == [["0"], ["0", "1", "2", "3"]]
 
 
 @pytest.mark.parametrize("starts", [["compact"], ["compact", "compact"]])

@@ -105,6 +105,15 @@ def test_pieces_fragments_and_gaps_are_counted():
     assert found["gaps"].startswith("6 numbers")
 
 
+def test_only_what_segmenting_discards_is_said_to_be_lost():
+    labels = np.zeros((128, 128), np.uint32)
+    labels[:60, :60], labels[70:, 70:], labels[70:75, :6], labels[:3, 70:73] = 1, 2, 3, 4
+    for last, words in ((4, "2 objects (3, 4) are smaller"), (3, "object 3 is smaller")):
+        (issue,) = check_pair("a", np.zeros((1, 128, 128), np.float32), np.where(labels <= last, labels, 0))
+        assert issue.text.startswith(words)
+        assert issue.text.endswith("Segmenting discards those below 15 px" if last == 4 else "drawing?")
+
+
 def test_pieces_that_touch_at_a_corner_are_one():
     labels = np.zeros((6, 6), np.uint32)
     labels[0, 0] = labels[1, 1] = labels[2, 0] = 3

@@ -117,6 +117,10 @@ def test_the_report_says_what_was_done(trained):
     document = json.loads((out / "report.json").read_text())
     assert document["settings"]["steps"] == report.steps == 10
     assert [p["step"] for p in document["curve"]] == [0, 10]
+    assert (report.images, report.objects) == (2, cells().n_objects - report.validation.n_true)
+    assert read_card(report.path / "card.toml").description == (
+        f"Trained from compact on 2 images with {report.objects} objects."
+    )
     assert document["data"]["images"][0]["objects"] == cells().examples[0].n_objects
     assert (out / "curves.png").stat().st_size > 1000
     assert any("learning rate 1e-05" in line for line in said)

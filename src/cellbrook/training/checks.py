@@ -97,15 +97,17 @@ def check_pair(name: str, image: NDArray[np.float32], labels: NDArray[np.uint32]
                 name, "gaps", False, f"{missing} numbers up to {present[-1]} are not used; that does no harm"
             )
         )
-    smallest = max(MaskParams().min_size, TINY_SHARE * float(np.median(areas[present])))
+    least = MaskParams().min_size
+    smallest = max(least, TINY_SHARE * float(np.median(areas[present])))
     tiny = present[areas[present] < smallest]
     if len(tiny):
+        lost = f" Segmenting discards those below {least} px" if areas[tiny].min() < least else ""
         issues.append(
             Issue(
                 name,
                 "fragments",
                 False,
-                f"{_some(tiny)} smaller than {smallest:.0f} px: left over from drawing? Segmenting discards such objects",
+                f"{_some(tiny)} smaller than {smallest:.0f} px: left over from drawing?{lost}",
             )
         )
     better = misfit(image, labels)

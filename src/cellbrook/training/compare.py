@@ -150,16 +150,15 @@ def compare(
 
 def portions(train: Sequence[Example]) -> list[tuple[Example, ...]]:
     """Return growing parts of the images: the first of them where there are enough, else a part of each."""
-    found: list[tuple[Example, ...]] = []
+    found: dict[int, tuple[Example, ...]] = {}
     for share in SHARES:
         if len(train) * SHARES[0] >= 1:
             some = tuple(train[: max(1, round(share * len(train)))])
         else:
             some = tuple(_part(e, share) for e in train)
-        objects = sum(e.n_objects for e in some)
-        if objects and objects not in [sum(e.n_objects for e in before) for before in found]:
-            found.append(some)
-    return found
+        if objects := sum(e.n_objects for e in some):
+            found[objects] = some  # where more images show no more objects, they teach where there are none
+    return list(found.values())
 
 
 def _part(example: Example, share: float) -> Example:

@@ -182,17 +182,19 @@ def finetune(
         lambda example: tests.segment(network, example),
         threads=outcome.learned.settings.threads,
     )
-    if classes is None:
-        classifier = origin.classifier
-    else:
+    if classes is not None:
         words = [*words, classes.words]
-    if classifier is not None and classes is not None and not learnt:
+    if classifier is None:
+        classifier = origin.classifier
+        if classifier is not None and classes is not None:
+            words.append(f"The new model tells the classes of {origin.name}: {', '.join(classifier.names)}.")
+    elif not learnt:
         words.append(f"The new model has the network of {origin.name} as it was, and tells classes besides.")
         better, outcome = True, tests.unchanged(outcome)
     card = base.card
     if learnt and card.spec.score:
         card, outcome = tests.calibrated(card, outcome)
-    report = _report(dataset, parts, origin, tests, outcome, folder, better, words, classes)
+    report = _report(parts, origin, tests, outcome, folder, better, words, classes)
     write_model(outcome.network, card, report, dataset, folder, classifier)
     shutil.rmtree(folder / STATE, ignore_errors=True)
     return report
@@ -333,7 +335,6 @@ def _score_of_start(
 
 
 def _report(
-    dataset: Dataset,
     parts: Split,
     origin: Start,
     tests: _Tests,
@@ -359,8 +360,8 @@ def _report(
         peak_bytes=_peak(settings.device),
         curve=state.curve,
         settings=settings,
-        images=len(dataset.examples),
-        objects=dataset.n_objects,
+        images=len(parts.train),
+        objects=sum(e.n_objects for e in parts.train),
         split=parts.how,
         words=(*words, *outcome.words),
         classes=classes,

@@ -69,7 +69,7 @@ class TrainReport:
     settings : Settings
         What was done.
     images, objects : int
-        What was learnt from and validated on.
+        What was learnt from, without what was held out.
     split : str
         How images were held out.
     words : tuple of str
