@@ -5,6 +5,7 @@ import pytest
 
 from cellbrook.errors import UsageError
 from cellbrook.io import write_labels
+from cellbrook.normalize import normalize, percentile_ranges
 from cellbrook.testing.samples import sample_image
 from cellbrook.training.checks import check_pair, misfit, pieces_of
 from cellbrook.training.dataset import from_arrays, load_folder
@@ -190,6 +191,44 @@ def test_channels_are_chosen_as_in_segment(tmp_path):
     write_labels(tmp_path / "c_labels.tif", labels)
     (example,) = load_folder(tmp_path, channels="1").examples
     np.testing.assert_array_equal(example.pixels, both[1:])
+
+
+def test_channels_come_in_the_order_of_their_roles(tmp_path):
+    import tifffile
+
+    image, labels = nuclei(1)
+    both = np.stack([image, image[::-1]])
+    tifffile.imwrite(tmp_path / "c.tif", both, imagej=True, metadata={"axes": "CYX"})
+    write_labels(tmp_path / "c_labels.tif", labels)
+    (example,) = load_folder(tmp_path, channels="nucleus=0,cell=1").examples
+    part = example.part(slice(0, 64), slice(None), "")
+    wanted = ("cell", "nucleus")
+    np.testing.assert_array_equal(example.by_role(wanted).pixels, both[::-1])
+    np.testing.assert_array_equal(part.by_role(wanted).pixels, both[::-1, :64])
+    np.testing.assert_array_equal(part.by_role(wanted).whole.pixels, both[::-1])
+    assert example.by_role(()) is example, "to this network the order means nothing"
+    with pytest.raises(UsageError, match="knows the channel roles cell, got nucleus"):
+        example.by_role(("cell",))
+
+
+def test_planes_are_normalised_as_their_stack_is(tmp_path):
+    import tifffile
+
+    rng = np.random.default_rng(0)
+    stack = rng.integers(0, 250, (3, 64, 64, 3), dtype=np.uint8)
+    stack[1] = rng.integers(0, 20, (64, 64, 1))  # an empty plane, gray
+    labels = np.zeros((3, 64, 64), np.uint16)
+    labels[:2, 5:20, 5:20] = 1
+    tifffile.imwrite(tmp_path / "s.tif", stack, photometric="rgb", metadata={"axes": "ZYXS"}, ome=True)
+    write_labels(tmp_path / "s_labels.tif", labels, axes="ZYX")
+    examples = load_folder(tmp_path).examples
+    assert [e.name for e in examples] == ["s_z0", "s_z1"]
+    views = {3: np.moveaxis(stack, -1, 0), 2: stack.mean(-1, dtype=np.float32)[None]}
+    for channels, view in views.items():
+        ranges = percentile_ranges(view.reshape(len(view), -1, 64))
+        for z, example in enumerate(examples):
+            found = example.part(slice(0, 32), slice(None), "").normalised(channels)
+            np.testing.assert_array_equal(found, normalize(view[:, z], ranges=ranges)[:, :32])
 
 
 def test_the_hash_is_of_the_content():

@@ -24,7 +24,9 @@ from cellbrook.core.progress import NoProgress  # noqa: E402
 from cellbrook.errors import Cancelled, ModelError, TrainingError, UsageError  # noqa: E402
 from cellbrook.networks.cards import FAMILY_SPECS, read_card  # noqa: E402
 from cellbrook.networks.store import resolve_model  # noqa: E402
-from cellbrook.training import generalist, learn  # noqa: E402
+from cellbrook.normalize import normalize  # noqa: E402
+from cellbrook.training import augment, generalist, learn  # noqa: E402
+from cellbrook.training import finetune as module  # noqa: E402
 from cellbrook.training.dataset import from_arrays  # noqa: E402
 from cellbrook.training.finetune import finetune  # noqa: E402
 from cellbrook.training.params import TrainParams  # noqa: E402
@@ -110,6 +112,66 @@ def test_crops_ask_for_what_will_be_asked_for(wish, channels, asked):
     crops, fixed = learn._crops(parts, settings, FAMILY_SPECS["compact"], TrainParams(target=wish))
     for images in (crops.batch(0)[0], fixed[0][0]):
         assert set(np.unique(images[:, 3])) == asked
+
+
+def test_a_network_of_two_channels_is_taught_the_mean_of_colours():
+    (cell,) = cells(1).examples
+    colour = np.stack([cell.pixels[0], np.roll(cell.pixels[0], 9), np.rot90(cell.pixels[0])])
+    example = replace(cell, pixels=colour, is_rgb=True)
+    settings = Settings(9, 8, 64, 1e-3, 0.9, 3, 0.0, False, "cpu", 1, 0, 1, 1)
+    crops, _ = learn._crops(Split((example,), (example,), ""), settings, FAMILY_SPECS["cp3"], TrainParams())
+    images = crops.batch(0)[0]
+    assert images[:, 0].std() > 0.1
+    assert not images[:, 1].any(), "as segment shows it"
+    np.testing.assert_array_equal(example.normalised(2), normalize(colour.mean(0, np.float32)[None]))
+    assert example.normalised(3).shape == example.normalised().shape == (3, 128, 128)
+
+
+def test_channels_are_taught_by_their_roles(tmp_path, monkeypatch):
+    monkeypatch.setattr(augment, "_intensities", lambda image, rng: image)
+    data = cells(2)
+    pixels = [np.concatenate([np.zeros_like(e.pixels), e.pixels]) for e in data.examples]
+    told = tuple(
+        replace(e, pixels=p, roles=("nucleus", "cell")) for e, p in zip(data.examples, pixels, strict=True)
+    )
+    seen = []
+    monkeypatch.setattr(module, "learn", lambda base, parts, *a, **k: seen.append((base, parts)) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        finetune(
+            replace(data, examples=told),
+            tmp_path / "m",
+            start=official_checkpoint("cp3", tmp_path),
+            params=QUICK,
+        )
+    ((base, parts),) = seen
+    settings = Settings(9, 8, 64, 1e-3, 0.9, 3, 0.0, False, "cpu", 1, 0, 1, 1)
+    crops, _ = learn._crops(parts, settings, base.card.spec, QUICK)
+    images = crops.batch(0)[0]
+    assert images[:, 0].any()
+    assert not images[:, 1].any(), "the cells stay in the channel of cells"
+
+
+def test_planes_of_a_stack_are_judged_as_segment_finds_them(tmp_path):
+    import tifffile
+
+    from cellbrook import pipeline
+    from cellbrook.core.params import SegmentParams
+    from cellbrook.io import open_image, write_labels
+    from cellbrook.networks import load
+    from cellbrook.training.dataset import load_folder
+    from cellbrook.training.scores import Judge
+
+    (example,) = cells(1).examples
+    stack = np.stack([example.pixels[0], example.pixels[0] // 32])
+    tifffile.imwrite(tmp_path / "s.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    write_labels(tmp_path / "s_labels.tif", np.stack([example.labels] * 2), axes="ZYX")
+    model = resolve_model("compact")
+    judge, network = Judge(model.card, "cpu", 1), load(model)
+    source = open_image(tmp_path / "s.tif")
+    plan = pipeline.resolve(source, model, SegmentParams.from_keywords(threads=1))
+    found = pipeline.run(source, plan, model, judge._engine(network), name="s").labels
+    for plane, labels in zip(load_folder(tmp_path).examples, found, strict=True):
+        np.testing.assert_array_equal(judge.segment(network, plane) > 0, labels > 0)
 
 
 def test_the_report_says_what_was_done(trained):

@@ -39,6 +39,8 @@ class AugmentParams:
         Magnifications are kept within this, whatever the diameter asks for.
     channels : int
         Channels of the crop; missing ones are zero.
+    in_order : bool
+        Channels stay where they are, for a network to which their order means something.
     target_plane : bool
         Add a plane after the channels that says what the labels outline.
     upright_share : float
@@ -60,6 +62,7 @@ class AugmentParams:
     wide_range_px: tuple[float, float] = (7.0, 110.0)
     zoom_range: tuple[float, float] = (0.2, 4.0)
     channels: int = 3
+    in_order: bool = False
     target_plane: bool = True
     upright_share: float = 0.25
     upright_share_empty: float = 0.7
@@ -96,7 +99,7 @@ def random_crop(
             if rng.random() < 0.3:
                 labels, target = nuclei, "nuclei"
     several = len(image) == 2 or item.nuclei is not None
-    image = _channels(_intensities(image, rng), rng, params.channels)
+    image = _channels(_intensities(image, rng), rng, params)
     if params.target_plane:
         # with several stains the wish must be known, and "either" means the cells; else it may be left open
         told = rng.random() < params.told_share or (several and target == "nuclei")
@@ -207,12 +210,12 @@ def blurred(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return x[:, 0].numpy()
 
 
-def _channels(image: NDArray[np.float32], rng: np.random.Generator, count: int) -> NDArray[np.float32]:
-    """Bring the channels into any order; a gray image fills one, or all with the same."""
-    if image.shape[0] == 1 and rng.random() < 0.3:
-        return np.repeat(image, count, axis=0)
-    full = np.zeros((count, *image.shape[1:]), np.float32)
-    full[: image.shape[0]] = image[:count]
-    if len(image) > 1 or rng.random() < 0.5:  # no order of several is the usual one
-        full = full[rng.permutation(count)]
+def _channels(image: NDArray[np.float32], rng: np.random.Generator, p: AugmentParams) -> NDArray[np.float32]:
+    """Bring the channels into any order, if it means nothing; a gray image fills one then, or all with the same."""
+    if not p.in_order and image.shape[0] == 1 and rng.random() < 0.3:
+        return np.repeat(image, p.channels, axis=0)
+    full = np.zeros((p.channels, *image.shape[1:]), np.float32)
+    full[: image.shape[0]] = image[: p.channels]
+    if not p.in_order and (len(image) > 1 or rng.random() < 0.5):  # no order of several is the usual one
+        full = full[rng.permutation(p.channels)]
     return np.ascontiguousarray(full)

@@ -57,8 +57,8 @@ def judged_objects(
     columns: list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]] = []
     doubtful = {**keywords, "threads": threads, "flow_threshold": 0, "min_score": 0}
     for example in examples:
-        source = example.whole.source()
-        plan = pipeline.resolve(source, model, SegmentParams.from_keywords(**doubtful))
+        source, given = example.whole.for_pipeline(model.card.spec.channels)
+        plan = pipeline.resolve(source, model, SegmentParams.from_keywords(**doubtful, **given))
         data = pipeline.run(source, plan, model, engine, name="image", keep_output=False)
         found = matching(example.whole.labels, data.labels, 0.5, threads=threads)
         here = np.isin(data.objects["label"], example.own(data.labels))

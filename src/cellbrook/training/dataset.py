@@ -15,7 +15,7 @@ from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.export.classes import read_classes
 from cellbrook.io import OUTPUT_ENDINGS, open_image, read_labels, sha256_of
 from cellbrook.io.pairs import find_labelled
-from cellbrook.normalize import normalize
+from cellbrook.normalize import normalize, percentile_ranges
 from cellbrook.provenance import hash_of_array
 from cellbrook.training.checks import Issue, check_pair, check_set
 
@@ -52,6 +52,11 @@ class Example:
         The image that this is a part of. What is segmented is that one: a strip alone shows few whole cells.
     corner : (row, column)
         Where in it.
+    roles : tuple of (str or None)
+        What each channel is for, None where the user did not say so. Empty: nothing was said.
+    ranges : ndarray of shape (C, 2) or None
+        What becomes 0 and 1 in each channel of the stack that it is a plane of; in the first alone where that is gray saved
+        as RGB, and last in the mean of its colours. None: it is no plane of a stack and has its own percentiles.
     """
 
     name: str
@@ -62,17 +67,24 @@ class Example:
     classes: dict[int, str] = field(default_factory=dict)
     cut_from: Example | None = None
     corner: tuple[int, int] = (0, 0)
+    roles: tuple[str | None, ...] = ()
+    ranges: NDArray[np.float64] | None = None
 
     @property
     def n_objects(self) -> int:
         """Number of labelled objects."""
         return int(np.count_nonzero(np.bincount(self.labels.ravel())[1:]))
 
-    def source(self) -> Source:
-        """Return the pixels as an image that the pipeline takes; colour stays colour."""
-        if self.is_rgb:
-            return open_image(np.ascontiguousarray(np.moveaxis(self.pixels, 0, -1)), axes="YXS")
-        return open_image(self.pixels, axes="CYX")
+    def for_pipeline(self, channels: int) -> tuple[Source, dict[str, Any]]:
+        """Return what the pipeline takes for a network of so many channels, and parameters; colour stays colour.
+
+        What it would normalise together with the rest of a stack is normalised here.
+        """
+        pixels = self.pixels if self.ranges is None else self.normalised(channels)
+        params = {} if self.ranges is None else {"normalize": False}
+        if self.is_rgb and len(pixels) == 3:
+            return open_image(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)), axes="YXS"), params
+        return open_image(pixels, axes="CYX"), params
 
     @property
     def whole(self) -> Example:
@@ -116,12 +128,48 @@ class Example:
         classes = {number[label]: name for label, name in self.classes.items() if label in number}
         return replace(self, labels=labels, classes=classes)
 
-    def normalised(self) -> NDArray[np.float32]:
-        """Return the image as the network sees it; gray pictures saved as RGB have one channel."""
-        pixels = self.pixels
-        if self.is_rgb and np.array_equal(pixels[0], pixels[1]) and np.array_equal(pixels[0], pixels[2]):
-            pixels = pixels[:1]
-        return normalize(pixels)
+    def by_role(self, wanted: Sequence[str]) -> Example:
+        """Return it with the channels in the order in which a network wants their roles, as the pipeline shows them.
+
+        Raises
+        ------
+        UsageError
+            If channels have other roles than those.
+        """
+        given = [role for role in self.roles if role]
+        if not (wanted and given):
+            return self
+        if unknown := sorted(set(given) - set(wanted)):
+            raise UsageError(
+                f"the model knows the channel roles {', '.join(wanted)}, got {', '.join(unknown)}"
+            )
+        roles = [role for role in wanted if role in given]
+        order = [self.roles.index(role) for role in roles]
+        return replace(
+            self,
+            pixels=self.pixels[order],
+            is_rgb=False,
+            cut_from=self.cut_from and self.cut_from.by_role(wanted),
+            roles=tuple(roles),
+            ranges=None if self.ranges is None or self.is_rgb else self.ranges[order],
+        )
+
+    def normalised(self, channels: int = 3) -> NDArray[np.float32]:
+        """Return the image as a network of so many channels sees it.
+
+        As in the pipeline, gray pictures saved as RGB have one channel, and where the network takes fewer than three so
+        have colours, their mean.
+        """
+        pixels, ranges = self.pixels, self.ranges
+        if self.is_rgb:
+            if _is_gray(pixels) if ranges is None else len(ranges) == 1:
+                pixels = pixels[:1]
+            elif channels < 3:
+                pixels = pixels.mean(axis=0, keepdims=True, dtype=np.float32)
+                ranges = None if ranges is None else ranges[3:]
+            else:
+                ranges = None if ranges is None else ranges[:3]
+        return normalize(pixels, ranges=ranges)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,17 +420,34 @@ def read_pair(name: str, image_path: Path, labels_path: Path, channels: str | No
         pixels = np.moveaxis(pixels, source.axes.index("C"), -3)[..., list(chosen.indices), :, :]
     else:
         pixels = pixels[..., None, :, :]
+    rgb = source.is_rgb and pixels.shape[-3] == 3
+    ranges = _shared_ranges(pixels, rgb) if stack else None
     planes = []
     for place in np.ndindex(*shape[:-2]):
         if place and not labels[place].any():
             continue
         plane = np.ascontiguousarray(pixels[place])
         suffix = "".join(f"_{a.lower()}{i}" for a, i in zip(stack, place, strict=True))
-        rgb = source.is_rgb and len(plane) == 3
-        planes.append(
-            Example(f"{name}{suffix}", plane, np.ascontiguousarray(labels[place]), rgb, hash_of_array(plane))
-        )
+        own = np.ascontiguousarray(labels[place])
+        sha256 = hash_of_array(plane)
+        planes.append(Example(f"{name}{suffix}", plane, own, rgb, sha256, roles=chosen.roles, ranges=ranges))
     return planes
+
+
+def _is_gray(pixels: NDArray[Any]) -> bool:
+    """Tell whether red, green and blue (..., 3, Y, X) are the same."""
+    red, green, blue = np.moveaxis(pixels, -3, 0)
+    return np.array_equal(red, green) and np.array_equal(red, blue)
+
+
+def _shared_ranges(pixels: NDArray[Any], is_rgb: bool) -> NDArray[np.float64]:
+    """Return `Example.ranges` of a stack (..., C, Y, X): the pipeline stretches an empty plane as those beside it."""
+    channels = list(np.moveaxis(pixels, -3, 0))
+    if is_rgb and _is_gray(pixels):
+        del channels[1:]
+    elif is_rgb:
+        channels.append(pixels.mean(axis=-3, dtype=np.float32))
+    return np.concatenate([percentile_ranges(c.reshape(1, -1, c.shape[-1])) for c in channels])
 
 
 def _mismatch(name: str, image: Sequence[int], labels: Sequence[int]) -> Issue:

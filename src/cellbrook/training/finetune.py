@@ -140,6 +140,7 @@ def finetune(
         raise UsageError(
             f"{start} lies in {folder}, where the new model would replace it: give another --out"
         )
+    parts = parts.by_role(origin.card.spec.channel_roles)
     base = told_sizes(origin, parts.train)
 
     def attempt(wishes: TrainParams, name: str) -> Learned:

@@ -72,9 +72,9 @@ def crops(archive: Path = ARCHIVE) -> tuple[Crop, ...]:
     return tuple(found)
 
 
-def replay_images() -> list[LabelledImage]:
-    """Return the crops to rehearse."""
-    return [as_labelled(c.example, c.look, c.target) for c in crops() if c.role == "replay"]
+def replay_images(channels: int) -> list[LabelledImage]:
+    """Return the crops to rehearse, for a network of so many channels."""
+    return [as_labelled(c.example, c.look, c.target, channels) for c in crops() if c.role == "replay"]
 
 
 def frozen_examples() -> tuple[list[Example], list[str]]:
@@ -85,12 +85,12 @@ def frozen_examples() -> tuple[list[Example], list[str]]:
     return [c.example for c in frozen], wishes
 
 
-def as_labelled(example: Example, look: str, target: str) -> LabelledImage:
-    """Return an example as what crops are cut from."""
+def as_labelled(example: Example, look: str, target: str, channels: int) -> LabelledImage:
+    """Return an example as what crops are cut from, for a network of so many channels."""
     from cellbrook.training.data import LabelledImage
 
     keywords: dict[str, Any] = {"target": cast("Any", target)}
-    return LabelledImage(example.name, example.normalised(), example.labels, look, **keywords)
+    return LabelledImage(example.name, example.normalised(channels), example.labels, look, **keywords)
 
 
 def summary(names: Sequence[str] = ()) -> dict[str, int]:

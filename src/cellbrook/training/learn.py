@@ -253,10 +253,18 @@ def _crops(
     parts: Split, settings: Settings, spec: NetworkSpec, params: TrainParams
 ) -> tuple[Crops, list[Batch]]:
     def labelled(examples: Sequence[Example]) -> list[LabelledImage]:
-        return [generalist.as_labelled(e, e.name, _target(e, params.target, spec)) for e in examples]
+        return [
+            generalist.as_labelled(e, e.name, _target(e, params.target, spec), spec.channels)
+            for e in examples
+        ]
 
-    replay = generalist.replay_images() if settings.replay else []
-    own = AugmentParams(crop=settings.crop, channels=spec.channels, target_plane=bool(spec.targets))
+    replay = generalist.replay_images(spec.channels) if settings.replay else []
+    own = AugmentParams(
+        crop=settings.crop,
+        channels=spec.channels,
+        in_order=bool(spec.channel_roles),
+        target_plane=bool(spec.targets),
+    )
     if params.target == "auto":  # as the model will be used: never left open where that means the cells
         own = dataclasses.replace(own, told_share=1.0)
     crops = Crops(labelled(parts.train), replay, settings.replay, spec, own, settings.batch_size, params.seed)

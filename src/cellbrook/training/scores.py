@@ -110,8 +110,8 @@ class Judge:
     def _segment(
         self, engine: TorchEngine, example: Example, target: str | None, progress: Progress | None = None
     ) -> NDArray[np.uint32]:
-        params = SegmentParams.from_keywords(threads=self._threads, **self._wishes(target))
-        source = example.whole.source()
+        source, given = example.whole.for_pipeline(self._model.card.spec.channels)
+        params = SegmentParams.from_keywords(threads=self._threads, **self._wishes(target), **given)
         plan = pipeline.resolve(source, self._model, params)
         data = pipeline.run(
             source, plan, self._model, engine, name=example.name, keep_output=False, progress=progress

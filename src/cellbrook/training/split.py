@@ -58,6 +58,11 @@ class Split:
     validation: tuple[Example, ...]
     how: str
 
+    def by_role(self, wanted: Sequence[str]) -> Split:
+        """Return it with the channels of each image in the order in which a network wants their roles."""
+        train, validation = (tuple(e.by_role(wanted) for e in part) for part in (self.train, self.validation))
+        return Split(train, validation, self.how)
+
 
 def split(examples: Sequence[Example], held_out: float = 0.2, seed: int = 0) -> Split:
     """Hold out images; those that look alike (frames of a film, overlapping fields) stay together.
