@@ -33,7 +33,7 @@ class ClassReport:
     right, of : dict of str to int
         Held-out objects of each class that were found and given their class; and those that were found.
     active : bool
-        The model tells these classes. False: it would no better than by chance, or there was too little to learn from.
+        The model tells classes by it. False: no better than by chance, or there was too little to learn from.
     words : str
         The result in a sentence.
     """
@@ -148,5 +148,5 @@ def _judged(learnt: dict[str, int], right: Counter[str], of: Counter[str], few: 
         active = mean > 1 / len(learnt)
         words = f"Of held-out objects that were found, the class is right for {shown}."
         if not active:
-            words += " That is no better than by chance, so these classes are not told."
+            words += " That is no better than by chance, so no class is told by it."
     return ClassReport(learnt, {n: right[n] for n in of}, dict(of), active, words + left)
