@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from tifffile import TiffWriter
 
 from cellbrook.cli.app import main
 from cellbrook.io import read_labels, write_labels, write_png
@@ -161,6 +162,62 @@ def test_what_goes_wrong_is_one_line(
     assert what in err
     assert "Traceback" not in err
     assert out == ""
+
+
+def test_where_no_image_can_be_added_no_project_is_left(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, image = tmp_path / "p 1", tmp_path / "four.npy"
+    np.save(image, np.zeros((3, 4, 40, 50), np.uint8))
+    for given, said in ((image, "--axes"), (tmp_path / "none", "none")):
+        code, _, err = run(capsys, "create", place, given)
+        assert code
+        assert said in err
+        assert not place.exists()
+    place.mkdir()  # an empty folder of the user's stays
+    assert run(capsys, "create", place, image)[0] == 1
+    assert list(place.iterdir()) == []
+    code, out, _ = run(capsys, "create", place, image, "--axes", "ZCYX")
+    assert code == 0
+    assert f"cellbrook project predict '{place}'" in out
+
+
+def test_settings_of_all_images_are_changed_and_shown(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "p"
+    run(capsys, "create", place)
+    assert run(capsys, "set", place, "--axes", "CYX", "--pixel-size", 0.5)[0] == 0
+    assert run(capsys, "set", place, "--axes", "auto", "--channels", "0")[0] == 0
+    _, out, _ = run(capsys, "set", place)
+    assert out.splitlines() == ["name: p", "channels: 0", "axes: auto", "pixel_size: 0.5", "z: auto"]
+    run(capsys, "add", place, images)
+    code, _, err = run(capsys, "set", place, "--z", "max")
+    assert code == 2
+    assert "has images" in err
+    assert run(capsys, "set", place, "--name", "other", "--json")[0] == 0
+
+
+def test_every_scene_is_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with TiffWriter(tmp_path / "scenes.ome.tif", ome=True) as file:
+        for name in ("one", "two"):
+            file.write(np.zeros((20, 30), np.uint8), metadata={"axes": "YX", "Name": name})
+    write_png(tmp_path / "plain.png", np.zeros((20, 30), np.uint8))
+    code, out, _ = run(capsys, "create", tmp_path / "p", tmp_path, "--scene", "all", "--json")
+    assert code == 0
+    assert sorted(i["name"] for i in json.loads(out)["added"]) == ["plain", "scenes_s0", "scenes_s1"]
+
+
+def test_an_exported_run_can_be_repeated(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "create", tmp_path / "p", images / "a.png")
+    run(capsys, "predict", tmp_path / "p", "--threads", 1, "--min-size", 30, "--quiet")
+    run(capsys, "export", tmp_path / "p", "--out", tmp_path / "out", "--save", "run,labels")
+    told = tmp_path / "out" / "a_run.json"
+    again = ["segment", "--from-run", str(told), "--out", str(tmp_path / "again"), "--quiet"]
+    assert main(again) == 0
+    assert json.loads((tmp_path / "again" / "a_run.json").read_text())["parameters"]["min_size"] == 30
 
 
 def test_help_says_what_each_command_does(capsys: pytest.CaptureFixture[str]) -> None:

@@ -197,3 +197,4 @@ def test_a_project_that_is_open_elsewhere_says_so(folder, served, capsys):
         assert main(["serve", str(folder / "own.project"), "--no-browser"]) == 1
         assert "is open in another program" in capsys.readouterr().err
         assert main(["serve", str(folder / "own.project"), "--read-only", "--no-browser", "--port", "0"]) == 0
+        assert "it is open for looking only" in capsys.readouterr().err

@@ -50,6 +50,15 @@ def test_out_is_needed(folder, capsys):
     assert "give --out" in err
 
 
+def test_the_model_does_not_go_among_the_images(folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    before = sorted(folder.iterdir())
+    code, _, err = run(capsys, folder, "--out", ".")
+    assert code == 2
+    assert "holds the labelled images" in err
+    assert sorted(folder.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

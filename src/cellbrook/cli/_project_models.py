@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -91,6 +92,11 @@ def predict(
             done = run(project, images, again=again, progress=progress, each=each, **keywords)
         finally:
             progress.clear()
+    if any("--channels" in (d.error or "") for d in done):
+        place = shlex.quote(str(folder))
+        _console.note(
+            f"channels hold for all images of a project: cellbrook project set {place} --channels 0,1"
+        )
     if json:
         print_json([dataclasses.asdict(d) for d in done])
     elif not done:

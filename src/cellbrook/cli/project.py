@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -48,9 +50,10 @@ def create(
     pixel_size: float | None = None,
     z: str | None = None,
     classes: str | None = None,
+    scene: str | None = None,
     json: Json = False,
 ) -> int:
-    """Make a project, with images if some are given.
+    """Make a project, with images if some are given; where none of them can be added, none is made.
 
     Parameters
     ----------
@@ -70,6 +73,8 @@ def create(
         "max" or "mean" projects z-stacks, a number takes that plane. [default: each plane by itself]
     classes
         Names of classes of cells, separated by commas.
+    scene
+        Which scene, of files with several: its number from 0, its name, or "all", each as an image.
     """
     from cellbrook.project import Project
 
@@ -80,9 +85,64 @@ def create(
         "z": z,
         "classes": _classes(classes),
     }
-    with Project.create(folder, name=name, **wishes) as project:
-        report = project.add(images, copy=copy) if images else None
-        return _added(project, report, json=json)
+    there, kept = folder.exists(), True
+    try:
+        with Project.create(folder, name=name, **wishes) as project:
+            try:
+                report = project.add(images, copy=copy, scene=scene) if images else None
+                return _added(project, report, json=json)
+            finally:
+                kept = not images or bool(project.images())
+    finally:
+        if not kept:
+            _unmake(folder, whole=not there)
+
+
+def _unmake(folder: Path, *, whole: bool) -> None:
+    """Remove a project that was just made in vain: else the command could not be given again, mended."""
+    for path in [folder] if whole else folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@app.command(name="set")
+def settings(
+    folder: Path,
+    /,
+    *,
+    name: str | None = None,
+    channels: str | None = None,
+    axes: str | None = None,
+    pixel_size: float | None = None,
+    z: str | None = None,
+    json: Json = False,
+) -> int:
+    """Change what holds for all images of a project, and show it.
+
+    Parameters
+    ----------
+    folder
+        The project.
+    name
+        What people call it.
+    channels
+        Channels to segment, as in `cellbrook segment`; "auto": all.
+    axes
+        What the images' dimensions are, such as "CYX"; "auto": from their metadata. Only while there are no images.
+    pixel_size
+        Side of a pixel in micrometres.
+    z
+        "max", "mean" or a plane's number; "auto": each plane by itself. Only while there are no images.
+    """
+    from cellbrook.project import Project
+
+    wishes = {"name": name, "channels": channels, "axes": axes, "pixel_size": pixel_size, "z": z}
+    changes = {key: None if value == "auto" else value for key, value in wishes.items() if value is not None}
+    with Project.open(folder, read_only=not changes) as project:
+        if changes:
+            project.save_settings(**changes)
+        shown = {key: getattr(project.settings, key) for key in wishes}
+    answer((f"{key}: {'auto' if value is None else value}" for key, value in shown.items()), shown, json=json)
+    return 0
 
 
 @app.command
@@ -98,7 +158,7 @@ def add(
     images
         Images, folders, or patterns. They are only read.
     scene
-        Which scene, of files with several: its number from 0, or its name.
+        Which scene, of files with several: its number from 0, its name, or "all", each as an image.
     """
     if not images:
         raise UsageError("no image is given: name images, folders or patterns to add")
@@ -140,7 +200,7 @@ def _standing(found: ProjectStatus, folder: Path) -> Iterator[str]:
         (i.name, i.state, str(i.objects), str(i.by_hand), _figure(i.score), _figure(i.ap))
         for i in found.images
     ]
-    yield from _table(rows) if found.images else [f"add images: cellbrook project add {folder} IMAGES"]
+    yield from _table(rows) if found.images else [f"add images: cellbrook project add {shlex.quote(str(folder))} IMAGES"]
     for item in found.rounds:
         before, after = _figure(item.get("ap_before")), _figure(item.get("ap_after"))
         yield (
@@ -331,7 +391,7 @@ def _added(project: Project, report: AddReport | None, *, json: bool) -> int:
             _console.note(f"{path}: {what}, as {record.name}")
     lines = [f"{project.name}: {len(added)} images added, {len(project.images())} in all"]
     if added:
-        lines.append(f"next: cellbrook project predict {project.folder}")
+        lines.append(f"next: cellbrook project predict {shlex.quote(str(project.folder))}")
     document = {
         "project": project.folder,
         "added": [{"id": r.id, "name": r.name, "axes": r.axes, "shape": r.shape} for r in added],
@@ -342,6 +402,10 @@ def _added(project: Project, report: AddReport | None, *, json: bool) -> int:
     answer(lines, document, json=json)
     for _, why in failed:
         _console.error(why)
+    if any("--axes" in why for _, why in failed):
+        _console.note(
+            "axes hold for all images of a project: cellbrook project create NEW IMAGES --axes AXES"
+        )
     return 1 if failed else 0
 
 

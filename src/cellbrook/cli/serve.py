@@ -117,7 +117,10 @@ def serve(
             threading.Thread(target=_open_browser, args=(once,), daemon=True).start()
         elif not quiet:
             _console.note(_how_to_open(place.port, remote=remote))
-        _console.note("Ctrl-C ends it; everything is saved as you work.", quiet=quiet)
+        saved = (
+            "it is open for looking only" if opened.project.read_only else "everything is saved as you work"
+        )
+        _console.note(f"Ctrl-C ends it; {saved}.", quiet=quiet)
 
     limits = Limits(upload_bytes=int(max_upload * 2**30), threads=threads)
     launch.run_server(opened, access, place, limits, ready)

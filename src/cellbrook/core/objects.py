@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -81,9 +83,17 @@ class ObjectTable:
         return {str(r): int(c) for r, c in zip(reasons, counts, strict=True)}
 
     def to_pandas(self) -> Any:
-        """Return the table as a ``pandas.DataFrame`` (pandas must be installed)."""
-        import pandas as pd
+        """Return the table as a ``pandas.DataFrame``.
 
+        Raises
+        ------
+        UsageError
+            If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise UsageError(f"a table for pandas needs pandas ({error}): pip install pandas") from error
         return pd.DataFrame(dict(self.columns))
 
 

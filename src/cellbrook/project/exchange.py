@@ -56,6 +56,11 @@ def as_result(project: Project, record: ImageRecord, *, threads: int | None = No
     store = project.labels(record.id)
     with project.database.lock:  # rows and pixels of one revision
         labels, rows, rev = store.read_all(), store.objects(), store.rev
+    # what a run of the command takes to be repeated
+    repeated = record.run and {
+        "parameters": record.run["parameters"],
+        "model": {"sha256": record.run["model"]},
+    }
     sizes = {a: plan.pixel_size_um[a] for a in "ZYX" if a in plan.pixel_size_um and a in record.label_axes}
     known = "Y" in sizes and "X" in sizes
     objects = measure(
@@ -78,6 +83,7 @@ def as_result(project: Project, record: ImageRecord, *, threads: int | None = No
         name=record.name,
         provenance={
             "schema": 1,
+            **(repeated or {}),
             "project": project.name,
             "image": {"path": str(project.path(record.id)), "scene": record.scene, "sha256": record.sha256},
             "state": record.state,

@@ -11,16 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellbrook.errors import ProjectError, UsageError
+from cellbrook.errors import CellbrookError, ProjectError, UsageError
 from cellbrook.io.atomic import sweep
 from cellbrook.io.files import find_images
+from cellbrook.io.open import scenes
 from cellbrook.project._database import Database
 from cellbrook.project._lock import FileLock
 from cellbrook.project.images import STATES, AddReport, ImageIndex, ImageRecord, State
 from cellbrook.project.labelstore import LabelStore
 from cellbrook.project.oplog import OpLog
 from cellbrook.project.second_looks import read_second_looks
-from cellbrook.project.settings import FILE, ProjectSettings, read_settings, write_settings
+from cellbrook.project.settings import FILE, SHAPING, ProjectSettings, read_settings, write_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -174,11 +175,22 @@ class Project:
         return self.database.read_only
 
     def save_settings(self, **changes: Any) -> ProjectSettings:
-        """Change fields of `ProjectSettings` and write them down."""
+        """Change fields of `ProjectSettings` and write them down.
+
+        Raises
+        ------
+        UsageError
+            If there is none of that name, or it decides of what shape labels are and there are images.
+        """
         self.check_writable()
         known = [f.name for f in dataclasses.fields(ProjectSettings)]
         if unknown := sorted(set(changes) - set(known)):
             raise UsageError(f"unknown setting {unknown[0]!r} of a project: known are {', '.join(known)}")
+        fixed = [n for n in SHAPING if n in changes and changes[n] != getattr(self.settings, n)]
+        if fixed and self._images.all(removed=True) + self.images():
+            raise UsageError(
+                f"{' and '.join(fixed)} decide of what shape labels are, and {self.name} has images: make another project"
+            )
         self.settings = dataclasses.replace(self.settings, **changes)
         write_settings(self.folder, self.settings)
         return self.settings
@@ -204,7 +216,7 @@ class Project:
         copy : bool
             Copy the files into the project. False: refer to them where they are.
         scene : str or None
-            Of files with several scenes.
+            Of files with several scenes: its number or name, or "all", each as an image.
 
         Raises
         ------
@@ -218,8 +230,17 @@ class Project:
         for found in find_images([os.fspath(p) for p in given]).images:
             # a folder around the project does not give its own copies and labels again
             if found.path.absolute() in named or self.folder not in found.path.absolute().parents:
-                self._images.add(found.path, self.settings, report, copy=copy, scene=scene)
+                for wanted in self._scenes(found.path, report) if scene == "all" else (scene,):
+                    self._images.add(found.path, self.settings, report, copy=copy, scene=wanted)
         return report
+
+    def _scenes(self, path: Path, report: AddReport) -> Iterable[str | None]:
+        try:
+            count = len(scenes(path))
+        except CellbrookError as error:
+            report.failed.append((path, str(error)))
+            return ()
+        return (None,) if count == 1 else map(str, range(count))
 
     def images(self) -> list[ImageRecord]:
         """Return all images, in the order they were added."""

@@ -69,6 +69,10 @@ class ProjectSettings:
     classes: tuple[ClassInfo, ...] = field(default=())
 
 
+SHAPING = ("axes", "z")
+"""Settings that decide of what shape labels are: they stay once there are images."""
+
+
 COLORS = (
     "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999", "#8c6bb1",
 )  # fmt: skip

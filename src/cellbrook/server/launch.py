@@ -144,6 +144,8 @@ def _created(wanted: Path | None, folder: Path, inputs: Sequence[str]) -> Opened
     report = project.add(_images_of(inputs))
     notes.insert(0, f"made a project of {len(report.added)} images in {place}; the images stay as they are")
     notes += [f"left out {path.name}: {why}" for path, why in report.failed]
+    if any("--axes" in why for _, why in report.failed):
+        notes.append("axes hold for all images of a project: cellbrook project create NEW IMAGES --axes AXES")
     return Opened(project, notes)
 
 

@@ -62,21 +62,21 @@ def result_of(project: Project, record: ImageRecord, *, output: bool = False) ->
         With the cached output of the network, where it is there.
     """
     data = as_result(project, record)
-    provenance = {**_run(project, record), **data.provenance}
+    provenance = {**data.provenance, **_run(project, record), "image": data.provenance["image"]}
     return dataclasses.replace(
         data, provenance=provenance, output=_output(project, record, data) if output else None
     )
 
 
 def _run(project: Project, record: ImageRecord) -> dict[str, Any]:
-    """Return what the last run of a model wrote down, whole, as in the command's ``run.json``; what repeats it, at least."""
+    """Return what the last run of a model wrote down, whole, as in the command's ``run.json``, where that is still here."""
     if record.run is None:
         return {}
     try:
         text = (cache_folder(project, record.run) / "run.json").read_text(encoding="utf-8")
         found: dict[str, Any] = json.loads(text)
-    except (OSError, ValueError):  # the command predicted it, or the cache was cleared, or the image is large
-        return {"parameters": record.run["parameters"], "model": {"sha256": record.run["model"]}}
+    except (OSError, ValueError):
+        return {}
     # thresholds may have been changed since
     return {**found, "parameters": {**found["parameters"], **_thresholds(record.run)}}
 
