@@ -71,6 +71,12 @@ def test_sizes_that_differ_are_fatal_and_an_exchange_of_sides_is_recognised(tmp_
         dataset.require_usable()
 
 
+def test_an_image_without_pixels_is_fatal():
+    image, labels = nuclei(1)
+    dataset = from_arrays([image, image[:0]], [labels, labels[:0]])
+    assert kinds(dataset.fatal) == {"no pixels"}
+
+
 def test_an_unreadable_file_is_named_and_fatal(tmp_path):
     write_pair(tmp_path, "a", *nuclei(1))
     (tmp_path / "a_masks.npy").write_bytes(b"\x93NUMPY broken")

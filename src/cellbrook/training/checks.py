@@ -62,6 +62,8 @@ def check_pair(name: str, image: NDArray[np.float32], labels: NDArray[np.uint32]
         Normalised.
     labels : ndarray of shape (Y, X), uint32
     """
+    if not image.size:
+        return [Issue(name, "no pixels", True, f"the image has no pixels: its shape is {image.shape}")]
     areas = np.bincount(labels.ravel())
     present = np.flatnonzero(areas[1:]) + 1
     if not len(present):
