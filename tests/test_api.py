@@ -164,6 +164,11 @@ def test_what_numpy_cannot_read_is_told(segmenter):
         ({"flow_threshold": np.float32("nan")}, "flow_threshold must be a number"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"tile_size": 0}, "tile_size must be at least 1"),
+        ({"niter": "5"}, "niter must be a whole number, got '5'"),
+        ({"cellprob_threshold": None}, "cellprob_threshold must be a number, got None"),
+        ({"axes": 1}, "axes must be letters"),
+        ({"fill_holes": "no"}, "fill_holes must be true or false, got 'no'"),
+        ({"channels": {"nucleus": 0}}, "channels must be text, got {'nucleus': 0}"),
         ({"channels": np.array([7])}, "7"),
     ],
 )

@@ -515,7 +515,7 @@ def test_the_network_is_told_what_to_look_for(channels, wish, target, value):
 def test_a_model_that_cannot_be_told_says_so():
     with pytest.raises(UsageError, match="leave out --target"):
         run(blobs(), target="nuclei")
-    with pytest.raises(UsageError, match='"auto", "cells" or "nuclei"'):
+    with pytest.raises(UsageError, match="'auto', 'cells', 'nuclei'"):
         run(blobs(), target="yeast")
 
 

@@ -430,22 +430,17 @@ def tune(
 
 
 def _plain(keywords: dict[str, Any]) -> dict[str, Any]:
-    """Accept what people naturally write: a number or None for a diameter, a path for a model, lists of channels."""
+    """Accept what people naturally write: None for a diameter, a path for a model, lists of channels."""
     plain = dict(keywords)
-    for name in ("diameter", "scene", "z"):
-        if name in plain and plain[name] is not None:
-            plain[name] = str(plain[name])
     if "diameter" in plain and plain["diameter"] is None:
         plain["diameter"] = "auto"
-    if "model" in plain:
-        plain["model"] = str(plain["model"])
+    if isinstance(plain.get("model"), os.PathLike):
+        plain["model"] = os.fspath(plain["model"])
     channels = plain.get("channels")
     if isinstance(channels, np.ndarray):
         channels = channels.tolist()
     if isinstance(channels, (list, tuple, range)):
         plain["channels"] = ",".join(str(c) for c in channels)
-    elif channels is not None:
-        plain["channels"] = str(channels)
     return plain
 
 

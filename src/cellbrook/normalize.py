@@ -69,7 +69,7 @@ def normalize(
     Raises
     ------
     UsageError
-        If the image does not have three axes and real numbers, or the parameters or `ranges` make no sense.
+        If the image does not have three axes and real numbers, or `ranges` make no sense.
 
     Notes
     -----
@@ -91,7 +91,7 @@ def normalize(
     [0.0, 0.5, 1.0]
     """
     params = params or NormalizeParams()
-    _check(image_CYX, params)
+    _check(image_CYX)
     threads = resolve_threads(threads)
     if out is None:
         out = np.empty(image_CYX.shape, np.float32)
@@ -149,7 +149,7 @@ def percentile_ranges(
         As for `normalize`.
     """
     params = params or NormalizeParams()
-    _check(image_CYX, params)
+    _check(image_CYX)
     threads = resolve_threads(threads)
     ranges = np.zeros((len(image_CYX), 2))
     if image_CYX.size:
@@ -159,17 +159,11 @@ def percentile_ranges(
     return ranges
 
 
-def _check(image_CYX: NDArray[Any], params: NormalizeParams) -> None:
+def _check(image_CYX: NDArray[Any]) -> None:
     if image_CYX.ndim != 3 or image_CYX.dtype.kind not in _KIND:
         raise UsageError(
             f"normalize expects real numbers of shape (C, Y, X), got {image_CYX.dtype} of {image_CYX.shape}"
         )
-    low, high = params.percentile_low, params.percentile_high
-    if not 0 <= low < high <= 100:
-        raise UsageError(f"percentiles must satisfy 0 <= low < high <= 100, got {low} and {high}")
-    for name in ("sharpen_radius", "smooth_radius", "tile_norm_size"):
-        if not getattr(params, name) >= 0:
-            raise UsageError(f"{name} must not be negative, got {getattr(params, name)}")
 
 
 def _plain(channel: NDArray[Any]) -> NDArray[Any]:

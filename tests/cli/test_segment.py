@@ -215,9 +215,9 @@ def test_from_run_refuses_another_model(folder, tmp_path, capsys):
         ([], 2, "nothing to segment"),
         (["missing.tif"], 1, "missing.tif"),
         (["{image}", "--model", "cyto9"], 1, "cyto"),
-        (["{image}", "--diameter", "big"], 1, "diameter"),
+        (["{image}", "--diameter", "big"], 2, "diameter"),
         (["{image}", "--save", "jpg"], 2, "jpg"),
-        (["{image}", "--axes", "QQ"], 1, "axes"),
+        (["{image}", "--axes", "QQ"], 2, "axes"),
         (["{image}", "--channels", "7"], 1, "channel"),
         (["{image}", "--threads", "0"], 2, "threads"),
         (["{image}", "--no-such-flag"], 2, "no-such-flag"),
@@ -230,6 +230,26 @@ def test_mistakes_get_one_clear_line(folder, capsys, arguments, code, words):
     captured = capsys.readouterr()
     assert words in captured.err
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "--min-score=40",
+        "--diameter=12mm",
+        "--percentile-low=99.5",
+        "--pixel-size=0",
+        "--smooth-radius=-1",
+        "--tile-norm-size=-5",
+        "--tile-overlap=-1",
+        "--z=first",
+        "--axes=CYY",
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_before_the_first_image(folder, tmp_path, capsys, wrong):
+    assert segment(folder, "--out", tmp_path / "out", wrong) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_two_inputs_that_would_write_one_file_are_refused_before_the_start(folder, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Settings files."""
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -34,6 +35,28 @@ def test_any_value_survives(tmp_path, text, number, whole):
     assert read_settings(path) == values
 
 
+def test_scalars_of_numpy_are_as_good_as_pythons():
+    wishes = {
+        "diameter": np.float32(30),
+        "min_size": np.int64(9),
+        "fill_holes": np.bool_(False),
+        "axes": np.str_("YX"),
+        "min_score": np.array(0.5),
+    }
+    found = SegmentParams.from_keywords(**wishes).to_keywords()
+    told = [repr(found[name]) for name in wishes]
+    assert told == ["'30.0'", "9", "False", "'YX'", "0.5"]
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [{"min_size": "a"}, {"min_score": "0.5"}, {"threads": "2"}, {"threads": True}, {"target": ["cells"]}],
+)
+def test_keywords_of_a_wrong_type(wish):
+    with pytest.raises(UsageError, match=f"{next(iter(wish))} must be"):
+        SegmentParams.from_keywords(**wish)
+
+
 def test_what_belongs_to_a_machine_is_not_written():
     assert differing(SegmentParams.from_keywords(threads=3, device="cpu", batch_size=2, min_size=9)) == {
         "min_size": 9
@@ -56,6 +79,7 @@ def test_numbers_may_stand_for_text_and_whole_for_fractions(tmp_path):
         ("fill_holes = 1", "fill_holes must be true or false, got 1"),
         ('cellprob_threshold = "high"', "cellprob_threshold must be a number"),
         ('compat = "imagej"', "compat must be 'cellpose'"),
+        ("min_score = 40", "min_score is a number from 0 to 1, got 40.0"),
         ("min_size = ", "are no TOML"),
         ("\xff", "are no TOML"),
     ],

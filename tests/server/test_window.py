@@ -36,7 +36,7 @@ def window_of(source, channels=None):
 
 def test_a_window_has_the_intensities_of_the_whole_plane():
     pixels = image()
-    part = window_of(open_image(pixels, axes="CYX"), channels=(1, 2))._normalized()
+    part = window_of(open_image(pixels, axes="CYX"), channels="1,2")._normalized()
     low, high = np.percentile(pixels[1], (1, 99))
     np.testing.assert_allclose(part[0], (pixels[1, 100:260, 50:210] - low) / (high - low), atol=1e-4)
     assert part.shape == (2, 160, 160)

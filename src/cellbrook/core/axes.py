@@ -104,7 +104,19 @@ def resolve_axes(
     return _settle(letters, shape, kind, name)
 
 
-def _fit_user_axes(user_axes: str, shape: tuple[int, ...], name: str) -> str:
+def check_axes(user_axes: str) -> str:
+    """Return what a user says of axes as letters, of whatever image.
+
+    Parameters
+    ----------
+    user_axes : str
+        A letter each dimension.
+
+    Raises
+    ------
+    UsageError
+        If a letter is unknown or stands twice, or Y or X is missing.
+    """
     axes = user_axes.strip().upper()
     known = CANONICAL + "S"
     if not axes or any(a not in known for a in axes):
@@ -113,6 +125,11 @@ def _fit_user_axes(user_axes: str, shape: tuple[int, ...], name: str) -> str:
         raise UsageError(f"axes must name each dimension once, got {user_axes!r}")
     if "Y" not in axes or "X" not in axes:
         raise UsageError(f"axes must contain Y and X, got {user_axes!r}")
+    return axes
+
+
+def _fit_user_axes(user_axes: str, shape: tuple[int, ...], name: str) -> str:
+    axes = check_axes(user_axes)
     if len(axes) == len(shape):
         return axes
     longer = [n for n in shape if n != 1]

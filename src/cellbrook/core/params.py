@@ -9,13 +9,28 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import types
+import typing
 from dataclasses import dataclass, field
+from functools import cache
 from numbers import Real
 from typing import Any, Literal
 
+from cellbrook.core.axes import check_axes
+from cellbrook.core.plan import Diameter
 from cellbrook.errors import UsageError
 
 Compat = Literal["cellpose"]
+
+_LEAST = {
+    "batch_size": 1,
+    "tile_size": 1,
+    "tile_overlap": 0,
+    "niter": 0,
+    "sharpen_radius": 0,
+    "smooth_radius": 0,
+    "tile_norm_size": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,15 @@ class MaskParams:
     exclude_border: bool = False
     compat: Compat | None = None
 
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        if self.min_score is not None and not 0 <= self.min_score <= 1:
+            raise UsageError(f"min_score is a number from 0 to 1, got {self.min_score}")
+        if self.compat and self.min_score:
+            raise UsageError(
+                f"min_score and compat={self.compat!r} exclude each other, as Cellpose has no scores: give one"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class NormalizeParams:
@@ -89,6 +113,12 @@ class NormalizeParams:
     smooth_radius: float = 0.0
     tile_norm_size: int = 0
 
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        low, high = self.percentile_low, self.percentile_high
+        if not 0 <= low < high <= 100:
+            raise UsageError(f"percentiles must satisfy 0 <= low < high <= 100, got {low} and {high}")
+
 
 @dataclass(frozen=True, slots=True)
 class TileParams:
@@ -110,6 +140,9 @@ class TileParams:
     tile_overlap: int | None = None
     batch_size: int | None = None
     augment: bool = False
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +170,14 @@ class InputParams:
     pixel_size: float | None = None
     scene: str | None = None
     z: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.axes is not None:
+            check_axes(self.axes)
+        if self.pixel_size is not None and not 0 < self.pixel_size < math.inf:
+            raise UsageError(f"pixel_size must be a positive number of micrometres, got {self.pixel_size}")
+        if self.z not in (None, "max", "mean") and not self.z.isdecimal():
+            raise UsageError(f'z must be "max", "mean" or the number of a plane, got {self.z!r}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +211,9 @@ class ModelParams:
     precision: str = "auto"
     threads: int | None = None
 
+    def __post_init__(self) -> None:
+        Diameter.parse(self.diameter, pixel_size_um=1)  # whether it is one; its pixel size is the image's
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentParams:
@@ -183,7 +227,7 @@ class SegmentParams:
     Raises
     ------
     UsageError
-        If one is no number, or would silently stand for the default.
+        From each group: if a value makes no sense whatever the image.
     """
 
     model_params: ModelParams = field(default_factory=ModelParams)
@@ -192,29 +236,26 @@ class SegmentParams:
     tile_params: TileParams = field(default_factory=TileParams)
     mask_params: MaskParams = field(default_factory=MaskParams)
 
-    def __post_init__(self) -> None:
-        for name, value in self.to_keywords().items():
-            if isinstance(value, Real) and math.isnan(value):
-                raise UsageError(f"{name} must be a number, got {value}")
-            if name in ("batch_size", "tile_size") and isinstance(value, Real) and value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}")
-
     @classmethod
     def from_keywords(cls, **keywords: Any) -> SegmentParams:
         """Build from flat keywords; an unknown one is an error that names the nearest.
 
+        Scalars of NumPy are as good as Python's own. Whole numbers may stand for fractions, and numbers for text: a
+        diameter or a channel is naturally written as one.
+
         Raises
         ------
         UsageError
-            If a keyword is not a parameter.
+            If a keyword is not a parameter, or a value is of the wrong type or makes no sense.
         """
         groups: dict[str, Any] = {}
         known: list[str] = []
         for group in dataclasses.fields(cls):
             kind: Any = group.default_factory
-            names = [f.name for f in dataclasses.fields(kind)]
-            known += names
-            groups[group.name] = kind(**{n: keywords.pop(n) for n in names if n in keywords})
+            types_of = _types_of(kind)
+            known += types_of
+            given = {n: _as_type(n, keywords.pop(n), t) for n, t in types_of.items() if n in keywords}
+            groups[group.name] = kind(**given)
         if keywords:
             name = next(iter(keywords))
             near = difflib.get_close_matches(name, known, n=3)
@@ -229,3 +270,43 @@ class SegmentParams:
             for group in dataclasses.fields(self)
             for f in dataclasses.fields(getattr(self, group.name))
         }
+
+
+def _check_numbers(group: Any) -> None:
+    for field_ in dataclasses.fields(group):
+        name, value = field_.name, getattr(group, field_.name)
+        if isinstance(value, Real) and math.isnan(value):
+            raise UsageError(f"{name} must be a number, got {value}")
+        if value is not None and name in _LEAST and value < _LEAST[name]:
+            raise UsageError(f"{name} must be at least {_LEAST[name]}, got {value}")
+
+
+@cache
+def _types_of(group: Any) -> dict[str, Any]:
+    return typing.get_type_hints(group)
+
+
+def _as_type(name: str, value: Any, annotation: Any) -> Any:
+    """Return a value as one of the types that an annotation allows."""
+    if getattr(value, "ndim", None) == 0:  # a scalar of NumPy
+        value = value.item()
+    union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
+    options = typing.get_args(annotation) if union else (annotation,)
+    for option in options:
+        if typing.get_origin(option) is Literal:
+            if isinstance(value, str) and value in typing.get_args(option):
+                return value
+        elif option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        elif option is str and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return str(value)
+        elif type(value) is option:
+            return value
+    wanted = " or ".join(_in_words(option) for option in options if option is not types.NoneType)
+    raise UsageError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _in_words(option: Any) -> str:
+    if typing.get_origin(option) is Literal:
+        return ", ".join(repr(a) for a in typing.get_args(option))
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[option]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
-import types
-import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +33,7 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        If it cannot be read, a key is unknown, or a value is of the wrong type.
+        If it cannot be read, a key is unknown, or a value is of the wrong type or makes no sense.
 
     Examples
     --------
@@ -55,11 +52,10 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"settings {path} are no TOML: {' '.join(str(error).split())}") from error
     try:
-        SegmentParams.from_keywords(**found)  # names what is unknown
-        kinds = _kinds()
-        return {name: _as_kind(name, value, kinds[name]) for name, value in found.items()}
+        known = SegmentParams.from_keywords(**found).to_keywords()
     except UsageError as error:
         raise UsageError(f"settings {path}: {error}") from error
+    return {name: known[name] for name in found}
 
 
 def settings_text(settings: Mapping[str, Any], comments: Sequence[str] = ()) -> str:
@@ -81,38 +77,6 @@ def differing(params: SegmentParams) -> dict[str, Any]:
     """Return the parameters that are not at their defaults and do not belong to a machine."""
     defaults = SegmentParams().to_keywords()
     return {n: v for n, v in params.to_keywords().items() if v != defaults[n] and n not in MACHINE}
-
-
-def _kinds() -> dict[str, Any]:
-    kinds: dict[str, Any] = {}
-    for group in dataclasses.fields(SegmentParams):
-        kinds |= typing.get_type_hints(typing.cast("Any", group.default_factory))
-    return kinds
-
-
-def _as_kind(name: str, value: Any, kind: Any) -> Any:
-    """Return a value as one of the types that an annotation allows."""
-    options = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
-    for option in options:
-        if typing.get_origin(option) is typing.Literal:
-            if value in typing.get_args(option):
-                return value
-        elif option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        elif option is str and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return str(value)  # a diameter or a channel is naturally written as a number
-        elif type(value) is option:
-            return value
-    wanted = " or ".join(_name(option) for option in options if option is not types.NoneType)
-    raise UsageError(f"{name} must be {wanted}, got {value!r}")
-
-
-def _name(option: Any) -> str:
-    if typing.get_origin(option) is typing.Literal:
-        return ", ".join(repr(a) for a in typing.get_args(option))
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(
-        option, str(option)
-    )
 
 
 def _toml(value: Any) -> str:

@@ -112,10 +112,6 @@ def labels_from_flows(
     params = MaskParams() if params is None else params
     if params.compat not in (None, "cellpose"):
         raise UsageError(f"compat must be None or 'cellpose', got {params.compat!r}")
-    if params.compat and params.min_score:
-        raise UsageError(
-            "min_score and compat='cellpose' exclude each other, as Cellpose has no scores: give one"
-        )
     params = settled(params, score_weights)
     flow_array, logits = as_flows_and_cellprob(flows, cellprob)
     workers = resolve_threads(threads)
@@ -189,16 +185,9 @@ def settled(params: MaskParams, score_weights: tuple[float, ...]) -> MaskParams:
         What the user said.
     score_weights : tuple of float
         From the model's card; empty if its scores are no probabilities.
-
-    Raises
-    ------
-    UsageError
-        If a score is asked for that none can have.
     """
     known = bool(score_weights) and params.compat is None
     error, score = params.flow_threshold, params.min_score
-    if score is not None and not 0 <= score <= 1:
-        raise UsageError(f"min_score is a number from 0 to 1, got {score!r}")
     return dataclasses.replace(
         params,
         flow_threshold=(0.0 if known else FLOW_THRESHOLD) if error is None else error,
