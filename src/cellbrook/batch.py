@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellbrook.core.objects import ObjectTable
@@ -48,6 +49,11 @@ class Job:
     stem: str
     scene: str | None = None
 
+    @property
+    def name(self) -> str:
+        """What people call it: the image, and which scene where it has several."""
+        return str(self.path) if self.scene is None else f"{self.path} scene {self.scene}"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -69,6 +75,8 @@ class Outcome:
         Why it failed, one line.
     result : Segmentation or None
         Only while the caller handles it; batches do not keep pixels.
+    left_alone : bool
+        It failed since its results may not or cannot be replaced: those of an earlier run are as they were.
     """
 
     job: Job
@@ -78,6 +86,7 @@ class Outcome:
     seconds: float = 0.0
     error: str = ""
     result: Segmentation | None = None
+    left_alone: bool = False
 
 
 def jobs_for(images: Sequence[FoundImage], out: Path | None, scene: str | None) -> list[Job]:
@@ -205,6 +214,7 @@ def run_batch(
         try:
             if resume and (before := _done_before(job, segmenter, keywords, kinds)) is not None:
                 files = {k: job.folder / entry["name"] for k, entry in before["files"].items()}
+                before = _as_in_table(job, before, files)
                 yield Outcome(job, "skipped", before, files, time.perf_counter() - began)
                 continue
             if not overwrite:
@@ -223,7 +233,13 @@ def run_batch(
         except Exception as error:
             if not isinstance(error, (CellbrookError, OSError, MemoryError)):
                 log.exception("%s: a defect of Cellbrook, which costs this image only", job.path)
-            yield Outcome(job, "failed", seconds=time.perf_counter() - began, error=_one_line(error))
+            yield Outcome(
+                job,
+                "failed",
+                seconds=time.perf_counter() - began,
+                error=_one_line(error),
+                left_alone=isinstance(error, OutputError),
+            )
             continue
         yield Outcome(job, "done", result.provenance, files, time.perf_counter() - began, result=result)
 
@@ -241,8 +257,7 @@ def write_summaries(folder: Path, outcomes: Sequence[Outcome], *, overwrite: boo
 
 def _row(outcome: Outcome) -> TableRow:
     job = outcome.job
-    path = job.path.absolute()
-    image = str(path) if job.scene is None else f"{path} scene {job.scene}"
+    image = replace(job, path=job.path.absolute()).name
     facts: dict[str, Any] = {
         "status": outcome.status,
         "error": outcome.error,
@@ -250,7 +265,7 @@ def _row(outcome: Outcome) -> TableRow:
         "objects": None,
     }
     if outcome.status == "failed":
-        return TableRow(image, facts)
+        return TableRow(image, facts, gives_way=outcome.left_alone)
     found = outcome.run["result"]
     facts |= {"diameter_estimate_px": found["diameter_px"], "discarded": sum(found["discarded"].values())}
     try:
@@ -275,6 +290,27 @@ def _done_before(
         return run if recipes[0] == recipes[1] else None
     except (ImageError, OSError, KeyError):
         return None
+
+
+def _as_in_table(job: Job, run: dict[str, Any], files: dict[str, Path]) -> dict[str, Any]:
+    """Return a run with the number of objects that its table has now, and say so where that is no longer the labels'."""
+    if "objects" not in files:
+        return run
+    labels, table = files.get("labels"), files["objects"]
+    if (
+        labels is not None
+        and labels.stat().st_mtime > table.stat().st_mtime
+        and sha256_of(labels) != run["files"]["labels"]["sha256"]
+    ):
+        log.warning(
+            "%s was changed since its objects were measured: cellbrook measure %s --overwrite",
+            labels,
+            shlex.join([str(labels), str(job.path)]),
+        )
+    try:
+        return {**run, "result": {**run["result"], "objects": len(read_csv(table)["label"])}}
+    except (ImageError, KeyError):  # the summary says it
+        return run
 
 
 def _one_line(error: BaseException) -> str:

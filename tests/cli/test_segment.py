@@ -136,6 +136,47 @@ def test_resume_skips_what_is_done_with_the_same_parameters(folder, capsys):
     assert {i["status"] for i in json.loads(capsys.readouterr().out)["images"]} == {"done"}
 
 
+def test_resume_counts_what_the_table_has_and_names_labels_that_were_changed_since(folder, capsys):
+    assert segment(folder, "--quiet") == 0
+    labels = folder / "a2_labels.tif"
+    tifffile.imwrite(labels, np.eye(128, dtype=np.uint16))
+    os.utime(labels, (time.time() + 9,) * 2)
+    capsys.readouterr()
+    assert segment(folder, "--resume") == 0
+    assert "a2_labels.tif was changed since its objects were measured" in capsys.readouterr().err
+    assert main(["measure", str(labels), str(folder / "a2.tif"), "--overwrite", "--quiet"]) == 0
+    os.utime(folder / "a2_objects.csv", (time.time() + 19,) * 2)
+    assert segment(folder, "--resume") == 0
+    told = capsys.readouterr()
+    assert "a2.tif: done before, 1 objects" in told.out
+    assert "was changed" not in told.err
+
+
+def test_rows_of_corrected_labels_stay_when_a_rerun_leaves_them_alone(folder, capsys):
+    assert segment(folder, "--quiet") == 0
+    tables = [folder / "summary.csv", folder / "all_objects.csv"]
+    before = [[r for r in csv.reader(t.open()) if "a2.tif" in r[0]] for t in tables]
+    tifffile.imwrite(folder / "a2_labels.tif", np.ones((128, 128), np.uint16))
+    (folder / "b.tif").write_bytes(b"no image")
+    (folder / "b_labels.tif").write_bytes(b"of somebody")
+    assert segment(folder, "--min-size", "40") == 1
+    assert "a2_labels.tif was changed since" in capsys.readouterr().err
+    assert [[r for r in csv.reader(t.open()) if "a2.tif" in r[0]] for t in tables] == before
+    rows = {r["image"].rsplit("/")[-1]: r["status"] for r in csv.DictReader(tables[0].open())}
+    assert rows == {"a2.tif": "done", "a10.tif": "done", "b.tif": "failed", "c.tif": "done"}
+
+
+def test_lines_name_scenes_as_the_summary_does(tmp_path, capsys):
+    with tifffile.TiffWriter(tmp_path / "m.tif") as tif:
+        for side in (90, 128):
+            tif.write(sample_image(size=side).astype(np.uint16), metadata=None)
+    for resume, words in ((), " ("), (("--resume",), ": done before"):
+        assert segment(tmp_path / "m.tif", "--scene", "all", "--out", tmp_path / "out", *resume) == 0
+        names = [r["image"] for r in csv.DictReader((tmp_path / "out" / "summary.csv").open())]
+        lines = capsys.readouterr().out.splitlines()[:2]
+        assert [line.split(words)[0] for line in lines] == names
+
+
 def test_one_bad_image_does_not_stop_the_rest(folder, capsys):
     (folder / "broken.tif").write_bytes(b"II*\0 this is no image")
     (folder / "empty.png").write_bytes(b"")

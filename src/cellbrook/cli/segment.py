@@ -213,26 +213,23 @@ class _Report:
         """Report one image; its pixels are let go."""
         result = outcome.result
         self.outcomes.append(dataclasses.replace(outcome, result=None))
-        path = outcome.job.path
+        job = outcome.job
         if outcome.status == "failed":
-            _console.error(
-                outcome.error
-                if str(path) in outcome.error or path.name in outcome.error
-                else f"{path}: {outcome.error}"
-            )
+            named = job.scene is None and job.path.name in outcome.error
+            _console.error(outcome.error if named else f"{job.name}: {outcome.error}")
             return
         if (
             self.run_before is not None
             and outcome.run["image"]["sha256"] != self.run_before["image"]["sha256"]
         ):
-            _console.warn(f"{path} has other pixels than the image of the run that is repeated")
+            _console.warn(f"{job.name} has other pixels than the image of the run that is repeated")
         if self.json or self.quiet:
             return
         if outcome.status == "skipped":
-            print(f"{path}: done before, {outcome.run['result']['objects']} objects")
+            print(f"{job.name}: done before, {outcome.run['result']['objects']} objects")
             return
         assert result is not None
-        print(_line(outcome, path))
+        print(_line(outcome))
         for note in dict.fromkeys(outcome.run["result"]["notes"]):
             _console.note(f"  note: {note}")
 
@@ -265,7 +262,7 @@ class _Report:
         return True
 
 
-def _line(outcome: Any, path: Path) -> str:
+def _line(outcome: Any) -> str:
     """Return one line for a finished image: what was read, what was found, what was discarded and why."""
     run = outcome.run
     plan, found = run["plan"], run["result"]
@@ -291,7 +288,7 @@ def _line(outcome: Any, path: Path) -> str:
             f"{n} {reason.replace('_', ' ')}" for reason, n in sorted(found["discarded"].items())
         )
         parts.append(f"{count} discarded: {reasons}")
-    return f"{path} ({read}): {'; '.join(parts)} [{outcome.seconds:.1f} s]"
+    return f"{outcome.job.name} ({read}): {'; '.join(parts)} [{outcome.seconds:.1f} s]"
 
 
 def _entry(outcome: Any) -> dict[str, Any]:

@@ -138,11 +138,14 @@ class TableRow:
     objects : mapping of str to ndarray of shape (n,), or None
         Columns of the object table for ``all_objects.csv``; an `ObjectTable` does, as does what `read_csv`
         gives.
+    gives_way : bool
+        Where tables have rows of this image already, those stay.
     """
 
     image: str
     summary: Mapping[str, Any]
     objects: ObjectTable | Mapping[str, NDArray[Any]] | None = None
+    gives_way: bool = False
 
 
 def summarise(objects: ObjectTable) -> dict[str, Any]:
@@ -228,7 +231,9 @@ def write_tables(folder: Path, rows: Sequence[TableRow], *, overwrite: bool = Fa
     OutputError
         As from `check_tables`, and if a table cannot be written.
     """
-    kept = _kept(folder, rows, overwrite)
+    kept = _kept(folder, [row for row in rows if not row.gives_way], overwrite)
+    there = set().union(*(_places(row.image, row.summary) for row in kept))
+    rows = [row for row in rows if not row.gives_way or there.isdisjoint(_places(row.image, row.summary))]
     rows = sorted((*rows, *kept), key=lambda row: natural_key(row.image)) if kept else rows
     all_objects_csv(folder / ALL_OBJECTS, rows)
     return summary_csv(folder / SUMMARY, rows)
