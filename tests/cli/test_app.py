@@ -93,10 +93,10 @@ def test_usage_errors_are_short_and_exit_with_2(
 
 
 def test_a_file_instead_of_a_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    image = tmp_path / "cells.tif"
+    image = tmp_path / "my cells.tif"
     image.touch()
     assert cli.main([str(image)]) == 2
-    assert f"cellbrook segment {image}" in capsys.readouterr().err
+    assert f"cellbrook segment '{image}'" in capsys.readouterr().err
 
 
 def test_help_lists_every_command_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:

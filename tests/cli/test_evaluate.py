@@ -218,6 +218,18 @@ def test_a_file_that_is_no_page_is_kept(folders, tmp_path, capsys):
     assert run(capsys, *folders, "--html", notes, "--overwrite")[0] == 0
 
 
+def test_figures_are_told_where_the_page_cannot_be_written(folders, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    page = tmp_path / "file" / "x.html"
+    code, out, err = run(capsys, *folders, "--html", page)
+    assert code == 1
+    assert out.startswith("4 images, ")
+    assert str(page) not in out
+    assert "cannot be written" in err
+    code, out, _ = run(capsys, *folders, "--html", page, "--json")
+    assert (code, json.loads(out)["html"]) == (1, None)
+
+
 def test_errors_by_kind_and_few_images_are_said(folders, capsys):
     _, out, _ = run(capsys, *folders)
     lines = out.splitlines()

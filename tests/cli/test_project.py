@@ -88,14 +88,18 @@ def test_a_round_without_training(tmp_path: Path, images: Path, capsys: pytest.C
 
 
 def test_places_are_labelled_again(tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    project = tmp_path / "my.project"
+    project = tmp_path / "my project"
     run(capsys, "create", project, images)
     run(capsys, "predict", project, "--threads", 1, "--quiet")
     code, _, err = run(capsys, "again", project)
     assert (code, "mark one as done" in err) == (2, True)
     run(capsys, "mark", project, "a", "--state", "done")
     code, out, _ = run(capsys, "again", project, "--count", 1)
-    assert (code, out.splitlines()[0]) == (0, "1 place to label again: again-01")
+    lines = [
+        "1 place to label again: again-01",
+        f"when they are done: cellbrook project again '{project}' --compare",
+    ]
+    assert (code, out.splitlines()) == (0, lines)
     code, _, err = run(capsys, "again", project, "--compare")
     assert (code, "no place was labelled again yet" in err) == (2, True)
     run(capsys, "predict", project, "again-01", "--threads", 1, "--quiet")

@@ -86,6 +86,17 @@ def test_report_is_readable(annotated, searched, tmp_path, capsys):
     assert any(line.startswith("F1 tuned") for line in lines)
 
 
+def test_what_cannot_be_written_is_told(annotated, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["tune", str(annotated), "--out", str(tmp_path / "file" / "t"), "--quiet", *BAD]) == 1
+    out, err = capsys.readouterr()
+    assert "cannot be written" in err
+    assert out.startswith("5 images, ")
+    settings = tmp_path / "settings.toml"
+    settings.write_text(out[out.index("#") :])
+    assert cellbrook.read_settings(settings)["min_size"] < 900
+
+
 def test_nothing_is_lost_and_no_picture_lies_among_images(annotated, searched, capsys):
     before = (searched / "settings.toml").read_bytes()
     assert main(["tune", str(annotated), "--out", str(searched)]) == 1

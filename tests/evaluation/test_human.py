@@ -55,6 +55,14 @@ def run(capsys, *arguments):
     return code, out, err
 
 
+def test_figures_are_told_where_the_page_cannot_be_written(people, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    code, out, err = run(capsys, *people[:2], "--html", tmp_path / "file" / "x.html")
+    assert code == 1
+    assert out.startswith("8 images")
+    assert "cannot be written" in err
+
+
 def test_two_people_and_a_model(people, capsys):
     anna, juergen, model = people
     result = cellbrook.agreement(anna, juergen, model=model)
@@ -167,8 +175,10 @@ def test_plan_loses_nothing(images, tmp_path):
 
 def test_plan_takes_what_room_there_is(images, tmp_path, capsys):
     (images / "broken.tif").write_bytes(b"II*\0")
-    code, out, err = run(capsys, "--plan", images, "--out", tmp_path / "out", "--crops", "60", "--size", "90")
+    out_dir = tmp_path / "two people"
+    code, out, err = run(capsys, "--plan", images, "--out", out_dir, "--crops", "60", "--size", "90")
     assert code == 1
+    assert f"cellbrook agreement '{out_dir / 'A'}' '{out_dir / 'B'}' --model" in out
     assert "broken.tif" in err
     assert "room for" in err
     assert "the key, to be kept from those who label" in out

@@ -39,11 +39,13 @@ def test_a_known_model_that_is_not_installed_says_how(home: Path) -> None:
 
 
 def test_cellposes_own_download_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CELLPOSE_LOCAL_MODELS_PATH", str(tmp_path))
-    torch.save(Cp3Net().state_dict(), tmp_path / "nucleitorch_0")
-    with pytest.raises(ModelError, match=r"models install .*nucleitorch_0`, which Cellpose has downloaded"):
+    folder = tmp_path / "my models"
+    folder.mkdir()
+    monkeypatch.setenv("CELLPOSE_LOCAL_MODELS_PATH", str(folder))
+    torch.save(Cp3Net().state_dict(), folder / "nucleitorch_0")
+    with pytest.raises(ModelError, match=r"models install '.*nucleitorch_0'`, which Cellpose has downloaded"):
         networks.resolve_model("nuclei")
-    assert install(tmp_path / "nucleitorch_0")[0].card.name == "cp3.nuclei"
+    assert install(folder / "nucleitorch_0")[0].card.name == "cp3.nuclei"
 
 
 def test_a_missing_path_is_no_name(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,7 +65,7 @@ def again(
     names = ", ".join(r.name for r in added)
     lines = [
         f"{len(added)} place{'s' * (len(added) != 1)} to label again: {names}",
-        f"when they are done: cellbrook project again {folder} --compare",
+        f"when they are done: cellbrook project again {shlex.quote(str(folder))} --compare",
     ]
     answer(lines, [{"id": r.id, "name": r.name} for r in added], json=json)
     return 0

@@ -189,7 +189,7 @@ def train(
             progress.clear()
         active = project.settings.model
     used = (
-        f"{done.model} predicts from now on; `cellbrook project predict {folder}`"
+        f"{done.model} predicts from now on; `cellbrook project predict {shlex.quote(str(folder))}`"
         if done.activated
         else f"{done.model} is kept but not used; {active} still predicts"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,7 @@ from cyclopts import Parameter
 
 from cellbrook.cli._common import Json, Quiet, print_json
 from cellbrook.cli._console import ConsoleProgress, error, note, warn
-from cellbrook.errors import UsageError
+from cellbrook.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from cellbrook.evaluation import Agreement
@@ -84,7 +85,7 @@ def agreement(
     Returns
     -------
     int
-        Exit code: 0, or 1 if an image was not labelled by all or could not be compared.
+        Exit code: 0, or 1 if an image was not labelled by all or could not be compared, or the page not be written.
     """
     if plan is not None:
         if a is not None or model is not None or html is not None:
@@ -121,8 +122,13 @@ def agreement(
         )
     finally:
         progress.clear()
+    written = True
     if html is not None:
-        result.save_page(html, overwrite=overwrite)
+        try:
+            result.save_page(html, overwrite=overwrite)
+        except OutputError as problem:  # the figures are told all the same
+            error(str(problem))
+            html, written = None, False
     if json:
         print_json(result.to_dict() | {"html": None if html is None else str(html)})
     elif result.comparison is not None:
@@ -132,7 +138,7 @@ def agreement(
     _say_what_is_left_out(result)
     if result.comparison is None and not result.failed:
         error(f"{a} and {b} have no image in common that all have labelled")
-    return 0 if result.complete else 1
+    return 0 if result.complete and written else 1
 
 
 def _plan(
@@ -151,7 +157,8 @@ def _plan(
         count = len(plan.crops)
         print(f"{count} crop{'s' * (count != 1)} in {out / 'A'}, the same in another order in {out / 'B'}")
         print(f"{plan.key}: the key, to be kept from those who label")
-        print(f"when both are labelled: cellbrook agreement {out / 'A'} {out / 'B'} --model PREDICTIONS")
+        labelled = shlex.join([str(out / "A"), str(out / "B")])
+        print(f"when both are labelled: cellbrook agreement {labelled} --model PREDICTIONS")
     if len(plan.crops) < crops:
         warn(f"there was room for {len(plan.crops)} crops that do not overlap, {crops} were wished for")
     for name, text in plan.skipped.items():

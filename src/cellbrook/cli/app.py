@@ -135,7 +135,9 @@ def _check_first(word: str) -> None:
     kind = "option" if word.startswith("-") else "command"
     hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(COMMANDS)}"
     if os.path.exists(word):
-        hint = f"to segment that file: cellbrook segment {word}"
+        import shlex
+
+        hint = f"to segment that file: cellbrook segment {shlex.quote(word)}"
     raise UsageError(f"unknown {kind} {word!r}: {hint}\n  see: cellbrook --help")
 
 

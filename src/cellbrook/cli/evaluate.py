@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from cellbrook.cli._common import Json, Quiet, print_json
 from cellbrook.cli._console import ConsoleProgress, error, note, warn
+from cellbrook.errors import OutputError
 
 if TYPE_CHECKING:
     from cellbrook.evaluation import Evaluation
@@ -67,7 +68,7 @@ def evaluate(
     Returns
     -------
     int
-        Exit code: 0, or 1 if a file found no partner or a pair could not be compared.
+        Exit code: 0, or 1 if a file found no partner, a pair could not be compared or the page not be written.
     """
     import cellbrook.evaluation as room
     from cellbrook.metrics.evaluation import THRESHOLDS
@@ -90,8 +91,13 @@ def evaluate(
         crops = result.gallery(gallery) if html is not None or json else []
     finally:
         progress.clear()
+    written = True
     if html is not None:
-        room.write_page(result, html, crops=crops, overwrite=overwrite)
+        try:
+            room.write_page(result, html, crops=crops, overwrite=overwrite)
+        except OutputError as problem:  # the figures are told all the same
+            error(str(problem))
+            html, written = None, False
     if json:
         page = None if html is None else str(html)
         print_json(result.to_dict() | {"gallery": [crop.to_dict() for crop in crops], "html": page})
@@ -104,7 +110,7 @@ def evaluate(
         error(
             f"nothing to compare in {truth} and {pred}: expected pairs such as x_masks.png and x_labels.tif"
         )
-    return 0 if result.complete else 1
+    return 0 if result.complete and written else 1
 
 
 def _say_what_is_left_out(result: Evaluation) -> None:

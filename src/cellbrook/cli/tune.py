@@ -30,8 +30,6 @@ from cellbrook.core.params import (
 from cellbrook.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from cellbrook.evaluation.tuning import Tuning
 
 SETTINGS_NAME, SURFACE_NAME = "settings.toml", "surface.png"
@@ -83,7 +81,7 @@ def tune(
     Returns
     -------
     int
-        Exit code: 0, or 1 if an image or its labels found no partner or could not be used.
+        Exit code: 0, or 1 if an image or its labels found no partner or could not be used, or a file not be written.
     """
     files = _free(folder, out, overwrite=overwrite)
     params = SegmentParams(
@@ -110,13 +108,20 @@ def tune(
     finally:
         progress.clear()
     picture = draw_surface(result)  # before anything is written: then an interrupt leaves nothing
-    write_png(files[1], picture)
-    with atomic(files[0]) as temporary:  # last, since it is what is waited for
-        temporary.write_text(result.settings_text(), encoding="utf-8")
+    written = True
+    try:
+        write_png(files[1], picture)
+        with atomic(files[0]) as temporary:  # last, since it is what is waited for
+            temporary.write_text(result.settings_text(), encoding="utf-8")
+    except OutputError as problem:  # the search took too long to be lost
+        error(str(problem))
+        written = False
     if json:
-        print_json(result.to_dict() | {"files": {"settings": str(files[0]), "surface": str(files[1])}})
+        names = {"settings": str(files[0]), "surface": str(files[1])} if written else {}
+        print_json(result.to_dict() | {"files": names})
     else:
-        print("\n".join(_report(result, files)))
+        told = [f"{files[0]}: for cellbrook segment --settings", f"{files[1]}: the search as a picture"]
+        print("\n".join([*_report(result), *(told if written else [result.settings_text()])]))
     for name, text in result.failed.items():
         error(f"{name}: {text}")
     for left, words in (
@@ -127,7 +132,7 @@ def tune(
             warn(f"{len(left)} {words}:")
             for path in left:
                 note(f"  {path}")
-    return 0 if result.complete else 1
+    return 0 if result.complete and written else 1
 
 
 def _free(folder: Path, out: Path, *, overwrite: bool) -> tuple[Path, Path]:
@@ -145,7 +150,7 @@ def _free(folder: Path, out: Path, *, overwrite: bool) -> tuple[Path, Path]:
     return files
 
 
-def _report(result: Tuning, files: Sequence[Path]) -> list[str]:
+def _report(result: Tuning) -> list[str]:
     n = len(result.names)
     lines = [f"{n} image{'s' * (n != 1)}, {result.n_true} true objects", ""]
     heads = ("start", "best", "recommended")
@@ -162,7 +167,5 @@ def _report(result: Tuning, files: Sequence[Path]) -> list[str]:
         "",
         result.sentence,
         "",
-        f"{files[0]}: for cellbrook segment --settings",
-        f"{files[1]}: the search as a picture",
     ]
     return lines

@@ -14,6 +14,7 @@ import difflib
 import hashlib
 import logging
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -312,7 +313,9 @@ def not_installed(card: ModelCard, name: str) -> str:
     folder = Path(os.environ.get("CELLPOSE_LOCAL_MODELS_PATH") or "~/.cellpose/models").expanduser()
     file = folder / card.files["checkpoint"].filename if "checkpoint" in card.files else folder
     if file.is_file():
-        return f"{line}, or `cellbrook models install {file}`, which Cellpose has downloaded"
+        return (
+            f"{line}, or `cellbrook models install {shlex.quote(str(file))}`, which Cellpose has downloaded"
+        )
     return line
 
 
