@@ -315,11 +315,18 @@ def test_no_picture_is_made_up_for_labels_alone(folder, capsys, name):
     assert not np.load(out / f"{stem}_seg.npy", allow_pickle=True).item()["img"].any()
 
 
-@pytest.mark.parametrize("kinds", ["flows", "rios", ","])
+@pytest.mark.parametrize("kinds", ["flows", "rios"])
 def test_kinds_that_cannot_be_are_usage_errors(folder, capsys, kinds):
     code, _, err = run(capsys, "export", folder / "a_masks.png", "--save", kinds)
     assert code == 2
     assert "choose from" in err
+
+
+@pytest.mark.parametrize("save", [(), ("--save", ","), ("--save",)])
+def test_without_kinds_those_there_are_are_listed(folder, capsys, save):
+    code, _, err = run(capsys, "export", folder / "a_masks.png", "--out", folder / "out", *save)
+    assert code == 2
+    assert "give --save, one or several of labels, overlay, objects, color" in err
 
 
 @pytest.mark.parametrize(

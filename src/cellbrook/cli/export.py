@@ -18,7 +18,7 @@ def export(
     image: Path | None = None,
     /,
     *,
-    save: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")],
+    save: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", show_default=False)] = (),
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     axes: str | None = None,
     labels_axes: str | None = None,
@@ -65,11 +65,12 @@ def export(
     from cellbrook.io.files import OUTPUT_ENDINGS
 
     kinds = exporting.check_kinds(k.strip() for item in save for k in item.split(",") if k.strip())
-    impossible = [k for k in kinds if k in ("run", "flows", "cellprob")]
-    if impossible or not kinds:
-        possible = ", ".join(k for k in exporting.KINDS if k not in ("run", "flows", "cellprob"))
+    possible = [k for k in exporting.KINDS if k not in ("run", "flows", "cellprob")]
+    if not kinds:
+        raise UsageError(f"give --save, one or several of {', '.join(possible)}")
+    if impossible := [k for k in kinds if k not in possible]:
         raise UsageError(
-            f"cannot export {', '.join(impossible) or 'nothing'} from labels: choose from {possible}"
+            f"cannot export {', '.join(impossible)} from labels: choose from {', '.join(possible)}"
         )
     jobs, alone = find_existing(labels, image, out, scene)
     # of all images before the first is written, so that their files number classes alike
