@@ -394,13 +394,10 @@ def _size_model(model: ResolvedModel) -> SizeModel | None:
 
 def _placed(table: ObjectTable, index: dict[str, int], offset: int) -> ObjectTable:
     """Give a plane's objects their place in the stack and their share of the numbering."""
-    place = {axis.lower(): value for axis, value in index.items()}
-    columns = {n: np.full(len(table), v) for n, v in place.items()}
-    placed = table.with_columns(label=table["label"] + np.uint32(offset), **columns)
-    if table.discarded is None:
-        return placed
-    dropped = table.discarded.with_columns(**{n: np.full(len(table.discarded), v) for n, v in place.items()})
-    return replace(placed, discarded=dropped)
+    place = {axis.lower(): np.full(len(table), value) for axis, value in index.items()}
+    first = {"label": table["label"] + np.uint32(offset), **place}
+    dropped = None if table.discarded is None else _placed(table.discarded, index, 0)
+    return ObjectTable({**first, **table.columns, **first}, dropped)  # in the order of `measure`
 
 
 def _size_yx(plan: SegmentPlan) -> tuple[float, float] | None:

@@ -151,6 +151,16 @@ def images(table):
     return [name.rsplit("/")[-1] for name in read_csv(table)["image"].tolist()]
 
 
+def test_the_place_in_a_stack_comes_behind_the_label(tmp_path):
+    plane = {"label": np.array([1]), "area_px": np.array([5])}
+    stack = {**plane, "z": np.array([2]), "t": np.array([3])}
+    objects_csv(tmp_path / "s_objects.csv", ObjectTable(stack))
+    all_objects_csv(tmp_path / "all_objects.csv", [TableRow("a", {}, plane), TableRow("s", {}, stack)])
+    for name in ("s_objects.csv", "all_objects.csv"):
+        header = list(read_csv(tmp_path / name))
+        assert header[header.index("label") :] == ["label", "t", "z", "area_px"]
+
+
 def test_rows_of_other_images_stay_while_these_are_there(tmp_path):
     first = [row(tmp_path / name, 2, status="done") for name in ("b10.tif", "gone.tif", "b9.tif")]
     summary = write_tables(tmp_path, [*first, TableRow(f"{tmp_path / 'b9.tif'} scene 1", {"objects": None})])

@@ -46,8 +46,8 @@ def objects_csv(path: Path, objects: ObjectTable) -> Path:
     Path
         `path`.
     """
-    columns = {name: format_column(objects[name]) for name in objects}
-    _write(path, list(columns), zip(*columns.values(), strict=True))
+    names = _in_order(objects)
+    _write(path, names, zip(*(format_column(objects[name]) for name in names), strict=True))
     return path
 
 
@@ -336,7 +336,7 @@ def all_objects_csv(path: Path, rows: Iterable[TableRow]) -> Path:
         Those without objects are left out. Columns that an image lacks stay empty.
     """
     tables = [(row.image, row.objects) for row in rows if row.objects is not None]
-    names = _union([["label"], *(list(table) for _, table in tables)])
+    names = _in_order(_union([["label"], *(list(table) for _, table in tables)]))
 
     def lines() -> Iterable[Sequence[str]]:
         for image, table in tables:
@@ -392,6 +392,13 @@ def _parse(cells: list[str], name: str, point: str) -> NDArray[Any]:
         except ValueError:
             continue
     return np.array(cells)
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Return names of columns with those first that say which object a row is of."""
+    names = list(names)
+    first = [name for name in ("label", "t", "z") if name in names]
+    return [*first, *(name for name in names if name not in first)]
 
 
 def _union(names: Iterable[list[str]]) -> list[str]:
