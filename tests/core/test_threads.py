@@ -101,8 +101,11 @@ def test_the_affinity_mask_is_honoured() -> None:
 
 def test_resolve(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "available_cores", lambda: 5)
+    monkeypatch.setattr(threads, "_host_cores", lambda: 8)
     assert resolve_threads(None) == 5
     assert resolve_threads(3) == 3
+    assert resolve_threads(7) == 7, "what is asked for wins over what was granted"
+    assert resolve_threads(5000) == 8
     for wrong in (0, -1):
         with pytest.raises(UsageError, match="at least 1"):
             resolve_threads(wrong)

@@ -55,7 +55,9 @@ def test_one_more_thread_makes_one_more_thread() -> None:
 
 def test_waiting_threads_do_not_spin() -> None:
     cpu = run(
-        "engine = engines.create(resolve_model('compact'), engine='onnxruntime', threads=4)\n"
+        "from cellbrook.engines._onnxruntime import OnnxRuntimeEngine\nmodel = resolve_model('compact')\n"
+        "engine = OnnxRuntimeEngine(\n"
+        "    model.paths['onnx'], model.card.spec, precision='fp32', threads=4, why='')\n"
         "engine.run(np.zeros((1, 4, 128, 128), np.float32))\n"
         "began = time.process_time()\ntime.sleep(0.5)\nprint(time.process_time() - began)"
     )

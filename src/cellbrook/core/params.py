@@ -200,7 +200,7 @@ class ModelParams:
     precision : {"auto", "fp32", "bf16", "int8"}
         Arithmetic of the network. "auto" is the fastest that is shown to give equal accuracy.
     threads : int or None
-        Processor threads for everything. None: the cores this process may use.
+        Processor threads for everything, the cores of the machine at most. None: the cores this process may use.
     """
 
     model: str = "compact"

@@ -69,7 +69,7 @@ def core_limits() -> CoreLimits:
         if first.isdigit() and int(first) > 0:
             environment[name] = int(first)
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    return CoreLimits(os.cpu_count() or 1, affinity, _cgroup_quota(), environment)
+    return CoreLimits(_host_cores(), affinity, _cgroup_quota(), environment)
 
 
 def available_cores() -> int:
@@ -83,6 +83,9 @@ def available_cores() -> int:
 def resolve_threads(threads: int | None) -> int:
     """Return `threads`, or every core this process may use if it is None.
 
+    A number may exceed what affinity mask, quota and environment say. It is held to the cores of the machine: more threads
+    gain nothing, and thousands would bring a shared machine to its knees.
+
     Raises
     ------
     UsageError
@@ -92,7 +95,11 @@ def resolve_threads(threads: int | None) -> int:
         return available_cores()
     if threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
-    return int(threads)
+    return min(int(threads), _host_cores())
+
+
+def _host_cores() -> int:
+    return os.cpu_count() or 1
 
 
 def bind_pools(threads: int) -> None:
