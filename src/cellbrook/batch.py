@@ -76,7 +76,8 @@ class Outcome:
     result : Segmentation or None
         Only while the caller handles it; batches do not keep pixels.
     left_alone : bool
-        It failed since its results may not or cannot be replaced: those of an earlier run are as they were.
+        It failed since its results may not be replaced, or the options do not fit it: those of an earlier run are as
+        they were.
     """
 
     job: Job
@@ -238,7 +239,7 @@ def run_batch(
                 "failed",
                 seconds=time.perf_counter() - began,
                 error=_one_line(error),
-                left_alone=isinstance(error, OutputError),
+                left_alone=isinstance(error, (OutputError, UsageError)),
             )
             continue
         yield Outcome(job, "done", result.provenance, files, time.perf_counter() - began, result=result)

@@ -166,6 +166,18 @@ def test_rows_of_corrected_labels_stay_when_a_rerun_leaves_them_alone(folder, ca
     assert rows == {"a2.tif": "done", "a10.tif": "done", "b.tif": "failed", "c.tif": "done"}
 
 
+def test_rows_stay_when_options_do_not_fit_and_the_newest_failure_is_told(folder, capsys):
+    (folder / "b.tif").write_bytes(b"no image")
+    assert segment(folder, "--quiet") == 1
+    tables = [folder / "summary.csv", folder / "all_objects.csv"]
+    before = [[r for r in csv.reader(t.open()) if "b.tif" not in r[0]] for t in tables]
+    shutil.copy(folder / "a2.tif", folder / "b.tif")
+    assert segment(folder, "--channels", "7") == 1
+    assert [[r for r in csv.reader(t.open()) if "b.tif" not in r[0]] for t in tables] == before
+    (failed,) = (r for r in csv.DictReader(tables[0].open()) if "b.tif" in r["image"])
+    assert "there is no channel 7" in failed["error"]
+
+
 def test_lines_name_scenes_as_the_summary_does(tmp_path, capsys):
     with tifffile.TiffWriter(tmp_path / "m.tif") as tif:
         for side in (90, 128):

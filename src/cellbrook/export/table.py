@@ -139,7 +139,7 @@ class TableRow:
         Columns of the object table for ``all_objects.csv``; an `ObjectTable` does, as does what `read_csv`
         gives.
     gives_way : bool
-        Where tables have rows of this image already, those stay.
+        Where tables have counted objects of this image already, those rows stay.
     """
 
     image: str
@@ -231,7 +231,7 @@ def write_tables(folder: Path, rows: Sequence[TableRow], *, overwrite: bool = Fa
     OutputError
         As from `check_tables`, and if a table cannot be written.
     """
-    kept = _kept(folder, [row for row in rows if not row.gives_way], overwrite)
+    kept = _kept(folder, rows, overwrite)
     there = set().union(*(_places(row.image, row.summary) for row in kept))
     rows = [row for row in rows if not row.gives_way or there.isdisjoint(_places(row.image, row.summary))]
     rows = sorted((*rows, *kept), key=lambda row: natural_key(row.image)) if kept else rows
@@ -250,7 +250,10 @@ def _kept(folder: Path, rows: Sequence[TableRow], overwrite: bool) -> list[Table
                 raise
             ours.append([])
     (summary, *images), (header, *objects) = (table or [[]] for table in ours)
-    new = set().union(*(_places(row.image, row.summary) for row in rows))
+    new, weak = (
+        set().union(*(_places(row.image, row.summary) for row in rows if row.gives_way == gives_way))
+        for gives_way in (False, True)
+    )
     # a row of the whole file, such as of a failure to open it, gives way to those of its scenes
     new |= {(path, "") for path, _ in new}
     by_image: dict[str, list[list[str]]] = {row[0]: [] for row in images}
@@ -261,7 +264,9 @@ def _kept(folder: Path, rows: Sequence[TableRow], overwrite: bool) -> list[Table
     for image, group in by_image.items():
         facts = {name: text for name, text in told.get(image, {}).items() if name != "image"}
         gone = os.path.isabs(image) and not os.path.exists(_place(image)[0])
-        if new.isdisjoint(_places(image, facts)) and not gone:
+        places = _places(image, facts)
+        counted = weak.isdisjoint(places) or group or facts.get("objects")
+        if new.isdisjoint(places) and counted and not gone:
             columns = {name: np.array([row[k] for row in group]) for k, name in enumerate(header) if k}
             kept.append(TableRow(image, facts, columns if group else None))
     return kept
