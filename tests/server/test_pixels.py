@@ -99,6 +99,21 @@ def test_raw_values_come_back_from_what_is_sent(dtype, low, high, bits):
     np.testing.assert_allclose(raw, array.astype(np.float64), atol=(float(high) - float(low)) / 65535)
 
 
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "u4", "f4"])
+def test_planes_brighter_and_darker_than_the_middle_one_come_back_too(dtype):
+    values = np.array(
+        {"i1": [0, -20, 5, 90, 127], "u4": [9, 300_000, 5, 0, 70]}.get(dtype, [-20_000, 300, 5, 9, 30_000])
+    )
+    stack = np.full((5, 40, 50), values[:, None, None], dtype)
+    image = opened(stack, "ZYX")
+    for plane in range(5):
+        raw = image.tile(0, plane, 0, 0, 0)[5, 5] * image.coding.scale + image.coding.offset
+        assert raw == pytest.approx(stack[plane, 5, 5], abs=5)
+    (channel,) = image.channels()
+    if dtype not in ("i1", "i2"):
+        assert (channel.min, channel.max) == (stack.min(), stack.max())
+
+
 def test_what_is_not_finite_does_no_harm():
     array = np.full((40, 40), np.nan, np.float32)
     array[:20] = np.linspace(0, 1, 40)

@@ -125,11 +125,11 @@ class Coding:
 
     @classmethod
     def of(cls, dtype: np.dtype[Any], low: float, high: float) -> Coding:
-        """Return the coding for pixels of a type whose values are between two numbers."""
-        if dtype.kind == "b" or dtype == np.uint8:
+        """Return the coding for pixels of a type whose values are between two numbers; all of a small type's own."""
+        if dtype.kind == "b":
             return cls(8, 1.0, 0.0)
-        if dtype == np.uint16:
-            return cls(16, 1.0, 0.0)
+        if _is_small(dtype):
+            return cls(8 * dtype.itemsize, 1.0, float(np.iinfo(dtype).min))
         if dtype.kind in "iu" and high - low <= 65535:
             return cls(8 if high - low <= 255 else 16, 1.0, low)
         return cls(16, (high - low) / 65535 if high > low else 1.0, low)
@@ -147,6 +147,11 @@ class Coding:
         values = (pixels.astype(np.float64) - self.offset) / self.scale
         top = 2**self.bits - 1
         return np.clip(np.rint(np.nan_to_num(values, nan=0.0, posinf=top, neginf=0.0)), 0, top).astype(sent)
+
+
+def _is_small(dtype: np.dtype[Any]) -> bool:
+    """Return whether every value of a type can be sent."""
+    return dtype.kind in "biu" and dtype.itemsize <= 2
 
 
 def read_plane(
@@ -359,8 +364,8 @@ class ImagePixels:
         colors = channel_colors(
             source.channel_names or [str(i) for i in range(self.channel_count)], is_rgb=source.is_rgb
         )
-        samples = [self._sample(c) for c in range(self.channel_count)]
-        ends = [(float(s.min()), float(s.max())) if s.size else (0.0, 0.0) for s in samples]
+        samples = [self._sample(c, self.planes // 2) for c in range(self.channel_count)]
+        ends = [self._ends(c, sample) for c, sample in enumerate(samples)]
         coding = Coding.of(source.dtype, min(e[0] for e in ends), max(e[1] for e in ends))
         channels = []
         for c, (sample, (least, most)) in enumerate(zip(samples, ends, strict=True)):
@@ -380,9 +385,17 @@ class ImagePixels:
             )
         return channels, coding
 
-    def _sample(self, channel: int) -> NDArray[Any]:
-        """Return finite values of a channel: of its middle plane, whole or blocks from all over it."""
-        plane = self.planes // 2
+    def _ends(self, channel: int, middle: NDArray[Any]) -> tuple[float, float]:
+        """Return the ends of a channel: of its middle plane, and of some others where the ends decide the coding."""
+        samples = [middle]
+        if not _is_small(self._source.dtype):
+            others = {round(share * (self.planes - 1)) for share in (0, 0.25, 0.75, 1)} - {self.planes // 2}
+            samples += [self._sample(channel, plane) for plane in sorted(others)]
+        ends = [float(end) for s in samples if s.size for end in (s.min(), s.max())] or [0.0]
+        return min(ends), max(ends)
+
+    def _sample(self, channel: int, plane: int) -> NDArray[Any]:
+        """Return finite values of a channel in a plane: all of it, or blocks from all over it."""
         if self._whole:
             values = self._strided(plane, channel, 0, 0, 0, *self.shape)
             step = max(1, math.isqrt(values.size // _SAMPLE))
