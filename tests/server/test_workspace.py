@@ -326,6 +326,23 @@ def test_a_read_only_project_is_shown_and_not_changed(images, tmp_path, serve):
     }
 
 
+def test_a_project_whose_folder_is_gone_takes_no_edits_and_leaves_no_stump(serve, project, images):
+    server = serve()
+    page = server.page().connect()
+    page.open(project.find("first").id)
+    assert page.disc(page.next_id, 30, 30, 9)["type"] == "ack"
+    moved = project.folder.rename(project.folder.with_name("elsewhere"))
+    refused = page.disc(page.next_id + 1, 80, 80, 9)
+    assert refused["type"] == "reject"
+    assert "is not at" in refused["reason"]
+    page.send(type="set", what="name", value="new")
+    assert "is not at" in page.until("notice")["message"]
+    server.close()
+    assert not project.folder.exists()
+    with Project.open(moved) as opened:
+        assert len(opened.labels(page.image).objects()) == 1
+
+
 def test_images_are_added_and_taken_out(page, tmp_path, project):
     write_png(tmp_path / "new.png", blobs(seed=5))
     data = (tmp_path / "new.png").read_bytes()
@@ -360,6 +377,17 @@ def test_an_image_whose_file_is_gone_says_so(page, project, images):
     assert b"put it back" in body
     missing = next(i for i in page.json("/api/project")["images"] if i["id"] == other)
     assert missing["state"] == "missing"
+
+
+def test_why_an_image_of_a_batch_failed_names_no_folder_of_the_server(page, project, tmp_path):
+    write_png(tmp_path / "new.png", blobs(seed=5))
+    _, body = page.upload("/api/images", ("new.png", (tmp_path / "new.png").read_bytes()))
+    (added,) = json.loads(body)["added"]
+    project.path(added).unlink()
+    job = page.job("batch", None, images=[added])
+    (failed,) = job["result"]["failed"]
+    assert failed["error"].startswith("its file is not at images")
+    assert str(project.folder) not in failed["error"]
 
 
 @pytest.mark.parametrize(

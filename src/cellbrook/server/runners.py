@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -161,7 +162,11 @@ class Runners:
                 name = (await workspace.read(workspace.project.image, image)).name
                 await self._segment(job, image, keywords, None, only=False)
             except (JobError, CellbrookError, OSError) as error:
-                state["failed"].append({"image": image, "name": name, "error": str(error)})
+                # the project's own folder says nothing to whoever uploaded the image
+                reason = (
+                    str(error).replace(f"{workspace.project.folder}{os.sep}", "").removeprefix(f"{name}: ")
+                )
+                state["failed"].append({"image": image, "name": name, "error": reason})
             state["left"].pop(0)
             state["done"] += 1
             job.progress(f"{name} is done", 100 * state["done"], 100 * state["total"])

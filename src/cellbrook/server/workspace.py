@@ -19,6 +19,7 @@ from cellbrook.errors import CellbrookError, EditConflict, EditError, ProjectErr
 from cellbrook.project.classes import with_class_ids
 from cellbrook.project.labelstore import LEASE
 from cellbrook.project.models import activate_model
+from cellbrook.project.settings import FILE
 from cellbrook.server import edits, messages
 from cellbrook.server.ghosts import Ghosts
 from cellbrook.server.hub import Client, Hub
@@ -85,9 +86,20 @@ class Workspace:
         return await loop.run_in_executor(self._readers, lambda: function(*args, **keywords))
 
     async def write(self, function: Callable[P, R], *args: P.args, **keywords: P.kwargs) -> R:
-        """Run a function that changes the project in its one thread; not interrupted by cancelling."""
+        """Run a function that changes the project in its one thread; not interrupted by cancelling.
+
+        Raises
+        ------
+        ProjectError
+            If the project's folder is gone.
+        """
+
+        def run() -> R:
+            self._check_there()
+            return function(*args, **keywords)
+
         loop = asyncio.get_running_loop()
-        return await asyncio.shield(loop.run_in_executor(self._writer, lambda: function(*args, **keywords)))
+        return await asyncio.shield(loop.run_in_executor(self._writer, run))
 
     async def close(self) -> None:
         """Finish what is being written, and close the project."""
@@ -97,6 +109,8 @@ class Workspace:
             await asyncio.wait(self._logging)
         await asyncio.to_thread(self._writer.shutdown)
         await asyncio.to_thread(self._readers.shutdown)
+        if not self._there():  # what is behind the log would make a stump of the folder anew
+            self.project.database.read_only = True
         await asyncio.to_thread(self.project.close)
 
     # What there is
@@ -128,6 +142,7 @@ class Workspace:
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Give a folder for what is on its way from a worker, on the project's own disk; removed in the end."""
+        self._check_there()
         root = self.project.folder / "cache" / SCRATCH
         root.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(dir=root))
@@ -437,6 +452,17 @@ class Workspace:
         """Raise unless the project may be changed."""
         if self.project.read_only:
             raise ProjectError("this project is open for looking only: nothing was changed")
+
+    def _there(self) -> bool:
+        return self.project.read_only or (self.project.folder / FILE).exists()
+
+    def _check_there(self) -> None:
+        """Raise if the folder was moved or deleted: what is written into an open file would be lost unseen."""
+        if not self._there():
+            raise ProjectError(
+                f"the project is not at {self.project.folder} any more: put its folder back, or start the server anew "
+                "where it is now"
+            )
 
 
 __all__ = ["EditError", "Workspace"]
