@@ -14,7 +14,7 @@ def test_tiles_leave_no_seam(examples, name, diameter):
     segmenter = cellbrook.Segmenter()
     whole = segmenter.segment(examples / f"{name}.png", tile_size=2048, diameter=diameter)
     tiled = segmenter.segment(
-        examples / f"{name}.png", tile_size=overlap + 128, tile_overlap=overlap, diameter=diameter
+        examples / f"{name}.png", tile_size=overlap + 64, tile_overlap=overlap, diameter=diameter
     )
     assert tiled.provenance["result"]["planes"][0]["tiles"] > 1
     assert adjusted_rand_index(whole.labels, tiled.labels) > 0.999

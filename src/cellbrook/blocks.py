@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 LARGEST_WHOLE_PX = 2**26
 """Pixels of a plane up to which it is worked on at once; whatever the machine has, so that results do not depend on it."""
 
-WINDOW_PX = 5632
+WINDOW_PX = 5568
 """Side of a block with its surroundings, as the network sees it: two tiles of compact by two."""
 
 LARGEST_WINDOW_PX = 8192
@@ -48,7 +48,7 @@ LEAST_CORE = 0.25
 WORKING_BYTES = 56
 """Bytes a pixel that network outputs, blending and dynamics take at their peak, measured at 4096 x 4096."""
 
-CONTEXT_PX, OBJECTS = 224, 2.5
+CONTEXT_PX, OBJECTS = 256, 2.5
 """Surroundings, as the network sees them: its reach, and so many typical diameters for large objects."""
 
 SAMPLES, SAMPLE_PX = 4, 768
