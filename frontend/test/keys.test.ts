@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import { nameOf } from "../src/tools/keyboard";
 import { KEYS } from "../src/tools/keys";
 
-const pressed = (key: string, held: Partial<Record<"ctrlKey" | "metaKey" | "altKey" | "shiftKey", boolean>> = {}): string =>
-  nameOf({ key, ctrlKey: false, metaKey: false, altKey: false, shiftKey: false, ...held });
+const pressed = (key: string, held: Partial<Record<"ctrlKey" | "metaKey" | "altKey" | "shiftKey", boolean>> = {}, code = ""): string =>
+  nameOf({ key, code, ctrlKey: false, metaKey: false, altKey: false, shiftKey: false, ...held });
 
 describe("keys", () => {
   it("mean one thing each", () => {
@@ -19,5 +19,12 @@ describe("keys", () => {
     expect(pressed("Tab", { shiftKey: true })).toBe("Shift+Tab");
     expect(pressed(" ")).toBe("Space");
     expect(pressed("+", { shiftKey: true })).toBe("+");
+  });
+
+  it.each([
+    ["Cyrillic", "я", "KeyZ", "Mod+Z"], ["Greek", "Ζ", "KeyZ", "Mod+Z"], ["Hebrew", "ז", "KeyZ", "Mod+Z"],
+    ["French", "z", "KeyW", "Mod+Z"], ["Dvorak", "b", "KeyN", "Mod+B"], ["German", "ö", "Semicolon", "Mod+Ö"],
+  ])("are found on a %s keyboard", (_, key, code, name) => {
+    expect(pressed(key, { ctrlKey: true }, code)).toBe(name);
   });
 });

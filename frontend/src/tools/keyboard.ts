@@ -54,8 +54,10 @@ export class Keyboard {
 }
 
 /** As in the table of keys: "Mod+Shift+Z", "?", "Space". */
-export function nameOf(event: Pick<KeyboardEvent, "key" | "ctrlKey" | "metaKey" | "altKey" | "shiftKey">): string {
-  const key = event.key === " " ? "Space" : event.key.length === 1 ? event.key.toUpperCase() : event.key;
+export function nameOf(event: Pick<KeyboardEvent, "key" | "code" | "ctrlKey" | "metaKey" | "altKey" | "shiftKey">): string {
+  // Where letters are not Latin, a key is called by what is printed beside them.
+  const beside = /^\p{L}$/u.test(event.key) && !/[a-z]/i.test(event.key) ? /^Key([A-Z])$/.exec(event.code)?.[1] : undefined;
+  const key = event.key === " " ? "Space" : (beside ?? (event.key.length === 1 ? event.key.toUpperCase() : event.key));
   // Shift is part of a sign such as "?", but not of a letter or of Tab.
   const shift = event.shiftKey && (key.length > 1 || /\p{L}/u.test(key));
   return [...(event.ctrlKey || event.metaKey ? ["Mod"] : []), ...(event.altKey ? ["Alt"] : []), ...(shift ? ["Shift"] : []), key].join("+");
