@@ -80,7 +80,7 @@ def test_from_an_image_to_corrected_files(page):
     wait(page, f"{SESSION}.selection.value.has({place['id']})")
     page.keyboard.press("Delete")
     wait(page, f"{SESSION}.objects.counts.value[0] === {found - 1}")
-    assert undo.get_attribute("data-hint").startswith("Undo: deleting cells")
+    page.locator("[data-hint^='Undo: deleting cells']").wait_for()
     undo.click()
     wait(page, f"{SESSION}.objects.counts.value[0] === {found}")
     page.get_by_role("button", name="Redo").click()
@@ -123,6 +123,20 @@ def test_sliders_hide_at_once_and_the_table_follows(page):
     assert scores == sorted(scores)
     page.locator(".tbody .tr").first.click()
     wait(page, f"{SESSION}.selection.value.size === 1")
+    # a range that is marked is of this image
+    bars = page.get_by_role("img", name="Area").bounding_box()
+    page.mouse.move(bars["x"] + bars["width"] / 2, bars["y"] + 9)
+    page.mouse.down()
+    page.mouse.move(bars["x"] + bars["width"], bars["y"] + 9, steps=4)
+    page.mouse.up()
+    everything = page.get_by_role("button", name="Show all")
+    everything.wait_for()
+    open_image(page, "stained_tissue")
+    wait(page, f"{SESSION}.draw(Int32Array.of(5, 5, 35)) > 0")
+    page.locator(".table [role=row]").nth(1).wait_for()
+    assert everything.count() == 0
+    page.get_by_text("All changes saved").wait_for()
+    page.evaluate(f"{SESSION}.undo()")
 
 
 def test_another_browser_sees_the_same_limits(page, tab, shared_sample):
@@ -148,8 +162,14 @@ def test_classes_have_names_colours_and_keys(page):
     find_cells(page)
     page.get_by_role("tab", name="View").click()
     page.get_by_role("button", name="Add a class").click()
-    page.get_by_role("textbox", name="Name of class 1").fill("dividing")
+    name = page.get_by_role("textbox", name="Name of class 1")
+    name.fill("divid")
+    page.evaluate(f"{SESSION}.receive({{ type: 'project', project: structuredClone({SESSION}.project.value) }})")
+    page.wait_for_timeout(100)
+    assert name.input_value() == "divid", "what is typed stays while the server speaks"
+    name.press_sequentially("ing")
     page.keyboard.press("Enter")
+    wait(page, f"{SESSION}.classes.value[0].name === 'dividing'")
     place = centre_of_a_cell(page)
     page.mouse.click(place["x"], place["y"])
     page.keyboard.press("1")

@@ -13,7 +13,7 @@ const ROW = 24;
 const key = signal("area");
 const down = signal(false);
 const measure = signal("area");
-const range = signal<[number, number] | null>(null);
+const range = signal<{ image: string; measure: string; ends: [number, number] } | null>(null); // says nothing of other images
 const withHidden = signal(false);
 
 interface Column {
@@ -144,6 +144,7 @@ export function CellsPanel({ session }: { session: Session }) {
   const sort = columns.find((column) => column.id === key.value) ?? columns[1];
   const image = session.image.value;
   const measured = session.measured.value;
+  const marked = range.value?.image === image?.id && range.value?.measure === chosen.id ? range.value.ends : null;
   useEffect(() => {
     if (image && !measured && rows.length) void session.loadMeasurements();
   }, [image?.id, session.plane.value, measured, rows.length > 0]);
@@ -163,16 +164,15 @@ export function CellsPanel({ session }: { session: Session }) {
     return low < high ? [low, high] : [low - 1, low + 1];
   }, [values]);
   const listed = useMemo(() => {
-    const brush = range.value;
-    const within = brush ? visible.filter((cell) => { const v = chosen.number(cell); return v !== null && v >= brush[0] && v <= brush[1]; }) : visible;
+    const within = marked ? visible.filter((cell) => { const v = chosen.number(cell); return v !== null && v >= marked[0] && v <= marked[1]; }) : visible;
     const sign = down.value ? -1 : 1;
     return [...within].sort((a, b) => sign * ((sort.number(a) ?? Infinity) - (sort.number(b) ?? Infinity)) || a.id - b.id);
-  }, [rows, chosen, sort, down.value, range.value, fates, withHidden.value]);
+  }, [rows, chosen, sort, down.value, marked, fates, withHidden.value]);
   if (!image) return <Empty title="No image is open" icon="images">Choose one at the left, or drop image files onto the page.</Empty>;
   if (rows.length === 0)
     return <Empty title="No cells yet" icon="cells">Find them in the tab Find, draw some with Outline (O) or Brush (B), or import labels in the tab Export.</Empty>;
   const brush = (next: [number, number] | null) => {
-    range.value = next;
+    range.value = next && { image: image.id, measure: chosen.id, ends: next };
     session.select(next ? visible.filter((cell) => { const v = chosen.number(cell); return v !== null && v >= next[0] && v <= next[1]; }).map((cell) => cell.id) : []);
   };
   const selected = session.selection.value.size;
@@ -183,10 +183,10 @@ export function CellsPanel({ session }: { session: Session }) {
           hideLabel label="Measurement" value={chosen.id} options={columns.filter((column) => !column.text && column.id !== "id").map((column) => ({ value: column.id, label: column.name }))}
           onChange={(id) => { measure.value = id; key.value = id; brush(null); }}
         />
-        {values.length > 0 && <Histogram values={values} low={low} high={high} label={chosen.name} brush={range.value} onBrush={brush} />}
+        {values.length > 0 && <Histogram values={values} low={low} high={high} label={chosen.name} brush={marked} onBrush={brush} />}
         <div class="row">
-          <span class="note grow">{range.value ? `${brief(range.value[0])} to ${brief(range.value[1])}` : "Drag over the bars to select cells."}</span>
-          {range.value && <Button kind="quiet" onClick={() => brush(null)}>Show all</Button>}
+          <span class="note grow">{marked ? `${brief(marked[0])} to ${brief(marked[1])}` : "Drag over the bars to select cells."}</span>
+          {marked && <Button kind="quiet" onClick={() => brush(null)}>Show all</Button>}
         </div>
         <Check label="List hidden cells too" checked={withHidden.value} onChange={(on) => (withHidden.value = on)} />
       </Section>

@@ -3,7 +3,7 @@
 import { useMemo } from "preact/hooks";
 import type { Session } from "../core/session";
 import type { ClassInfo } from "../core/wire";
-import { Button, Check } from "./controls";
+import { Button, Check, TextField } from "./controls";
 import { plural } from "./words";
 
 // Okabe and Ito's colours, which colour-blind eyes can tell apart.
@@ -37,7 +37,7 @@ export function ClassList({ session }: { session: Session }) {
               onClick={() => session.chooseClass(session.activeClass.value === item.id && !chosen ? 0 : item.id)}
             ><kbd>{item.id}</kbd></Button>
             <input type="color" value={item.color} aria-label={`Colour of ${item.name}`} onChange={(e) => change(item.id, { color: e.currentTarget.value })} />
-            <input type="text" value={item.name} aria-label={`Name of class ${item.id}`} maxLength={60} onChange={(e) => change(item.id, { name: e.currentTarget.value.trim() || item.name })} />
+            <TextField value={item.name} aria-label={`Name of class ${item.id}`} maxLength={60} onChange={(name) => change(item.id, { name: name.trim() || item.name })} />
             <span class="note">{counts.get(item.id) ?? 0}</span>
             <Button kind="quiet" icon={hidden.has(item.id) ? "eyeoff" : "eye"} pressed={!hidden.has(item.id)} label={`Show ${item.name}`} onClick={() => session.toggleClass(item.id)} />
           </li>

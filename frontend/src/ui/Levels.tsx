@@ -3,7 +3,7 @@
 import { useMemo, useRef } from "preact/hooks";
 import type { Session } from "../core/session";
 import type { ChannelSettings } from "../core/state";
-import { RangeSlider } from "./controls";
+import { RangeSlider, TextField } from "./controls";
 import { TERMS } from "./words";
 
 const NEAR = 9; // CSS pixels from an edge of the window that take hold of it
@@ -84,9 +84,9 @@ export function Levels(props: { session: Session; index: number; channel: Channe
 
 function Value(props: { label: string; value: number; onChange: (value: number) => void }) {
   return (
-    <input
+    <TextField
       type="number" step="any" aria-label={props.label} value={Number(props.value.toPrecision(5))}
-      onChange={(event) => Number.isFinite(event.currentTarget.valueAsNumber) && props.onChange(event.currentTarget.valueAsNumber)}
+      onChange={(text) => text !== "" && props.onChange(Number(text))}
     />
   );
 }

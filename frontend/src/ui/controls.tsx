@@ -163,6 +163,33 @@ export function Select(props: {
   return <Field label={props.label} hint={props.hint} for={id}>{control}</Field>;
 }
 
+/** What is being typed stays, whatever is told meanwhile, until it is taken or left. */
+export function TextField(props: {
+  value: string | number;
+  onChange: (text: string) => void;
+  type?: "text" | "number";
+  id?: string;
+  class?: string;
+  min?: string;
+  step?: string;
+  placeholder?: string;
+  maxLength?: number;
+  "aria-label"?: string;
+  "aria-description"?: string;
+}) {
+  const { value, onChange, type = "text", ...rest } = props;
+  const [typed, setTyped] = useState<string | null>(null);
+  return (
+    <input
+      {...rest} type={type as "text"} value={typed ?? value} onInput={(event) => setTyped(event.currentTarget.value)} onBlur={() => setTyped(null)}
+      onChange={(event) => {
+        setTyped(null);
+        onChange(event.currentTarget.value);
+      }}
+    />
+  );
+}
+
 export function Check(props: { label: string; checked: boolean; onChange: (on: boolean) => void; hint?: string; note?: ComponentChildren; disabled?: boolean }) {
   return (
     <label class="check" data-hint={props.hint}>
