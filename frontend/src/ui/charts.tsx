@@ -2,10 +2,13 @@
 
 import { useMemo, useRef } from "preact/hooks";
 
+const LARGE = [[999.5e6, 1e9, "G"], [999_500, 1e6, "M"], [10_000, 1e3, "k"]] as const;
+
 export const brief = (value: number): string => {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
-  if (size >= 10000) return `${(value / 1000).toPrecision(3)}k`;
+  const large = LARGE.find(([from]) => size >= from);
+  if (large) return `${(value / large[1]).toPrecision(3)}${large[2]}`;
   return size >= 100 || Number.isInteger(value) ? value.toFixed(0) : size >= 1 ? value.toFixed(1) : value.toPrecision(2);
 };
 

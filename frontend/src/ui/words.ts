@@ -91,7 +91,7 @@ export const isLive = (job: Job): boolean => job.state === "queued" || job.state
 /** A length in pixels, and in micrometres where the pixel size is known. */
 export function length(px: number, um: number | null): string {
   const pixels = `${px < 10 ? px.toFixed(1) : Math.round(px)} px`;
-  return um === null ? pixels : `${pixels} · ${(px * um).toPrecision(3)} µm`;
+  return um === null ? pixels : `${pixels} · ${Number((px * um).toPrecision(3)).toLocaleString("en")} µm`;
 }
 
 export function area(px: number, um: number | null): string {

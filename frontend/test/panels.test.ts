@@ -1,0 +1,37 @@
+// What the panels say and send, as far as it needs no document.
+
+import { describe, expect, it } from "vitest";
+import { brief } from "../src/ui/charts";
+import { channels, recipe } from "../src/ui/recipe";
+import { length } from "../src/ui/words";
+import { opened } from "./fake";
+
+describe("numbers", () => {
+  it.each([
+    [-12.34, "-12.3"], [9999, "9999"], [12_345, "12.3k"], [999_499, "999k"], [999_500, "1.00M"], [-25_000_000, "-25.0M"],
+    [999.4e6, "999M"], [999.5e6, "1.00G"], [25e9, "25.0G"],
+  ])("%d has three digits", (value, text) => expect(brief(value)).toBe(text));
+
+  it("of micrometres are written out", () => {
+    expect(length(4000, 0.5)).toBe("4000 px · 2,000 µm");
+    expect(length(9, 0.1)).toBe("9.0 px · 0.9 µm");
+  });
+});
+
+describe("the recipe", () => {
+  it("names a channel only where the open image has it, for many images by its name", async () => {
+    const { session } = await opened();
+    const sent = (names: string[]) => {
+      session.channels.value = names.map((name) => ({ name, visible: true, color: "", low: 0, high: 1, gamma: 1, min: 0, max: 1 }));
+      return [recipe(session).value.channels, recipe(session, true).value.channels];
+    };
+    channels.value = "1";
+    expect(sent(["DAPI", "GFP"])).toEqual(["1", "GFP"]);
+    expect(sent(["0", "1"])).toEqual(["1", "1"]);
+    expect(sent(["DAPI"])).toEqual([undefined, undefined]);
+    channels.value = "0";
+    expect(sent(["DAPI"])).toEqual([undefined, undefined]);
+    channels.value = "auto";
+    expect(sent(["DAPI", "GFP"])).toEqual([undefined, undefined]);
+  });
+});
