@@ -119,7 +119,7 @@ export class FakeServer {
     this.undone.length = 0;
     this.rev++;
     const objects = this.rowsOf(change, 1);
-    if (tell) this.patch(change, 1);
+    if (tell) this.patch(change, 1, "x");
     return { rev: this.rev, objects };
   }
 
@@ -188,11 +188,11 @@ export class FakeServer {
       else this.rows.delete(id);
     }
     this.rev++;
-    this.patch(change, side);
+    this.patch(change, side, "me");
   }
 
   /** As runs, or now and then as tiles to fetch. */
-  private patch(change: Change, side: 0 | 1): void {
+  private patch(change: Change, side: 0 | 1, by: string): void {
     const asTiles = this.rev % 3 === 0;
     const flat: number[] = [];
     for (const i of [...change.pixels.keys()].sort((a, b) => a - b)) {
@@ -200,7 +200,7 @@ export class FakeServer {
       flat.push(Math.floor(i / this.width), x, x + 1, (change.pixels.get(i) as [number, number])[side]);
     }
     this.send({
-      type: "patch", image: "i", plane: 0, rev: this.rev, by: "x", runs: asTiles ? null : encodeRuns(Int32Array.from(flat), true),
+      type: "patch", image: "i", plane: 0, rev: this.rev, by, runs: asTiles ? null : encodeRuns(Int32Array.from(flat), true),
       tiles: asTiles ? this.allTiles() : [], objects: this.rowsOf(change, side),
     });
   }

@@ -2,8 +2,9 @@
 
 import { describe, expect, it, vi } from "vitest";
 import type { Hand } from "../src/core/session";
+import type { ChannelSettings } from "../src/core/state";
 import { channelsOf } from "../src/core/viewing";
-import type { AddReport, Job } from "../src/core/wire";
+import type { AddReport, FromServer, Job } from "../src/core/wire";
 import { opened, stroke } from "./fake";
 
 const job = (more: Partial<Job>): Job => ({
@@ -54,6 +55,18 @@ describe("an image", () => {
     expect(shown()).toBe(1);
     session.showChannel(-1);
     expect(shown()).toBe(8);
+  });
+
+  it("does not take the looks of another one's unnamed channels, nor nothing at all", async () => {
+    const { server } = await opened();
+    const [first] = server.info.channels;
+    const shown = (names: string[], before: readonly ChannelSettings[] = []) => channelsOf({ ...server.info, channels: names.map((name, index) => ({ ...first, index, name })) }, before);
+    const two = shown(["0", "1"]).map((channel, i) => ({ ...channel, color: "#1fe07a", visible: i === 1 }));
+    expect(shown(["0"], two)).toMatchObject([{ color: "#ffffff", visible: true }]);
+    expect(shown(["0", "1"], two)).toEqual(two);
+    const named = shown(["DAPI", "GFP"]).map((channel, i) => ({ ...channel, gamma: 2, visible: i === 0 }));
+    expect(shown(["0", "DAPI"], named)[1].gamma).toBe(2);
+    expect(shown(["GFP"], named)).toMatchObject([{ visible: true }]);
   });
 
   it("is shown at the place that was asked for, whichever was open", async () => {
@@ -123,7 +136,91 @@ describe("limits of cells", () => {
   });
 });
 
+describe("a slider", () => {
+  it("keeps what was chosen with it while the job of another one ends", async () => {
+    const { server, session } = await opened();
+    const limits = { flow_threshold: 0, cellprob_threshold: 0, niter: null, min_size: 15, max_size_fraction: null, exclude_border: false, min_score: 0 };
+    session.receive({ type: "image", image: { ...server.info, limits } });
+    const made = (id: string, more: object): void => {
+      session.receive({ type: "job", job: job({ id, kind: "rethreshold", image: "i", state: "done" }) });
+      session.receive({ type: "image", image: { ...server.info, limits: { ...limits, ...more } } });
+    };
+    const said = () => [session.objects.thresholds.value.min_size, session.objects.moved.value, session.dynamics.value.cellprob_threshold];
+    vi.useFakeTimers();
+    try {
+      for (const id of ["a", "b", "c"]) session.receive({ type: "job", job: job({ id, kind: "rethreshold", image: "i" }) });
+      session.setThresholds({ min_size: 200 });
+      session.setDynamics({ cellprob_threshold: 2 });
+      made("a", { min_score: 0.3 }); // in the hand
+      expect(said()).toEqual([200, true, 2]);
+      session.rethresholdSoon();
+      made("b", { min_score: 0.4 }); // let go
+      expect(said()).toEqual([200, true, 2]);
+      vi.runAllTimers();
+      session.receive({ type: "job", job: job({ id: "d", kind: "rethreshold", image: "i" }) });
+      made("d", { min_size: 200, cellprob_threshold: 2 });
+      expect(said()).toEqual([200, false, 2]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
+describe("undo", () => {
+  it("of something on another plane goes there and says so", async () => {
+    const { wire, session } = await opened();
+    session.draw(stroke(20, 100, 140, 9));
+    await wire.settle();
+    session.setPlane(1);
+    await wire.settle();
+    session.undo();
+    await wire.settle();
+    expect([session.plane.value, session.notices.value.at(-1)?.message]).toEqual([0, "Taken back on z 1"]);
+    session.redo();
+    await wire.settle();
+    expect([session.plane.value, session.notices.value.length]).toEqual([0, 1]);
+  });
+
+  it("by somebody else, or of all planes, leaves the picture where it is", async () => {
+    const { wire, session } = await opened();
+    session.setPlane(1);
+    await wire.settle();
+    const patch = (plane: number, by: string): FromServer => ({ type: "patch", image: "i", plane, rev: 9, by, runs: null, tiles: [], objects: [] });
+    session.receive(patch(0, "me"));
+    await wire.settle();
+    session.undo();
+    for (const by of ["x", "me"]) session.receive(patch(0, by));
+    session.receive(patch(1, "me"));
+    await wire.settle();
+    expect([session.plane.value, session.notices.value]).toEqual([1, []]);
+  });
+
+  it("waits for a proposal that is on its way, which is no step yet", async () => {
+    const { server, wire, session } = await opened();
+    session.draw(stroke(20, 100, 140, 9));
+    await wire.settle();
+    session.document?.prompt([5, 300]);
+    const heard = vi.spyOn(server, "handle");
+    expect(session.canUndo.value).toBe("paint");
+    session.undo();
+    expect(heard).not.toHaveBeenCalled();
+    expect(session.notices.value).toHaveLength(1);
+    await wire.settle();
+    session.undo();
+    expect(heard.mock.lastCall?.[0].type).toBe("undo");
+  });
+});
+
 describe("many images at once", () => {
+  it("of which some could not be segmented name them and why, once", async () => {
+    const { session } = await opened();
+    const done = job({ kind: "batch", state: "done", result: { images: 3, failed: [{ name: "a", error: "gone" }, { name: "b", error: "torn" }] } });
+    session.receive({ type: "job", job: done }); // of an earlier visit
+    session.receive({ type: "job", job: job({ id: "b", kind: "batch" }) });
+    for (let i = 0; i < 2; i++) session.receive({ type: "job", job: { ...done, id: "b" } });
+    expect(session.notices.value).toMatchObject([{ level: "warning", message: "2 images could not be segmented", hint: "a: gone; b: torn" }]);
+  });
+
   it("are those that can be read and are not to be labelled blind", async () => {
     const { session, server } = await opened();
     const images = [server.info, { ...server.info, id: "j", again: true }, { ...server.info, id: "k", problem: "gone" }];

@@ -10,7 +10,7 @@ import {
 } from "./state";
 import { doubtful, fitted, nextOf, shownCell, zoomed } from "./viewing";
 import type { AddReport, Box, ClassInfo, EditPart, ImageInfo, ImageState, JobKind, Limits, Mode, Point } from "./wire";
-import { Workplace } from "./workplace";
+import { few, Workplace } from "./workplace";
 
 const REST_MS = 350;
 
@@ -261,11 +261,18 @@ export class Session extends Workplace {
       this.objects.thresholds.value = { ...this.objects.thresholds.value, ...change };
       this.objects.moved.value = true;
     });
+    this.limitsHeld = true;
+  }
+  /** The same of what only a new run of the dynamics can answer. */
+  setDynamics(change: Partial<DynamicsSettings>): void {
+    this.dynamics.value = { ...this.dynamics.value, ...change };
+    this.limitsHeld = true;
   }
   /** Make the labels follow the thresholds, now or once the server is back; the dynamics are run anew, window first. */
   rethreshold(dynamics: Partial<DynamicsSettings> = {}): void {
     clearTimeout(this.limitsRest);
     this.limitsRest = undefined;
+    this.limitsHeld = false;
     const image = this.image.value;
     if (!image) return;
     this.dynamics.value = { ...this.dynamics.value, ...dynamics };
@@ -367,7 +374,12 @@ export class Session extends Workplace {
 
   private inHistory(type: "undo" | "redo"): void {
     const image = this.imageId.value;
-    if (!this.hand?.cancel() && image) this.ask({ type, image });
+    if (this.hand?.cancel() || !image) return;
+    if ([...this.outbox.of(image)].at(-1)?.edit.kind === "prompt") {
+      this.notify("info", "A cell is still being proposed", "when it is there it can be taken back");
+    } else if (this.ask({ type, image })) {
+      this.turn = { way: type, planes: this.turn?.planes ?? new Set() };
+    }
   }
 
   private async copySelected(): Promise<void> {
@@ -394,11 +406,6 @@ export class Session extends Workplace {
       return null;
     });
   }
-}
-
-/** The first few of a list. */
-function few(list: readonly string[], between: string): string {
-  return [...list.slice(0, 4), ...(list.length > 4 ? ["…"] : [])].join(between);
 }
 
 export { Fate, type Cell };

@@ -69,9 +69,12 @@ function byDoubt(a: Cell, b: Cell): number {
 
 /** How channels are shown at first; what was chosen for a channel of the same name stays. */
 export function channelsOf(image: ImageInfo, before: readonly ChannelSettings[]): ChannelSettings[] {
-  return image.channels.map(({ name, color, low, high, min, max }, i) => {
-    const same = before.find((channel) => channel.name === name);
+  // A mere number names the same thing only beside the same others.
+  const alike = image.channels.length === before.length && image.channels.every(({ name }, i) => name === before[i].name);
+  const channels = image.channels.map(({ name, color, low, high, min, max }, i) => {
+    const same = before.find((channel) => channel.name === name && (alike || !/^\d+$/.test(name)));
     const kept = same ? { visible: same.visible, color: same.color, gamma: same.gamma } : { visible: i < MOST_CHANNELS, color, gamma: 1 };
     return { name, low, high, min, max, ...kept };
   });
+  return before.length === 0 || channels.some(({ visible }) => visible) ? channels : channelsOf(image, []);
 }

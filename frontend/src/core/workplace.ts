@@ -45,6 +45,12 @@ export interface Place {
   box: Box;
 }
 
+/** An undo or redo, and the planes that it has changed as far as is known. */
+interface Turn {
+  way: "undo" | "redo";
+  planes: Set<number>;
+}
+
 const QUIET_MS = 1000; // after a change of cells, before they are measured again
 const GHOSTS_MAY_TAKE_MS = 60_000;
 
@@ -54,8 +60,10 @@ export abstract class Workplace extends Signals {
   private nextNotice = 1;
   private historyAsked = 0; // times since the answer on its way was asked for
   private ghostsUntil = 0; // a job has ended: candidates may still be on their way
+  protected turn: Turn | null = null; // asked for here, and not yet heard of in full
   private anew = true; // another image is being opened: its channels, and where to look, are yet to be set
   protected limitsSent: Extract<ToServer, { type: "submit" }> | null = null; // until the server has made a job of them
+  protected limitsHeld = false; // a slider is in the hand
   protected limitsRest: ReturnType<typeof setTimeout> | undefined; // a slider was moved, and may move on
   private quiet: ReturnType<typeof setTimeout> | undefined;
   protected visited: Cell | null = null; // by the walk through doubtful cells, as it was then
@@ -64,7 +72,7 @@ export abstract class Workplace extends Signals {
   /** The view came with the address: the first layout of the window must not change it. */
   placed = false;
 
-  private readonly outbox: Outbox;
+  protected readonly outbox: Outbox;
   private readonly pools = new Map<string, IdPool>();
 
   constructor(
@@ -79,7 +87,8 @@ export abstract class Workplace extends Signals {
     this.outbox = new Outbox((edit) => this.connection.peek() === "open" && transport.send(edit));
     effect(() => {
       this.unsaved.value = this.outbox.count.value;
-      const edit = [...this.outbox.of(this.imageId.value ?? "")].at(-1)?.edit;
+      // A proposal on its way is no step yet, and may come to nothing.
+      const edit = [...this.outbox.of(this.imageId.value ?? "")].findLast(({ edit }) => edit.kind !== "prompt")?.edit;
       this.sending.value = edit ? (edit.kind === "paint" && !edit.label ? "erase" : edit.kind) : null;
     });
     this.remember("style", this.style);
@@ -111,6 +120,7 @@ export abstract class Workplace extends Signals {
   disconnected(): void {
     if (this.connection.value !== "outdated") this.connection.value = "lost";
     for (const pool of this.pools.values()) pool.askAgain();
+    this.turn = null;
   }
   receive(message: FromServer): void {
     switch (message.type) {
@@ -123,6 +133,7 @@ export abstract class Workplace extends Signals {
       case "job":
         return this.takeJob(message.job);
       case "notice":
+        this.turn = null; // it may say that there was nothing to turn
         return this.notify(message.level, message.message, message.hint);
       case "opened":
         this.idsOf(message.image).add(message.first_id, message.last_id);
@@ -151,6 +162,7 @@ export abstract class Workplace extends Signals {
           this.cellsChanged();
           this.deselect(message.objects.flatMap((row) => (row.gone ? [row.id] : [])));
         }
+        if (message.image === this.imageId.peek() && message.by === this.user.peek()) this.turn?.planes.add(message.plane);
         return this.askHistory(message.image);
       }
       case "pong":
@@ -221,6 +233,7 @@ export abstract class Workplace extends Signals {
     this.hand?.cancel();
     if (this.limitsRest !== undefined) this.rethreshold(); // of the image that is left
     this.anew ||= whole;
+    this.turn = null;
     batch(() => {
       this.picture.peek()?.close();
       this.picture.value = null;
@@ -282,8 +295,23 @@ export abstract class Workplace extends Signals {
       this.historyAsked = 0;
       if (image !== this.imageId.peek()) this.askHistory(this.imageId.peek() ?? "");
       else if (again) this.askHistory(image);
-      else if (history) this.history.value = history;
+      else if (history) {
+        this.history.value = history;
+        this.followTurn();
+      }
     });
+  }
+
+  /** What undo or redo changed on planes out of sight alone is shown; while something is begun, only named. */
+  private followTurn(): void {
+    const [turn, image] = [this.turn, this.image.peek()];
+    if (!turn || !image || turn.planes.size === 0) return;
+    this.turn = null;
+    const [plane] = turn.planes;
+    if (turn.planes.has(this.plane.peek())) return;
+    if (!this.hand?.busy()) this.show(image.id, plane, false);
+    const place = [image.z > 1 && `z ${(plane % image.z) + 1}`, image.t > 1 && `t ${Math.floor(plane / image.z) + 1}`].filter(Boolean);
+    this.notify("info", `${turn.way === "undo" ? "Taken back" : "Done again"} on ${place.join(", ")}`);
   }
 
   private loadObjects(): void {
@@ -301,7 +329,7 @@ export abstract class Workplace extends Signals {
     // Made anew, perhaps by somebody else: the sliders follow, unless they are on the move.
     const before = project.images.find(({ id }) => id === image.id)?.limits ?? null;
     const anew = image.id === this.imageId.peek() && JSON.stringify(image.limits) !== JSON.stringify(before);
-    if (anew && !this.objects.moved.peek()) this.takeLimits(image);
+    if (anew && !this.objects.moved.peek() && !this.limitsMoving()) this.takeLimits(image);
     const images = project.images.map((known) => (known.id === image.id ? this.known(image, known) : known));
     this.project.value = { ...project, images };
     if (image.id === this.imageId.peek() && Date.now() < this.ghostsUntil) {
@@ -326,9 +354,16 @@ export abstract class Workplace extends Signals {
     if (job.kind === "batch" && (job.state === "running" || job.state === "done")) this.ghostsUntil = Date.now() + GHOSTS_MAY_TAKE_MS;
     if (!known || known.state === "done" || job.state !== "done") return;
     if (job.id === this.suggestion) this.follow(job);
+    if (job.kind === "batch") this.tellLeftOut(job);
     if ((job.kind === "segment" || job.kind === "rethreshold") && job.image !== null) {
       if (job.image === this.imageId.peek()) this.labelsMade();
     }
+  }
+
+  private tellLeftOut(job: Job): void {
+    const failed = (job.result?.failed ?? []) as { name: string; error: string }[];
+    const reasons = failed.map(({ name, error }) => `${name}: ${error}`);
+    if (reasons.length > 0) this.notify("warning", reasons.length === 1 ? "An image could not be segmented" : `${reasons.length} images could not be segmented`, few(reasons, "; "));
   }
 
   /** Go to the first image that is suggested, at the place that is worth a look; while something is begun, only name it. */
@@ -339,9 +374,14 @@ export abstract class Workplace extends Signals {
     this.notify("info", `Next to correct: ${first.name}`, first.reason);
   }
 
-  /** A job has made the labels: they follow its thresholds now. */
+  /** The sliders say what no job has been told of yet. */
+  private limitsMoving(): boolean {
+    return this.limitsHeld || this.limitsRest !== undefined || this.limitsSent?.image === this.imageId.peek();
+  }
+
+  /** A job has made the labels: they follow its thresholds now, unless others were chosen meanwhile. */
   private labelsMade(): void {
-    this.objects.moved.value = false;
+    if (!this.limitsMoving()) this.objects.moved.value = false;
     this.forgetMeasurements();
     this.ghostsUntil = Date.now() + GHOSTS_MAY_TAKE_MS;
     this.picture.peek()?.refreshExtras();
@@ -369,6 +409,7 @@ export abstract class Workplace extends Signals {
     const limits = image?.limits; // without: what was chosen for the image before holds for this one too
     this.objects.thresholds.value = { ...this.objects.thresholds.peek(), ...(limits && thresholdsOf(limits, image.shape)) };
     this.objects.moved.value = false;
+    this.limitsHeld = false;
     if (limits) this.dynamics.value = { cellprob_threshold: limits.cellprob_threshold, niter: limits.niter };
   }
 
@@ -396,6 +437,11 @@ function thresholdsOf(limits: Limits, [height, width]: readonly [number, number]
     max_size: max_size_fraction === null ? null : Math.round(max_size_fraction * height * width),
     exclude_border,
   };
+}
+
+/** The first few of a list. */
+export function few(list: readonly string[], between: string): string {
+  return [...list.slice(0, 4), ...(list.length > 4 ? ["…"] : [])].join(between);
 }
 
 function parsed<T>(text: string | null): T | null {

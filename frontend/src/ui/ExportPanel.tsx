@@ -6,7 +6,7 @@ import type { Session } from "../core/session";
 import type { Job } from "../core/wire";
 import { Button, Empty, Section } from "./controls";
 import { Icon } from "./icons";
-import { currentJob, JobProgress } from "./JobProgress";
+import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
 import { picked } from "./picked";
 import { recipe } from "./recipe";
 import { isLive, JOBS, plural } from "./words";
@@ -64,7 +64,7 @@ function Jobs({ session }: { session: Session }) {
 export function ExportPanel({ session }: { session: Session }) {
   const image = session.image.value;
   const input = useRef<HTMLInputElement>(null);
-  const params = useComputed(() => recipe(session).value);
+  const params = useComputed(() => recipe(session, true).value);
   const images = session.images.value;
   if (images.length === 0) return <Empty title="Nothing to export yet" icon="download">Add images at the left first.</Empty>;
   const some = images.filter((item) => picked.value.has(item.id));
@@ -92,7 +92,7 @@ export function ExportPanel({ session }: { session: Session }) {
           <Button disabled={segmentable.length === 0 || (job !== null && isLive(job))} onClick={() => session.batch(segmentable.map(({ id }) => id), params.value)}>All {segmentable.length}</Button>
         </div>
         {!some.length && <span class="note">Ctrl-click images at the left to choose some.</span>}
-        {job && <JobProgress session={session} job={job} />}
+        {job ? <JobProgress session={session} job={job} /> : <LeftOut failed={resultOf<{ failed: Failure[] }>(session, "batch")?.failed} />}
       </Section>
       {image && (
         <Section title="Bring cells in" hint="Onto the open image; can be undone">

@@ -5,9 +5,9 @@ import { useMemo } from "preact/hooks";
 import type { Session } from "../core/session";
 import { Fate, type Thresholds } from "../core/state";
 import { Histogram } from "./charts";
-import { Button, Check, Choice, Empty, Section, Select, Slider } from "./controls";
-import { currentJob, JobProgress } from "./JobProgress";
-import { channels, invert, model, recipe, target, type Target } from "./recipe";
+import { Button, Check, Choice, Empty, Section, Select, Slider, TextField } from "./controls";
+import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
+import { channels, chosenChannel, invert, model, recipe, target, type Target } from "./recipe";
 import { area, channelName, FATES, isLive, length, plural, TERMS } from "./words";
 
 const TARGETS: { value: Target; label: string }[] = [
@@ -30,9 +30,9 @@ function Diameter({ session }: { session: Session }) {
         <span class="value">{px === null ? "automatic" : length(px, um)}</span>
       </div>
       <div class="row">
-        <input
+        <TextField
           id="diameter" type="number" class="grow" min="0" step="any" placeholder="automatic" aria-description={TERMS.diameter}
-          value={px === null ? "" : Number((px * (um ?? 1)).toPrecision(3))} onChange={(event) => set(event.currentTarget.value)}
+          value={px === null ? "" : Number((px * (um ?? 1)).toPrecision(3))} onChange={set}
         />
         <span class="muted">{um === null ? "px" : "µm"}</span>
         {px === null ? (
@@ -121,6 +121,7 @@ function middle(values: readonly number[], um: number | null): string {
 
 export function FindPanel({ session }: { session: Session }) {
   const params = useComputed(() => recipe(session).value);
+  const forAll = useComputed(() => recipe(session, true).value);
   const image = session.image.value;
   if (!image) return <Empty title="No image is open" icon="images">Choose one at the left, or drop image files onto the page.</Empty>;
   if (image.problem)
@@ -146,7 +147,7 @@ export function FindPanel({ session }: { session: Session }) {
           <div class="stack">
             {session.channels.value.length > 1 && (
               <Select
-                label="Channels" hint="What the model looks at" value={channels.value} onChange={(value) => (channels.value = value)}
+                label="Channels" hint="What the model looks at" value={chosenChannel(session) ? channels.value : "auto"} onChange={(value) => (channels.value = value)}
                 options={[{ value: "auto", label: "Automatic" }, ...session.channels.value.map((item, i) => ({ value: String(i), label: `${channelName(item.name, 2)} only` }))]}
               />
             )}
@@ -158,9 +159,10 @@ export function FindPanel({ session }: { session: Session }) {
         </div>
         <div class="row halves">
           <Button disabled={busy} hint="Only what is in sight: quick, to try settings" onClick={() => session.segment({ ...params.value, window_only: true })}>Only in sight</Button>
-          <Button disabled={busy} hint="Every image of the project that can be read, one after the other" onClick={() => session.batch(segmentable.map(({ id }) => id), params.value)}>All {segmentable.length} images</Button>
+          <Button disabled={busy} hint="Every image of the project that can be read, one after the other" onClick={() => session.batch(segmentable.map(({ id }) => id), forAll.value)}>All {segmentable.length} images</Button>
         </div>
         {job && <JobProgress session={session} job={job} />}
+        <LeftOut failed={resultOf<{ failed: Failure[] }>(session, "batch")?.failed} />
         {!found && !busy && <p class="note">The cells appear as they are found. What you draw or correct is never changed by the model.</p>}
       </Section>
       {found && <Tune session={session} />}
@@ -168,7 +170,7 @@ export function FindPanel({ session }: { session: Session }) {
         <Section title="More or fewer cells" hint={TERMS.cellprob}>
           <Slider
             label="Certainty (cell probability)" hint={TERMS.cellprob} min={-6} max={6} step={0.1} value={dynamics.cellprob_threshold}
-            onInput={(value) => (session.dynamics.value = { ...dynamics, cellprob_threshold: value })}
+            onInput={(value) => session.setDynamics({ cellprob_threshold: value })}
             onChange={(value) => session.rethresholdSoon({ cellprob_threshold: value })}
             show={(value) => (value === 0 ? "normal" : value < 0 ? `${value.toFixed(1)}: more cells` : `+${value.toFixed(1)}: fewer cells`)}
           />

@@ -5,6 +5,11 @@ import type { Job, JobKind } from "../core/wire";
 import { Button } from "./controls";
 import { duration, isLive, JOBS } from "./words";
 
+export interface Failure {
+  name: string;
+  error: string;
+}
+
 /** The job of these kinds that is worth showing: the running one, else the newest that failed. */
 export function currentJob(session: Session, kinds: readonly JobKind[], image?: string | null): Job | null {
   const mine = session.jobs.value.filter((job) => kinds.includes(job.kind) && (image === undefined || job.image === image));
@@ -12,8 +17,13 @@ export function currentJob(session: Session, kinds: readonly JobKind[], image?: 
   return mine.find((job) => job.state === "running") ?? mine.find(isLive) ?? (last && last.state !== "done" && last.state !== "cancelled" ? last : null);
 }
 
+/** What the newest finished job of a kind found. */
+export function resultOf<T>(session: Session, kind: Job["kind"]): T | null {
+  return (session.jobs.value.findLast((job) => job.kind === kind && job.state === "done")?.result as T | undefined) ?? null;
+}
+
 /** The images that a job went on without, and why. */
-export function LeftOut({ failed = [] }: { failed?: { name: string; error: string }[] }) {
+export function LeftOut({ failed = [] }: { failed?: readonly Failure[] }) {
   return <>{failed.map(({ name, error }) => <p key={name} class="note error">{name}: {error}</p>)}</>;
 }
 

@@ -5,7 +5,7 @@ import type { Job, Round } from "../core/wire";
 import { Lines } from "./charts";
 import { AgreePanel } from "./AgreePanel";
 import { Button, Section } from "./controls";
-import { currentJob, JobProgress, LeftOut } from "./JobProgress";
+import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
 import { isLive, plural, TERMS } from "./words";
 
 const score = (value: number | null) => (value === null ? "–" : value.toFixed(2));
@@ -63,11 +63,6 @@ const MISTAKES: Record<Mistake["kind"], [name: string, hint: string]> = {
   boundary: ["wrong outline", "The cell is found, but its outline is far off"],
 };
 
-/** What the newest finished job of a kind found. */
-function resultOf<T>(session: Session, kind: Job["kind"]): T | null {
-  return (session.jobs.value.findLast((job) => job.kind === kind && job.state === "done")?.result as T | undefined) ?? null;
-}
-
 function Suggestions({ session }: { session: Session }) {
   const found = resultOf<{ suggestions?: Suggestion[] }>(session, "suggest")?.suggestions;
   if (!found) return null;
@@ -85,7 +80,7 @@ function Suggestions({ session }: { session: Session }) {
 
 /** How the model does on what was corrected, and every mistake as a place to go to. */
 function Mistakes({ session }: { session: Session }) {
-  const found = resultOf<{ ap?: number | null; gallery?: Mistake[]; failed?: { name: string; error: string }[] }>(session, "evaluate");
+  const found = resultOf<{ ap?: number | null; gallery?: Mistake[]; failed?: Failure[] }>(session, "evaluate");
   if (!found?.gallery) return null;
   const names = new Map(session.images.value.map((image) => [image.id, image.name]));
   return (
