@@ -1,12 +1,12 @@
 """What a recipe of fine-tuning teaches, and what it costs elsewhere, on images that may be chosen on.
 
-    python -m benchmarks.recipe --data DIR [--only few both many] [--learning-rate 3e-4 --replay 0.5 ...]
+    python -m benchmarks.recipe --data DIR [--only few both many mixed] [--learning-rate 3e-4 --replay 0.5 ...]
 
 Nothing of DIR/eval is read: taught and judged are frames of usiigaci_phc and images of dsb2018's validation part that no
 shipped weights have learnt from, and generated images. Frames of usiigaci are cut into squares of six cells or so, which
 the shipped model sees much worse than whole frames. ``few`` teaches four squares of one frame, ``both`` two of these and two
-coloured images of dsb2018, ``many`` the squares of every second frame. Other options are handed to `cellbrook train`, so
-that its defaults can be compared with others.
+coloured images of dsb2018, ``many`` the squares of every second frame, ``mixed`` ten images of four kinds. Other options
+are handed to `cellbrook train`, so that its defaults can be compared with others.
 
 Prints a line a task: AP at IoU 0.5 of the new model on other images of each kind (objects pooled, no diameter told) and
 on the general images of the forgetting guard; the first line is the start's.
@@ -28,7 +28,7 @@ from benchmarks.teaching import Crop, ap_of, copy_into, crops_of, frozen_ap, wri
 from cellbrook.cli.app import main as cellbrook_command
 from cellbrook.training.synthetic import FAMILIES, generate
 
-TASKS = ("few", "both", "many")
+TASKS = ("few", "both", "many", "mixed")
 SIDE = 288
 
 
@@ -42,19 +42,31 @@ def find(data: Path, work: Path) -> tuple[dict[str, list[Crop]], dict[str, list[
     frames, dsb = sets["usiigaci_held_out"], sets["dsb2018_val"]
     with (data / "train" / "dsb2018" / "index.csv").open(newline="") as file:
         look = {row["id"]: row["modality_guess"] for row in csv.DictReader(file)}
-    colour = [p for p in dsb if look[p.id] == "rgb_he_or_bf"]
+    colour, brightfield, fluorescence = (
+        [p for p in dsb if look[p.id] == kind] for kind in ("rgb_he_or_bf", "brightfield_gray", "fluo")
+    )
     cut = crops_of(frames[::2], "taught", work / "taught", SIDE)
     first = sorted((c for c in cut if c.origin == cut[0].origin), key=lambda c: -c.objects)[:4]
+    frame = {c.origin: c for c in sorted(cut, key=lambda c: c.objects)}  # the square with most cells of each
+    tissue = sorted(
+        crops_of(brightfield[:1], "tissue", work / "tissue", 512), key=lambda c: (-c.objects, c.name)
+    )
     tasks = {
         "few": first,
         "both": [*first[:2], *whole(colour[:2], work / "colour")],
         "many": cut,
+        "mixed": [
+            *list(frame.values())[:3],
+            *whole(colour[:3], work / "stained"),
+            *tissue[:2],
+            *whole(fluorescence[1:6:3], work / "bright"),
+        ],
     }
     judged = {
         "phase contrast": crops_of(frames[1::2], "phase", work / "phase", SIDE),
-        "colour": whole(colour[2:], work / "other"),
-        "brightfield": whole([p for p in dsb if look[p.id] == "brightfield_gray"], work / "brightfield"),
-        "fluorescence": whole([p for p in dsb if look[p.id] == "fluo"][::3], work / "fluorescence"),
+        "colour": whole(colour[3:], work / "other"),
+        "brightfield": whole(brightfield[1:], work / "brightfield"),
+        "fluorescence": whole(fluorescence[::3], work / "fluorescence"),
         "generated": whole(generated(work / "scenes"), work / "generated"),
     }
     return tasks, judged
