@@ -164,7 +164,9 @@ def test_classes_have_names_colours_and_keys(page):
     page.get_by_role("button", name="Add a class").click()
     name = page.get_by_role("textbox", name="Name of class 1")
     name.fill("divid")
-    page.evaluate(f"{SESSION}.receive({{ type: 'project', project: structuredClone({SESSION}.project.value) }})")
+    page.evaluate(
+        f"{SESSION}.receive({{ type: 'project', project: structuredClone({SESSION}.project.value) }})"
+    )
     page.wait_for_timeout(100)
     assert name.input_value() == "divid", "what is typed stays while the server speaks"
     name.press_sequentially("ing")

@@ -200,7 +200,11 @@ def _standing(found: ProjectStatus, folder: Path) -> Iterator[str]:
         (i.name, i.state, str(i.objects), str(i.by_hand), _figure(i.score), _figure(i.ap))
         for i in found.images
     ]
-    yield from _table(rows) if found.images else [f"add images: cellbrook project add {shlex.quote(str(folder))} IMAGES"]
+    yield from (
+        _table(rows)
+        if found.images
+        else [f"add images: cellbrook project add {shlex.quote(str(folder))} IMAGES"]
+    )
     for item in found.rounds:
         before, after = _figure(item.get("ap_before")), _figure(item.get("ap_after"))
         yield (
