@@ -66,6 +66,16 @@ describe("a document", () => {
     expect(session.objects.rows().length).toBe(2);
   });
 
+  it("keeps a lock on its way though older rows arrive", async () => {
+    const { server, wire, session } = await opened();
+    const id = session.draw(stroke(20, 100, 130, 9));
+    session.lock(true, [id]);
+    await wire.deliver(0, 1); // of the drawing alone
+    session.document?.paint(session.freshId(), stroke(20, 110, 120, 9), "overwrite");
+    await wire.settle();
+    expect(differences(server, session)).toEqual([]);
+  });
+
   it("does an edit once though it is sent twice", async () => {
     const { server, wire, session } = await opened();
     session.draw(stroke(20, 100, 130, 9));

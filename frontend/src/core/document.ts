@@ -68,6 +68,7 @@ export class Document {
       const columns = await this.host.fetchObjects();
       if (this.closed) return;
       this.host.objects.load(columns);
+      this.restate();
       const held = this.held();
       this.unjoin(columns.id.filter((id) => !held.has(id)));
       this.replay();
@@ -287,6 +288,17 @@ export class Document {
     const here = rows.filter((row) => (row.plane === undefined || row.plane === this.plane) && !held.has(row.id));
     this.unjoin(here.filter((row) => !row.gone).map((row) => row.id));
     this.host.objects.apply(here);
+    this.restate();
+  }
+
+  /** Of a lock or a class on its way the server's rows do not know yet: what is drawn next would go by them. */
+  private restate(): void {
+    for (const { edit } of this.host.outbox.of(this.image.id)) {
+      if (edit.kind !== "lock" && edit.kind !== "set_class") continue;
+      const row = edit.kind === "lock" ? { locked: edit.value === 1 } : { class: edit.value as number };
+      const present = (edit.ids ?? []).filter((id) => this.host.objects.peek(id));
+      this.host.objects.apply(present.map((id) => ({ id, ...row })));
+    }
   }
 
   /** Of what an edit on its way merges or deletes, that edit's answer has the last word. */
