@@ -100,6 +100,22 @@ def test_the_model_segments_at_once(trained):
     np.testing.assert_array_equal(by_file.labels, found.labels)
 
 
+def test_from_scratch_channels_come_as_segment_shows_them():
+    (cell,) = cells(1).examples
+    empty = np.zeros_like(cell.pixels)
+    empty[:, :9, :9] = cell.pixels.max()
+    settings = Settings(9, 8, 64, 1e-3, 0.9, 3, 0.0, False, "cpu", 1, 0, 1, 1)
+    for pixels in ([empty, cell.pixels], [cell.pixels, empty]):
+        example = replace(cell, pixels=np.concatenate(pixels))
+        parts = Split((example,), (example,), "")
+        for scratch in (True, False):
+            crops, _ = learn._crops(parts, settings, FAMILY_SPECS["compact"], TrainParams(), scratch=scratch)
+            images = np.concatenate([crops.batch(step)[0] for step in range(4)])
+            assert (images[:, 2].std(axis=(1, 2)) == 0).all() == scratch, (
+                "two channels fill the first two planes"
+            )
+
+
 @pytest.mark.parametrize(
     ("wish", "channels", "asked"),
     [("auto", 1, {0}), ("auto", 2, {1}), ("cells", 1, {0, 1}), ("nuclei", 2, {-1}), ("nuclei", 1, {-1, 0})],

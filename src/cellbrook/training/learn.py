@@ -16,6 +16,7 @@ calm_openmp()  # before torch is imported: its threads would spin where other wo
 
 import torch  # noqa: E402
 
+from cellbrook.inference import channel_order  # noqa: E402
 from cellbrook.measure.classify import ObjectClassifier  # noqa: E402
 from cellbrook.networks.store import resolve_model  # noqa: E402
 from cellbrook.pipeline import unasked_target  # noqa: E402
@@ -186,7 +187,7 @@ def learn(
     torch.set_num_threads(settings.threads)
     trainer = Trainer(network.to(settings.device), loop_params(settings, start), LossParams())
     judge = Judge(start.card, settings.device, settings.threads, params.target)
-    crops, fixed = _crops(parts, settings, start.card.spec, params)
+    crops, fixed = _crops(parts, settings, start.card.spec, params, scratch=start.scratch)
     live = _live(parts.validation)
 
     if stored is None:
@@ -250,19 +251,27 @@ def loop_params(settings: Settings, start: Start) -> LoopParams:
 
 
 def _crops(
-    parts: Split, settings: Settings, spec: NetworkSpec, params: TrainParams
+    parts: Split, settings: Settings, spec: NetworkSpec, params: TrainParams, *, scratch: bool = False
 ) -> tuple[Crops, list[Batch]]:
+    """Return what is learnt from, and fixed crops of what is held out.
+
+    From scratch, channels come as the pipeline will show them: a few images would have to be learnt in every order.
+    """
+
     def labelled(examples: Sequence[Example]) -> list[LabelledImage]:
-        return [
+        images = [
             generalist.as_labelled(e, e.name, _target(e, params.target, spec), spec.channels)
             for e in examples
         ]
+        if not (scratch and spec.order_free):
+            return images
+        return [dataclasses.replace(i, image=i.image[channel_order(i.image)]) for i in images]
 
     replay = generalist.replay_images(spec.channels) if settings.replay else []
     own = AugmentParams(
         crop=settings.crop,
         channels=spec.channels,
-        in_order=bool(spec.channel_roles),
+        in_order=scratch or bool(spec.channel_roles),
         target_plane=bool(spec.targets),
     )
     if params.target == "auto":  # as the model will be used: never left open where that means the cells
