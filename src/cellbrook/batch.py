@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import shlex
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from cellbrook.core.objects import ObjectTable
 from cellbrook.errors import Cancelled, CellbrookError, ImageError, OutputError, UsageError
 from cellbrook.export.table import TableRow, read_csv, summarise, write_tables
-from cellbrook.io.files import identity, output_folder, output_paths
+from cellbrook.io.files import identity, image_name, output_folder, output_paths
 from cellbrook.io.hashing import sha256_of
 from cellbrook.io.open import scenes
 from cellbrook.provenance import recipe_of
@@ -52,7 +52,7 @@ class Job:
     @property
     def name(self) -> str:
         """What people call it: the image, and which scene where it has several."""
-        return str(self.path) if self.scene is None else f"{self.path} scene {self.scene}"
+        return image_name(self.path, self.scene)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,7 @@ def write_summaries(folder: Path, outcomes: Sequence[Outcome], *, overwrite: boo
 
 def _row(outcome: Outcome) -> TableRow:
     job = outcome.job
-    image = replace(job, path=job.path.absolute()).name
+    image = image_name(job.path.absolute(), job.scene)
     facts: dict[str, Any] = {
         "status": outcome.status,
         "error": outcome.error,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import CellbrookError, ImageError, OutputError, UsageError
-from cellbrook.io.files import OUTPUT_ENDINGS, natural_key, stem_of
-from cellbrook.io.pairs import LABEL_MARKS, image_id, images_by_id, label_files
+from cellbrook.io.files import OUTPUT_ENDINGS, image_name, image_of_run, natural_key
+from cellbrook.io.pairs import image_id, images_by_id, label_files, result_stem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -56,8 +55,7 @@ class ExistingLabels:
     @property
     def name(self) -> str:
         """What tables call the image, as `cellbrook.export.table.TableRow` says."""
-        path = str((self.image or self.labels).absolute())
-        return path if self.image is None or self.scene is None else f"{path} scene {self.scene}"
+        return image_name((self.image or self.labels).absolute(), self.scene if self.image else None)
 
 
 def find_existing(
@@ -97,8 +95,8 @@ def find_existing(
     for key in sorted(files, key=natural_key):
         path, own = files[key], images.get(key)
         below = path.parent.relative_to(labels)
-        if own is None and (segmented := _segmented(path)[0]):  # results of a scene are named by it
-            own = images.get((below / image_id(segmented)).as_posix())
+        if own is None and (segmented := _segmented(path)):  # results of a scene are named by it
+            own = images.get((below / image_id(Path(segmented["path"]).name)).as_posix())
         if image is not None and own is None:
             alone.append(path)
         else:
@@ -108,19 +106,16 @@ def find_existing(
 
 def _existing(labels: Path, image: Path | None, folder: Path, scene: str | None) -> ExistingLabels:
     if scene is None and image is not None:
-        segmented, of_run = _segmented(labels)
-        scene = of_run if segmented == image.name else None  # another file has scenes of its own
-    return ExistingLabels(labels, image, folder, _stem(labels), scene)
+        segmented = _segmented(labels)
+        # another file has scenes of its own
+        scene = segmented.get("scene") if segmented and Path(segmented["path"]).name == image.name else None
+    return ExistingLabels(labels, image, folder, result_stem(labels), scene)
 
 
-def _segmented(labels: Path) -> tuple[str | None, str | None]:
-    """Return file name and scene of the image that labels were made from, as their ``run.json`` says."""
-    run = labels.with_name(f"{_stem(labels)}{OUTPUT_ENDINGS['run']}")
-    try:
-        image = json.loads(run.read_text(encoding="utf-8"))["image"]
-        return Path(image["path"]).name, image["scene"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, None
+def _segmented(labels: Path) -> Mapping[str, Any]:
+    """Return what the ``run.json`` beside labels says of the file that they were made from; nothing if it was none."""
+    image = image_of_run(labels.with_name(f"{result_stem(labels)}{OUTPUT_ENDINGS['run']}"))
+    return image if image.get("path") else {}
 
 
 def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
@@ -282,11 +277,3 @@ def _sizes(axes: str, known: Any, pixel_size: float | None) -> tuple[float, ...]
 def is_folder(path: Path) -> bool:
     """Return True for a folder of files; an OME-Zarr folder is one image."""
     return path.is_dir() and path.suffix.lower() != ".zarr"
-
-
-def _stem(path: Path) -> str:
-    stem = stem_of(path)
-    for mark in LABEL_MARKS["prediction"]:
-        if stem.endswith(mark) and stem != mark:
-            return stem.removesuffix(mark)
-    return stem

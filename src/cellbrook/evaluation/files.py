@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import CellbrookError, UsageError
-from cellbrook.io import open_image, read_labels, stem_of
-from cellbrook.io.pairs import LABEL_MARKS, find_pairs, image_id, images_by_id, is_image
+from cellbrook.io import OUTPUT_ENDINGS, open_image, read_labels
+from cellbrook.io.files import image_of_run
+from cellbrook.io.pairs import find_pairs, image_id, images_by_id, is_image, result_stem
 from cellbrook.measure.frames import numbered_by_frame
 
 if TYPE_CHECKING:
@@ -143,14 +143,10 @@ def _files_named(folder: Path, stem: str) -> list[Path]:
 
 
 def _image_of_run(labels: Path) -> Path | None:
-    stem = stem_of(labels)
-    for mark in LABEL_MARKS["prediction"]:
-        stem = stem.removesuffix(mark)
-    try:
-        run = json.loads((labels.parent / f"{stem}_run.json").read_text(encoding="utf-8"))
-        named = Path(run["image"]["path"])
-    except (OSError, ValueError, KeyError, TypeError):
+    image = image_of_run(labels.with_name(f"{result_stem(labels)}{OUTPUT_ENDINGS['run']}"))
+    if not image.get("path"):
         return None
+    named = Path(image["path"])
     beside = labels.parent / named.name
     return named if named.exists() else beside if beside.exists() else None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import ImageError, OutputError
-from cellbrook.io.files import OUTPUT_ENDINGS, natural_key
+from cellbrook.io.files import OUTPUT_ENDINGS, image_name, image_of_run, natural_key
 from cellbrook.io.writers import atomic
 
 if TYPE_CHECKING:
@@ -129,8 +128,7 @@ class TableRow:
     Parameters
     ----------
     image : str
-        Path of the image, absolute, so that its row is known again in any working directory; " scene N" behind it for a
-        scene of several.
+        Its `cellbrook.io.files.image_name`, of the absolute path, so that its row is known again in any working directory.
     summary : mapping of str to value
         One value a column of ``summary.csv``, such as `summarise` gives. Has ``objects``, by which the table is known
         again; None where they could not be counted. ``labels``, where it is there, is the label file that was measured:
@@ -277,19 +275,16 @@ def _places(image: str, facts: Mapping[str, Any]) -> set[tuple[str, str]]:
     names = [image]
     if labels := str(facts.get("labels") or ""):
         names.append(labels)
-        try:
-            run = labels.removesuffix(OUTPUT_ENDINGS["labels"]) + OUTPUT_ENDINGS["run"]
-            segmented = json.loads(Path(run).read_text(encoding="utf-8"))["image"]
-            if path := segmented["path"]:  # none, if pixels were segmented that came from no file
-                scene = segmented.get("scene")
-                names.append(str(path) if scene is None else f"{path} scene {scene}")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            pass  # labels of another program
+        segmented = image_of_run(Path(labels.removesuffix(OUTPUT_ENDINGS["labels"]) + OUTPUT_ENDINGS["run"]))
+        if path := segmented.get(
+            "path"
+        ):  # none of another program's labels, or of pixels that came from no file
+            names.append(image_name(path, segmented.get("scene")))
     return {_place(name) for name in names}
 
 
 def _place(image: str) -> tuple[str, str]:
-    """Return the path and the scene of an image as `TableRow` names it."""
+    """Return the path and the scene of an image from its `cellbrook.io.files.image_name`."""
     path, _, scene = image.rpartition(" scene ")
     return (
         (os.path.abspath(image), "") if not path or os.path.exists(image) else (os.path.abspath(path), scene)

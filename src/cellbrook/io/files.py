@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import glob
+import json
 import os
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cellbrook.errors import ImageError, UsageError
 from cellbrook.io._omezarr import is_zarr
@@ -334,6 +335,20 @@ def output_paths(folder: Path, stem: str, kinds: Iterable[str]) -> dict[str, Pat
             raise UsageError(f"there is no result {kind!r}; there are {', '.join(OUTPUT_ENDINGS)}")
         paths[kind] = folder / f"{stem}{OUTPUT_ENDINGS[kind]}"
     return paths
+
+
+def image_name(path: str | Path, scene: str | None) -> str:
+    """Return what people and tables call an image: its path, and which scene where it has several."""
+    return str(path) if scene is None else f"{path} scene {scene}"
+
+
+def image_of_run(run: Path) -> Mapping[str, Any]:
+    """Return what a ``run.json`` says of the image that was segmented; nothing if it is none."""
+    try:
+        image = json.loads(run.read_text(encoding="utf-8"))["image"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return image if isinstance(image, dict) else {}
 
 
 def identity(path: Path) -> str:

@@ -53,6 +53,15 @@ class Pairs:
     only_prediction: tuple[Path, ...]
 
 
+def result_stem(labels: Path) -> str:
+    """Return how the names of results begin whose label file this is: without ``_labels``, ``_masks`` or ``_seg``."""
+    stem = stem_of(labels)
+    for mark in LABEL_MARKS["prediction"]:
+        if stem.endswith(mark) and stem != mark:
+            return stem.removesuffix(mark)
+    return stem
+
+
 def image_id(name: str) -> str:
     """Return the id in a file name: the stem without trailing `_img`, `_masks`, `_labels`, `_seg`.
 
