@@ -159,6 +159,21 @@ def percentile_ranges(
     return ranges
 
 
+def stack_ranges(
+    image: NDArray[Any], params: NormalizeParams | None = None, *, threads: int | None = None
+) -> NDArray[np.float64]:
+    """Return `percentile_ranges` of a whole stack, so that an empty plane is not stretched into noise.
+
+    Parameters
+    ----------
+    image : ndarray of shape (..., C, Y, X)
+    params, threads
+        As for `percentile_ranges`.
+    """
+    channels = (image[..., c, :, :].reshape(1, -1, image.shape[-1]) for c in range(image.shape[-3]))
+    return np.concatenate([percentile_ranges(channel, params, threads=threads) for channel in channels])
+
+
 def _check(image_CYX: NDArray[Any]) -> None:
     if image_CYX.ndim != 3 or image_CYX.dtype.kind not in _KIND:
         raise UsageError(

@@ -26,10 +26,10 @@ from cellbrook.core.threads import resolve_threads
 from cellbrook.dynamics import labels_from_flows, settled
 from cellbrook.errors import ImageError, UsageError
 from cellbrook.inference import infer
-from cellbrook.io.channels import resolve_channels
+from cellbrook.io.channels import order_by_role, resolve_channels
 from cellbrook.measure import measure
 from cellbrook.measure.classify import ObjectClassifier, channels_of
-from cellbrook.normalize import percentile_ranges
+from cellbrook.normalize import stack_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,12 +94,7 @@ def _choose_channels(
     listed = ", ".join(f"{i} {n}" if str(i) != n else n for i, n in enumerate(source.channel_names))
     if spec.channel_roles and any(roles):
         # a network that wants its channels in an order gets them by role
-        by_role = {role: index for role, index in zip(roles, indices, strict=True) if role}
-        if unknown := sorted(set(by_role) - set(spec.channel_roles)):
-            raise UsageError(
-                f"{model.name} knows the channel roles {', '.join(spec.channel_roles)}, got {', '.join(unknown)}"
-            )
-        indices = tuple(by_role[role] for role in spec.channel_roles if role in by_role)
+        indices = tuple(indices[i] for i in order_by_role(roles, spec.channel_roles, model.name))
     if len(indices) > spec.channels and not (wish is None and source.is_rgb):
         raise UsageError(
             f"{source.name} has {len(indices)} channels ({listed}) and {model.name} takes up to {spec.channels}: "
@@ -356,17 +351,10 @@ def _check_memory(source: Source, plan: SegmentPlan, keep_output: bool) -> None:
 
 
 def _shared_ranges(image: NDArray[Any], plan: SegmentPlan, threads: int) -> NDArray[np.float64] | None:
-    """Return one pair of percentiles a channel for a whole stack, so that an empty plane is not stretched into noise."""
     params = plan.params.normalize_params
     if not params.normalize or params.tile_norm_size > 0:
         return None
-    columns = image.shape[-1]
-    return np.concatenate(
-        [
-            percentile_ranges(image[..., c, :, :].reshape(1, -1, columns), params, threads=threads)
-            for c in range(image.shape[-3])
-        ]
-    )
+    return stack_ranges(image, params, threads=threads)
 
 
 def _view_of_network(
@@ -375,8 +363,7 @@ def _view_of_network(
     """Return what gives the channels that the network sees, the same for all planes: gray saved as RGB is one channel."""
     if not (source.is_rgb and image.shape[-3] == 3):
         return lambda pixels: pixels
-    red, green, blue = (image[..., c, :, :] for c in range(3))
-    if np.array_equal(red, green) and np.array_equal(red, blue):
+    if channels_of(image) == 1:
         return lambda pixels: pixels[..., :1, :, :]
     if spec.channels >= 3:
         return lambda pixels: pixels

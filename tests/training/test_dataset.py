@@ -188,24 +188,25 @@ def test_a_stack_gives_its_labelled_planes(tmp_path):
     np.testing.assert_array_equal(dataset.examples[1].pixels[0], stack[2])
 
 
-def test_channels_are_chosen_as_in_segment(tmp_path):
+def two_channels(folder):
+    """Write a labelled image of two channels; give its pixels."""
     import tifffile
 
     image, labels = nuclei(1)
     both = np.stack([image, image[::-1]])
-    tifffile.imwrite(tmp_path / "c.tif", both, imagej=True, metadata={"axes": "CYX"})
-    write_labels(tmp_path / "c_labels.tif", labels)
+    tifffile.imwrite(folder / "c.tif", both, imagej=True, metadata={"axes": "CYX"})
+    write_labels(folder / "c_labels.tif", labels)
+    return both
+
+
+def test_channels_are_chosen_as_in_segment(tmp_path):
+    both = two_channels(tmp_path)
     (example,) = load_folder(tmp_path, channels="1").examples
     np.testing.assert_array_equal(example.pixels, both[1:])
 
 
 def test_channels_come_in_the_order_of_their_roles(tmp_path):
-    import tifffile
-
-    image, labels = nuclei(1)
-    both = np.stack([image, image[::-1]])
-    tifffile.imwrite(tmp_path / "c.tif", both, imagej=True, metadata={"axes": "CYX"})
-    write_labels(tmp_path / "c_labels.tif", labels)
+    both = two_channels(tmp_path)
     (example,) = load_folder(tmp_path, channels="nucleus=0,cell=1").examples
     part = example.part(slice(0, 64), slice(None), "")
     wanted = ("cell", "nucleus")

@@ -35,6 +35,29 @@ class ChannelSelection:
         return self.indices[self.roles.index(role)] if role in self.roles else None
 
 
+def order_by_role(roles: Sequence[str | None], wanted: Sequence[str], model: str) -> list[int]:
+    """Return which channels a network gets, in the order in which it wants their roles.
+
+    Parameters
+    ----------
+    roles : sequence of (str or None)
+        Of each channel. One without a role is left out.
+    wanted : sequence of str
+        Of the network.
+    model : str
+        What to call it.
+
+    Raises
+    ------
+    UsageError
+        If the network does not know a role.
+    """
+    found = {role: i for i, role in enumerate(roles) if role}
+    if unknown := sorted(set(found) - set(wanted)):
+        raise UsageError(f"{model} knows the channel roles {', '.join(wanted)}, got {', '.join(unknown)}")
+    return [found[role] for role in wanted if role in found]
+
+
 def resolve_channels(spec: str | int | Sequence[int | str] | None, source: Source) -> ChannelSelection:
     """Find the channels that a user asks for.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from cellbrook.core.params import InputParams, NormalizeParams, SegmentParams
 from cellbrook.io.channels import resolve_channels
+from cellbrook.measure.classify import channels_of
 from cellbrook.normalize import normalize, percentile_ranges
 from cellbrook.server.pixels import read_plane
 
@@ -73,13 +74,9 @@ class Window:
         else:
             shown = self._read(slice(None), slice(None))
             part = np.ascontiguousarray(shown[:, y0:y1, x0:x1])
-        if (
-            source.is_rgb
-            and len(shown) == 3
-            and np.array_equal(shown[0], shown[1])
-            and np.array_equal(shown[0], shown[2])
-        ):
-            shown, part = shown[:1], part[:1]  # grey saved in three channels
+        if source.is_rgb and len(shown) == 3:
+            gray = channels_of(shown)
+            shown, part = shown[:gray], part[:gray]
         threads = self.params.model_params.threads
         ranges = None
         if params.normalize and params.tile_norm_size <= 0:

@@ -14,8 +14,10 @@ import numpy as np
 from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.export.classes import read_classes
 from cellbrook.io import OUTPUT_ENDINGS, open_image, read_labels, sha256_of
+from cellbrook.io.channels import order_by_role
 from cellbrook.io.pairs import find_labelled
-from cellbrook.normalize import normalize, percentile_ranges
+from cellbrook.measure.classify import channels_of
+from cellbrook.normalize import normalize, stack_ranges
 from cellbrook.provenance import hash_of_array
 from cellbrook.training.checks import Issue, check_pair, check_set
 
@@ -136,21 +138,15 @@ class Example:
         UsageError
             If channels have other roles than those.
         """
-        given = [role for role in self.roles if role]
-        if not (wanted and given):
+        if not (wanted and any(self.roles)):
             return self
-        if unknown := sorted(set(given) - set(wanted)):
-            raise UsageError(
-                f"the model knows the channel roles {', '.join(wanted)}, got {', '.join(unknown)}"
-            )
-        roles = [role for role in wanted if role in given]
-        order = [self.roles.index(role) for role in roles]
+        order = order_by_role(self.roles, wanted, "the model")
         return replace(
             self,
             pixels=self.pixels[order],
             is_rgb=False,
             cut_from=self.cut_from and self.cut_from.by_role(wanted),
-            roles=tuple(roles),
+            roles=tuple(self.roles[i] for i in order),
             ranges=None if self.ranges is None or self.is_rgb else self.ranges[order],
         )
 
@@ -162,7 +158,7 @@ class Example:
         """
         pixels, ranges = self.pixels, self.ranges
         if self.is_rgb:
-            if _is_gray(pixels) if ranges is None else len(ranges) == 1:
+            if (channels_of(pixels) if ranges is None else len(ranges)) == 1:
                 pixels = pixels[:1]
             elif channels < 3:
                 pixels = pixels.mean(axis=0, keepdims=True, dtype=np.float32)
@@ -434,20 +430,14 @@ def read_pair(name: str, image_path: Path, labels_path: Path, channels: str | No
     return planes
 
 
-def _is_gray(pixels: NDArray[Any]) -> bool:
-    """Tell whether red, green and blue (..., 3, Y, X) are the same."""
-    red, green, blue = np.moveaxis(pixels, -3, 0)
-    return np.array_equal(red, green) and np.array_equal(red, blue)
-
-
 def _shared_ranges(pixels: NDArray[Any], is_rgb: bool) -> NDArray[np.float64]:
     """Return `Example.ranges` of a stack (..., C, Y, X): the pipeline stretches an empty plane as those beside it."""
-    channels = list(np.moveaxis(pixels, -3, 0))
-    if is_rgb and _is_gray(pixels):
-        del channels[1:]
-    elif is_rgb:
-        channels.append(pixels.mean(axis=-3, dtype=np.float32))
-    return np.concatenate([percentile_ranges(c.reshape(1, -1, c.shape[-1])) for c in channels])
+    if not is_rgb:
+        return stack_ranges(pixels)
+    if channels_of(pixels) == 1:
+        return stack_ranges(pixels[..., :1, :, :])
+    mean = pixels.mean(axis=-3, keepdims=True, dtype=np.float32)
+    return np.concatenate([stack_ranges(pixels), stack_ranges(mean)])
 
 
 def _mismatch(name: str, image: Sequence[int], labels: Sequence[int]) -> Issue:
