@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from cellbrook.cli._console import error
 from cellbrook.core.params import InputParams, MaskParams, ModelParams, NormalizeParams, TileParams
+from cellbrook.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 Flat = Parameter(name="*")
 """Put on a parameter dataclass of `cellbrook.core.params`: each of its fields becomes a flag of its own."""
@@ -54,6 +56,16 @@ def answer(lines: Iterable[str], document: Any, *, json: bool) -> None:
     else:
         for line in lines:
             print(line)
+
+
+def attempted(write: Callable[[], object]) -> bool:
+    """Write files at the end of a long computation; where that is not possible it is told, and nothing else is lost."""
+    try:
+        write()
+    except OutputError as problem:
+        error(str(problem))
+        return False
+    return True
 
 
 def _plain(value: Any) -> Any:

@@ -68,6 +68,7 @@ def predict(
     """
     from cellbrook.project import Project
     from cellbrook.project.predict import predict as run
+    from cellbrook.project.settings import advice
 
     params = SegmentParams(
         model_params=model_params,
@@ -92,11 +93,8 @@ def predict(
             done = run(project, images, again=again, progress=progress, each=each, **keywords)
         finally:
             progress.clear()
-    if any("--channels" in (d.error or "") for d in done):
-        place = shlex.quote(str(folder))
-        _console.note(
-            f"channels hold for all images of a project: cellbrook project set {place} --channels 0,1"
-        )
+    for line in advice(folder, (d.error or "" for d in done)):
+        _console.note(line)
     if json:
         print_json([dataclasses.asdict(d) for d in done])
     elif not done:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cellbrook.cli._common import Json, Quiet, print_json
+from cellbrook.cli._common import Json, Quiet, attempted, print_json
 from cellbrook.cli._console import ConsoleProgress, error, note, warn
-from cellbrook.errors import OutputError, UsageError
+from cellbrook.errors import UsageError
 
 if TYPE_CHECKING:
     from cellbrook.evaluation import Agreement
@@ -122,23 +123,19 @@ def agreement(
         )
     finally:
         progress.clear()
-    written = True
-    if html is not None:
-        try:
-            result.save_page(html, overwrite=overwrite)
-        except OutputError as problem:  # the figures are told all the same
-            error(str(problem))
-            html, written = None, False
+    page = html
+    if html is not None and not attempted(partial(result.save_page, html, overwrite=overwrite)):
+        page = None
     if json:
-        print_json(result.to_dict() | {"html": None if html is None else str(html)})
+        print_json(result.to_dict() | {"html": page})
     elif result.comparison is not None:
         print("\n".join(_report(result.comparison)))
-        if html is not None:
-            print(f"\n{html}: the same as a page, with every image")
+        if page is not None:
+            print(f"\n{page}: the same as a page, with every image")
     _say_what_is_left_out(result)
     if result.comparison is None and not result.failed:
         error(f"{a} and {b} have no image in common that all have labelled")
-    return 0 if result.complete and written else 1
+    return 0 if result.complete and page == html else 1
 
 
 def _plan(

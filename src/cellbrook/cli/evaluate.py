@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cellbrook.cli._common import Json, Quiet, print_json
+from cellbrook.cli._common import Json, Quiet, attempted, print_json
 from cellbrook.cli._console import ConsoleProgress, error, note, warn
-from cellbrook.errors import OutputError
 
 if TYPE_CHECKING:
     from cellbrook.evaluation import Evaluation
@@ -91,26 +91,23 @@ def evaluate(
         crops = result.gallery(gallery) if html is not None or json else []
     finally:
         progress.clear()
-    written = True
-    if html is not None:
-        try:
-            room.write_page(result, html, crops=crops, overwrite=overwrite)
-        except OutputError as problem:  # the figures are told all the same
-            error(str(problem))
-            html, written = None, False
+    page = html
+    if html is not None and not attempted(
+        partial(room.write_page, result, html, crops=crops, overwrite=overwrite)
+    ):
+        page = None
     if json:
-        page = None if html is None else str(html)
         print_json(result.to_dict() | {"gallery": [crop.to_dict() for crop in crops], "html": page})
     elif result.images:
         print("\n".join(_report(result, worst)))
-        if html is not None:
-            print(f"\n{html}: the worst errors as pictures")
+        if page is not None:
+            print(f"\n{page}: the worst errors as pictures")
     _say_what_is_left_out(result)
     if not (result.images or result.failed):
         error(
             f"nothing to compare in {truth} and {pred}: expected pairs such as x_masks.png and x_labels.tif"
         )
-    return 0 if result.complete and written else 1
+    return 0 if result.complete and page == html else 1
 
 
 def _say_what_is_left_out(result: Evaluation) -> None:

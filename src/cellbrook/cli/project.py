@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -35,7 +36,51 @@ for _command in (predict, suggest, train, again):
 Copy = Annotated[
     bool, Parameter(negative="", help="Copy the images into the project. Else they stay where they are.")
 ]
+Scene = Annotated[
+    str | None,
+    Parameter(
+        help='Which scene, of files with several: its number from 0, its name, or "all", each as an image.'
+    ),
+]
 State = Literal["new", "predicted", "corrected", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class ForAll:
+    """What holds for all images of a project.
+
+    Parameters
+    ----------
+    name
+        What people call it; at first the folder's name.
+    channels
+        Channels to segment, as in `cellbrook segment`; "auto": all.
+    axes
+        What the images' dimensions are, such as "CYX"; "auto": from their metadata. It stays once there are images.
+    pixel_size
+        Side of a pixel in micrometres. [default: from the metadata]
+    z
+        "max" or "mean" projects z-stacks, a number takes that plane; "auto": each plane by itself. It stays once there are
+        images.
+    """
+
+    name: str | None = None
+    channels: str | None = None
+    axes: str | None = None
+    pixel_size: float | None = None
+    z: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Return what was given, None for "auto"."""
+        given = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {
+            name: None if value == "auto" and name != "name" else value
+            for name, value in given
+            if value is not None
+        }
+
+
+ForAllFlags = Annotated[ForAll, Parameter(name="*")]
 
 
 @app.command
@@ -43,15 +88,11 @@ def create(
     folder: Path,
     /,
     *images: str,
-    name: str | None = None,
     copy: Copy = False,
-    channels: str | None = None,
-    axes: str | None = None,
-    pixel_size: float | None = None,
-    z: str | None = None,
     classes: str | None = None,
-    scene: str | None = None,
+    scene: Scene = None,
     json: Json = False,
+    for_all: ForAllFlags = ForAll(),
 ) -> int:
     """Make a project, with images if some are given; where none of them can be added, none is made.
 
@@ -61,33 +102,15 @@ def create(
         The new project's folder.
     images
         Images, folders, or patterns. They are only read.
-    name
-        What people call it. [default: the folder's name]
-    channels
-        Channels to segment, of all images, as in `cellbrook segment`.
-    axes
-        What the images' dimensions are, such as "CYX". [default: from their metadata]
-    pixel_size
-        Side of a pixel in micrometres. [default: from the metadata]
-    z
-        "max" or "mean" projects z-stacks, a number takes that plane. [default: each plane by itself]
     classes
         Names of classes of cells, separated by commas.
-    scene
-        Which scene, of files with several: its number from 0, its name, or "all", each as an image.
     """
     from cellbrook.project import Project
 
-    wishes: dict[str, Any] = {
-        "channels": channels,
-        "axes": axes,
-        "pixel_size": pixel_size,
-        "z": z,
-        "classes": _classes(classes),
-    }
+    wishes = {**for_all.given(), "classes": _classes(classes)}
     there, kept = folder.exists(), True
     try:
-        with Project.create(folder, name=name, **wishes) as project:
+        with Project.create(folder, **wishes) as project:
             try:
                 report = project.add(images, copy=copy, scene=scene) if images else None
                 return _added(project, report, json=json)
@@ -109,12 +132,8 @@ def settings(
     folder: Path,
     /,
     *,
-    name: str | None = None,
-    channels: str | None = None,
-    axes: str | None = None,
-    pixel_size: float | None = None,
-    z: str | None = None,
     json: Json = False,
+    for_all: ForAllFlags = ForAll(),
 ) -> int:
     """Change what holds for all images of a project, and show it.
 
@@ -122,33 +141,20 @@ def settings(
     ----------
     folder
         The project.
-    name
-        What people call it.
-    channels
-        Channels to segment, as in `cellbrook segment`; "auto": all.
-    axes
-        What the images' dimensions are, such as "CYX"; "auto": from their metadata. Only while there are no images.
-    pixel_size
-        Side of a pixel in micrometres.
-    z
-        "max", "mean" or a plane's number; "auto": each plane by itself. Only while there are no images.
     """
     from cellbrook.project import Project
 
-    wishes = {"name": name, "channels": channels, "axes": axes, "pixel_size": pixel_size, "z": z}
-    changes = {key: None if value == "auto" else value for key, value in wishes.items() if value is not None}
+    changes = for_all.given()
     with Project.open(folder, read_only=not changes) as project:
         if changes:
             project.save_settings(**changes)
-        shown = {key: getattr(project.settings, key) for key in wishes}
+        shown = {f.name: getattr(project.settings, f.name) for f in dataclasses.fields(ForAll)}
     answer((f"{key}: {'auto' if value is None else value}" for key, value in shown.items()), shown, json=json)
     return 0
 
 
 @app.command
-def add(
-    folder: Path, /, *images: str, copy: Copy = False, scene: str | None = None, json: Json = False
-) -> int:
+def add(folder: Path, /, *images: str, copy: Copy = False, scene: Scene = None, json: Json = False) -> int:
     """Add images to a project. One that is there already is told, not doubled; one that had moved is found again.
 
     Parameters
@@ -157,8 +163,6 @@ def add(
         The project.
     images
         Images, folders, or patterns. They are only read.
-    scene
-        Which scene, of files with several: its number from 0, its name, or "all", each as an image.
     """
     if not images:
         raise UsageError("no image is given: name images, folders or patterns to add")
@@ -406,10 +410,10 @@ def _added(project: Project, report: AddReport | None, *, json: bool) -> int:
     answer(lines, document, json=json)
     for _, why in failed:
         _console.error(why)
-    if any("--axes" in why for _, why in failed):
-        _console.note(
-            "axes hold for all images of a project: cellbrook project create NEW IMAGES --axes AXES"
-        )
+    from cellbrook.project.settings import advice
+
+    for line in advice(project.folder, (why for _, why in failed)):
+        _console.note(line)
     return 1 if failed else 0
 
 

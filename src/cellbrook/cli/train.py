@@ -69,7 +69,7 @@ def train(
         return _check(dataset, json=json)
     if out is None:
         raise UsageError("give --out, a folder for the new model")
-    if out.absolute() == folder.absolute() or (out.exists() and out.samefile(folder)):
+    if out.exists() and out.samefile(folder):
         raise UsageError(f"--out {out} holds the labelled images: give a folder of its own for the new model")
     for line in dataset.report():
         _console.note(line, quiet=quiet)

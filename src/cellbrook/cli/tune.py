@@ -15,6 +15,7 @@ from cellbrook.cli._common import (
     NormalizeFlags,
     Quiet,
     TileFlags,
+    attempted,
     print_json,
 )
 from cellbrook.cli._console import ConsoleProgress, error, note, warn
@@ -108,14 +109,13 @@ def tune(
     finally:
         progress.clear()
     picture = draw_surface(result)  # before anything is written: then an interrupt leaves nothing
-    written = True
-    try:
+
+    def write() -> None:
         write_png(files[1], picture)
         with atomic(files[0]) as temporary:  # last, since it is what is waited for
             temporary.write_text(result.settings_text(), encoding="utf-8")
-    except OutputError as problem:  # the search took too long to be lost
-        error(str(problem))
-        written = False
+
+    written = attempted(write)
     if json:
         names = {"settings": str(files[0]), "surface": str(files[1])} if written else {}
         print_json(result.to_dict() | {"files": names})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -72,11 +73,24 @@ class ProjectSettings:
 SHAPING = ("axes", "z")
 """Settings that decide of what shape labels are: they stay once there are images."""
 
-
 COLORS = (
     "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999", "#8c6bb1",
 )  # fmt: skip
 """Of classes that nobody gave a colour; colour-blind eyes tell them apart."""
+
+
+def advice(folder: Path, errors: Iterable[str]) -> list[str]:
+    """Return how to follow errors that name options of `cellbrook segment` which hold for all images of a project."""
+    said = " ".join(errors)
+    found = []
+    if "--axes" in said:
+        found.append("axes hold for all images of a project: cellbrook project create NEW IMAGES --axes AXES")
+    if "--channels" in said:
+        place = shlex.quote(str(folder))
+        found.append(
+            f"channels hold for all images of a project: cellbrook project set {place} --channels 0,1"
+        )
+    return found
 
 
 def with_classes(known: Sequence[ClassInfo], names: Iterable[str]) -> tuple[ClassInfo, ...]:

@@ -20,7 +20,7 @@ import uvicorn
 from cellbrook.errors import ImageError, OutputError, ProjectError, UsageError
 from cellbrook.io.files import find_images
 from cellbrook.project.project import SUFFIX, Project
-from cellbrook.project.settings import FILE
+from cellbrook.project.settings import FILE, advice
 from cellbrook.server.app import create_app
 from cellbrook.server.messages import LARGEST_MESSAGE
 from cellbrook.server.sample import sample_project
@@ -144,8 +144,7 @@ def _created(wanted: Path | None, folder: Path, inputs: Sequence[str]) -> Opened
     report = project.add(_images_of(inputs))
     notes.insert(0, f"made a project of {len(report.added)} images in {place}; the images stay as they are")
     notes += [f"left out {path.name}: {why}" for path, why in report.failed]
-    if any("--axes" in why for _, why in report.failed):
-        notes.append("axes hold for all images of a project: cellbrook project create NEW IMAGES --axes AXES")
+    notes += advice(place, (why for _, why in report.failed))
     return Opened(project, notes)
 
 
