@@ -249,13 +249,11 @@ class SegmentParams:
             If a keyword is not a parameter, or a value is of the wrong type or makes no sense.
         """
         groups: dict[str, Any] = {}
-        known: list[str] = []
+        known = types_of_keywords()
         for group in dataclasses.fields(cls):
             kind: Any = group.default_factory
-            types_of = _types_of(kind)
-            known += types_of
-            given = {n: _as_type(n, keywords.pop(n), t) for n, t in types_of.items() if n in keywords}
-            groups[group.name] = kind(**given)
+            names = [f.name for f in dataclasses.fields(kind) if f.name in keywords]
+            groups[group.name] = kind(**{n: _as_type(n, keywords.pop(n), known[n]) for n in names})
         if keywords:
             name = next(iter(keywords))
             near = difflib.get_close_matches(name, known, n=3)
@@ -282,8 +280,10 @@ def _check_numbers(group: Any) -> None:
 
 
 @cache
-def _types_of(group: Any) -> dict[str, Any]:
-    return typing.get_type_hints(group)
+def types_of_keywords() -> dict[str, Any]:
+    """Return the annotation of every parameter by its name."""
+    groups: list[Any] = [group.default_factory for group in dataclasses.fields(SegmentParams)]
+    return {name: kind for group in groups for name, kind in typing.get_type_hints(group).items()}
 
 
 def _as_type(name: str, value: Any, annotation: Any) -> Any:

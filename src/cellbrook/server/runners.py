@@ -9,13 +9,13 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from cellbrook.blocks import LARGEST_WHOLE_PX
-from cellbrook.core.params import MaskParams, SegmentParams
+from cellbrook.core.params import MaskParams, types_of_keywords
 from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.io.atomic import atomic
 from cellbrook.project.models import model_of_run, model_reference
@@ -361,11 +361,7 @@ def _typed(wishes: dict[str, Any]) -> dict[str, Any]:
     UsageError
         If one is unknown, or cannot be what it has to be.
     """
-    types = {
-        name: kind
-        for group in dataclasses.fields(SegmentParams)
-        for name, kind in get_type_hints(group.default_factory).items()
-    }
+    types = types_of_keywords()
     typed = {}
     for name, value in wishes.items():
         try:
