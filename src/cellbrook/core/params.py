@@ -198,7 +198,7 @@ class ModelParams:
         What to outline where an image shows both whole cells and their nuclei. "auto": the cells where there are two
         or more stains, else whatever is seen.
     precision : {"auto", "fp32", "bf16", "int8"}
-        Arithmetic of the network. "auto" is the fastest that is shown to give equal accuracy.
+        Arithmetic of the network. "auto" is the fastest that was measured to be nearly as accurate.
     threads : int or None
         Processor threads for everything, the cores of the machine at most. None: the cores this process may use.
     """

@@ -107,7 +107,7 @@ def _ways(kinds: AbstractSet[str], family: str, device: str, precision: str) -> 
     """Return every way that the model's files, the device and the precision allow, best first."""
     has_weights = not kinds.isdisjoint(_WEIGHTS)
     arithmetic = "fp32" if precision == "auto" else precision
-    # a model gets an int8 graph only where it was measured to be as accurate
+    # a model gets an int8 graph only where it was measured to be nearly as accurate
     arithmetics = ("int8", "fp32") if precision == "auto" and _probe.fast_int8() else (arithmetic,)
     ways: list[Choice] = []
     accelerator = _probe.accelerator_hint() if device == "auto" else None if device == "cpu" else device
@@ -139,7 +139,7 @@ def _ways(kinds: AbstractSet[str], family: str, device: str, precision: str) -> 
             "onnxruntime",
             "int8",
             "onnx_int8",
-            "onnxruntime: in int8, several times faster on this processor and as accurate",
+            "onnxruntime: in int8, several times faster on this processor and nearly as accurate",
         ),
         ("openvino", "int8", "onnx_int8", "OpenVINO: runs the int8 graph"),
         ("openvino", "bf16", "onnx" if "onnx" in kinds else None, "OpenVINO: fastest on a processor in bf16"),

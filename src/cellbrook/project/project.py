@@ -189,7 +189,7 @@ class Project:
         fixed = [n for n in SHAPING if n in changes and changes[n] != getattr(self.settings, n)]
         if fixed and self._images.all(removed=True) + self.images():
             raise UsageError(
-                f"{' and '.join(fixed)} decide of what shape labels are, and {self.name} has images: make another project"
+                f"the shape of labels depends on {' and '.join(fixed)}, and {self.name} has images: make another project"
             )
         self.settings = dataclasses.replace(self.settings, **changes)
         write_settings(self.folder, self.settings)
