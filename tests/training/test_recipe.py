@@ -13,6 +13,7 @@ from cellbrook.training.data import LabelledImage, LookSampler, pairs_in  # noqa
 from cellbrook.training.loop import LoopParams, Trainer, save  # noqa: E402
 from cellbrook.training.loss import LossParams, loss_of, targets_of  # noqa: E402
 from cellbrook.training.painting import painted_cytoplasm, painted_nuclei  # noqa: E402
+from cellbrook.training.rounding import Rounding, rounded_weights  # noqa: E402
 
 
 def discs(size=160, radius=9, look="a/b"):
@@ -157,7 +158,8 @@ def test_it_learns():
     assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:10])
 
 
-def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
+@pytest.mark.parametrize("rounded", [False, True])
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path, rounded):
     fixed = [next(source) for source in [batches()] for _ in range(6)]
 
     def train(trainer, crops):
@@ -166,10 +168,15 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
         return trainer
 
     params = LoopParams(steps=6, warmup=2, bf16=False)
-    through = train(Trainer(tiny(), params, LossParams()), fixed)
-    first = train(Trainer(tiny(), params, LossParams()), fixed[:3])
+
+    def trainer():
+        network = tiny()
+        return Trainer(network, params, LossParams(), Rounding(network) if rounded else None)
+
+    through = train(trainer(), fixed)
+    first = train(trainer(), fixed[:3])
     save(first.state_dict(), tmp_path / "last.pt")
-    second = Trainer(tiny(), params, LossParams())
+    second = trainer()
     second.load_state_dict(torch.load(tmp_path / "last.pt", weights_only=True))
     train(second, fixed[3:])
     for name, value in through.averaged.state_dict().items():
@@ -243,6 +250,30 @@ def test_the_int8_graph_is_close_and_stands_alone(tmp_path):
     for name, value in zip(expected, session.run(list(expected), {"x": x}), strict=True):
         wanted = expected[name].numpy()
         assert np.abs(value - wanted).mean() < 0.1 * wanted.std() + 1e-3, name
+
+
+def test_what_is_learnt_is_rounded_as_the_int8_graph_rounds():
+    network = tiny().eval()
+    rounding = Rounding(network)
+    convolutions = [n for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d)]
+    added = 8 + 5  # second convolutions of the blocks, upward ones and the last block
+    assert len(rounding.ranges) == len(convolutions) - 3 + added
+    x = torch.from_numpy(random_crop(discs(), np.random.default_rng(8), AugmentParams(crop=64))[0])[None]
+    with rounding:
+        first = network(x)
+    assert torch.isfinite(rounding.ranges).all(), "every place was passed"
+    plain = network(x)
+    for name, value in plain.items():
+        error = (first[name] - value).abs().mean()
+        assert 0 < error < 0.1 * value.std() + 1e-3, name
+    weights = torch.randn(4, 3, 3, 3, requires_grad=True)
+    rounded = rounded_weights(weights)
+    for channel in rounded.detach():
+        assert len(channel.unique()) <= 27
+        steps = channel / (channel.abs().max() / 127)
+        assert torch.allclose(steps, steps.round(), atol=1e-3)
+    rounded.sum().backward()
+    assert torch.equal(weights.grad, torch.ones_like(weights)), "the gradient passes"
 
 
 def test_the_score_is_fitted_to_how_often_objects_are_right():

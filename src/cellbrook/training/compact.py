@@ -27,6 +27,7 @@ from cellbrook.training.augment import AugmentParams, random_crop  # noqa: E402
 from cellbrook.training.data import USIIGACI_HELD_OUT, LabelledImage, LookSampler, pairs_in  # noqa: E402
 from cellbrook.training.loop import Batch, LoopParams, Trainer  # noqa: E402
 from cellbrook.training.loss import LossParams, targets_of  # noqa: E402
+from cellbrook.training.rounding import Rounding  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -222,6 +223,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=LoopParams().batch_size)
     parser.add_argument("--learning-rate", type=float, default=LoopParams().learning_rate)
     parser.add_argument("--average", type=float, default=LoopParams().average)
+    parser.add_argument("--rounded", action="store_true", help="learn with the rounding of an int8 graph")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -243,7 +245,7 @@ def main() -> None:
     network = CompactNet()
     if args.start:
         network.load_state_dict(load_file(args.start), strict=False)  # the counts of batches are not kept
-    trainer = Trainer(network, params, LossParams())
+    trainer = Trainer(network, params, LossParams(), Rounding(network) if args.rounded else None)
     last = args.out / "last.pt"
     if last.exists():
         trainer.load_state_dict(torch.load(last, weights_only=True))

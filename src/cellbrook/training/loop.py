@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import math
@@ -18,6 +19,8 @@ from cellbrook.training.loss import LossParams, loss_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from cellbrook.training.rounding import Rounding
 
 log = logging.getLogger(__name__)
 
@@ -82,15 +85,24 @@ class Trainer:
         Trained in place.
     params, loss_params
         Settings.
+    rounding : Rounding or None
+        Learn with the rounding of 8 bits.
     """
 
-    def __init__(self, network: nn.Module, params: LoopParams, loss_params: LossParams) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        params: LoopParams,
+        loss_params: LossParams,
+        rounding: Rounding | None = None,
+    ) -> None:
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
         # what does not learn is its own mean: it is not copied
         frozen = {id(p): p for p in network.parameters() if not p.requires_grad}
         self.averaged = copy.deepcopy(network, frozen).eval().requires_grad_(False)
         self.params = params
         self.loss_params = loss_params
+        self.rounding = rounding
         decayed = [p for p in network.parameters() if p.ndim > 1]
         plain = [p for p in network.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
@@ -112,6 +124,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            **({} if self.rounding is None else {"ranges": self.rounding.ranges}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -121,6 +134,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
         self.seconds = float(state["seconds"])
+        if self.rounding is not None and "ranges" in state:
+            self.rounding.ranges.copy_(state["ranges"])
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Take one step and return the terms of the loss.
@@ -136,7 +151,10 @@ class Trainer:
         self.network.train()
         if self.params.freeze_statistics:
             freeze_statistics(self.network)
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.params.bf16):
+        with (
+            torch.autocast(image.device.type, torch.bfloat16, enabled=self.params.bf16),
+            self.rounding or contextlib.nullcontext(),
+        ):
             output = self.network(image.to(memory_format=torch.channels_last))
         loss, terms = loss_of(output, target, self.loss_params)
         if not torch.isfinite(loss):
