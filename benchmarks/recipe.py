@@ -5,8 +5,9 @@
 Nothing of DIR/eval is read: taught and judged are frames of usiigaci_phc and images of dsb2018's validation part that no
 shipped weights have learnt from, and generated images. Frames of usiigaci are cut into squares of six cells or so, which
 the shipped model sees much worse than whole frames. ``few`` teaches four squares of one frame, ``both`` two of these and two
-coloured images of dsb2018, ``many`` the squares of every second frame, ``mixed`` ten images of four kinds. Other options
-are handed to `cellbrook train`, so that its defaults can be compared with others.
+coloured images of dsb2018, ``many`` the squares of every second frame, ``mixed`` ten images of four kinds, ``gray`` eight
+of two kinds, none of them stained. Other options are handed to `cellbrook train`, so that its defaults can be compared with
+others.
 
 Prints a line a task: AP at IoU 0.5 of the new model on other images of each kind (objects pooled, no diameter told) and
 on the general images of the forgetting guard; the first line is the start's.
@@ -20,6 +21,7 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from benchmarks.accuracy.data import Pair, find_pairs, find_sets
@@ -28,8 +30,12 @@ from benchmarks.teaching import Crop, ap_of, copy_into, crops_of, frozen_ap, wri
 from cellbrook.cli.app import main as cellbrook_command
 from cellbrook.training.synthetic import FAMILIES, generate
 
-TASKS = ("few", "both", "many", "mixed")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+TASKS = ("few", "both", "many", "mixed", "gray")
 SIDE = 288
+STAINED = ("he_tissue", "cytology", "blood_smear")
 
 
 def whole(pairs: list[Pair], folder: Path) -> list[Crop]:
@@ -61,22 +67,24 @@ def find(data: Path, work: Path) -> tuple[dict[str, list[Crop]], dict[str, list[
             *tissue[:2],
             *whole(fluorescence[1:6:3], work / "bright"),
         ],
+        "gray": [*list(frame.values())[:3], *whole(fluorescence[1:15:3], work / "dark")],
     }
     judged = {
         "phase contrast": crops_of(frames[1::2], "phase", work / "phase", SIDE),
         "colour": whole(colour[3:], work / "other"),
         "brightfield": whole(brightfield[1:], work / "brightfield"),
         "fluorescence": whole(fluorescence[::3], work / "fluorescence"),
-        "generated": whole(generated(work / "scenes"), work / "generated"),
+        "generated": whole(generated(work / "scenes", FAMILIES, 2), work / "generated"),
+        "stained": whole(generated(work / "sections", STAINED, 10), work / "stains"),
     }
     return tasks, judged
 
 
-def generated(folder: Path) -> list[Pair]:
-    """Write two images of every family, of seeds that no training saw."""
+def generated(folder: Path, families: Iterable[str], count: int) -> list[Pair]:
+    """Write so many images of some families, of seeds that no training saw."""
     folder.mkdir()
-    for family in FAMILIES:
-        for seed in (96_000, 96_001):
+    for family in families:
+        for seed in range(96_000, 96_000 + count):
             diameter = float(np.exp(np.random.default_rng(seed).uniform(*np.log((14, 50)))))
             image = generate(family, seed, 320, diameter)
             write_pair(folder, f"{family}_{seed}", image.image.astype(np.uint16), image.labels)

@@ -47,7 +47,7 @@ SIDES = {
     "cellpose-sgd": ("equal_cellpose.py", {"optimizer": "sgd"}),
     "stardist": ("equal_stardist.py", {}),
 }
-NATIVE, SIZED = "native", "true diameter"  # as in peers/
+NATIVE, OWN, SIZED = "native", "mean diameter of training", "true diameter"  # as in peers/
 
 SCORED = 6
 """One image of so many that ours learnt from tells how sure it may be of an object."""
@@ -288,7 +288,7 @@ def segment(side: str, out: Path, sets: dict[str, list[Pair]], threads: int, pyt
     told = json.loads((out / side / "training.json").read_text())
     script, _ = SIDES[side]
     settings = {"do": "segment", "folder": str(out / side), "threads": threads, "ask": ask, "told": told}
-    ask_peer(python, script, settings)
+    ask_peer(python, script, {**settings, "scales": [NATIVE, SIZED]})
 
 
 def segment_ours(out: Path, sets: dict[str, list[Pair]], threads: int) -> None:

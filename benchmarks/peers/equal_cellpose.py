@@ -26,7 +26,7 @@ from cellpose import dynamics, models, train
 OPTIMIZERS = {"adamw": {"learning_rate": 0.005, "SGD": False}, "sgd": {"learning_rate": 0.2, "SGD": True}}
 DIAMETER = 30.0
 GREY = [0, 0]
-NATIVE, SIZED = "native", "true diameter"
+NATIVE, OWN, SIZED = "native", "mean diameter of training", "true diameter"
 
 
 class TimeUpError(Exception):
@@ -112,8 +112,11 @@ def segment(settings: dict) -> None:
         image, kept = Path(path), f"{Path(path).parent.name}/{Path(path).stem}_labels.tif"
         with np.load(image) as pair:
             pixels, diameter = pair["image"], float(pair["diameter_px"])
-        # without objects there is no true diameter: its own it is, which leaves the image as it is
-        for scale, asked in {NATIVE: DIAMETER, SIZED: diameter or DIAMETER}.items():
+        # told nothing, it takes the mean diameter of the images it learnt from; 30 px leaves the image as it is, as do
+        # images without objects, which have no true diameter
+        told = {NATIVE: DIAMETER, OWN: None, SIZED: diameter or DIAMETER}
+        for scale in settings["scales"]:
+            asked = told[scale]
             out = folder / scale / kept
             if out.exists():
                 continue
