@@ -136,6 +136,26 @@ def test_doubtful_objects_are_discarded_by_their_score():
             MaskParams(**wrong)
 
 
+def test_a_lower_threshold_finds_more_and_larger_objects_never_fewer():
+    """Cells with wide faint rims, and a faint one: the rims must not make a cell doubtful that was found without them."""
+    y, x = np.mgrid[:90, :90]
+    logits, truth = np.full((90, 90), -6.0), np.zeros((90, 90), np.uint32)
+    for n, (row, column, height) in enumerate([(25, 25, 3.0), (25, 65, 1.5), (65, 45, -0.3)], 1):
+        far = np.hypot(y - row, x - column)
+        truth[far < 18] = n
+        logits = np.maximum(logits, height - np.maximum(far - 8, 0) / 3)
+    flows = flows_from_labels(truth)
+    sizes = []
+    for threshold in (2.0, 1.0, 0.0, -1.0, -2.0):
+        _, objects = labels_from_flows(
+            flows, logits, MaskParams(cellprob_threshold=threshold), score_weights=(-1.0, 1.5, -1.0)
+        )
+        sizes.append((len(objects), int(objects["area_px"].sum())))
+    assert sizes == sorted(sizes)
+    assert sizes[2][0] == 2
+    assert sizes[3][0] == 3
+
+
 def test_a_filled_hole_changes_no_score():
     truth = np.zeros((30, 30), np.uint32)
     truth[5:25, 5:25] = 1

@@ -83,6 +83,7 @@ def labels_as_cellpose(
         discards.reason[dropped],
         discards.figure[dropped],
         weights,
+        params.cellprob_threshold,
     )
 
 

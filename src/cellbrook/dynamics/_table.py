@@ -86,8 +86,8 @@ class Figures:
         rows[:, 2] = cellprob
         return dataclasses.replace(self, rows=rows)
 
-    def columns(self, weights: tuple[float, ...]) -> dict[str, NDArray[Any]]:
-        """Return the columns of the object table, labels counted from 1; see `score_of` for `weights`."""
+    def columns(self, weights: tuple[float, ...], threshold: float) -> dict[str, NDArray[Any]]:
+        """Return the columns of the object table, labels counted from 1; see `score_of` for the arguments."""
         n, rows = len(self.rows), self.rows
         axes = "zyx"[-self.ndim :]
         low = {f"bbox_{a}0": rows[:, 3 + 2 * k].astype(np.int64) for k, a in enumerate(axes)}
@@ -102,13 +102,16 @@ class Figures:
             **centroid,
             "flow_error": error,
             "cellprob": self.cellprob.copy(),
-            "score": score_of(self.cellprob, error, weights),
+            "score": score_of(self.cellprob, error, weights, threshold),
             "touches_border": rows[:, 1] > 0,
         }
 
 
 def score_of(
-    cellprob: NDArray[np.float64], flow_error: NDArray[np.float64], weights: tuple[float, ...]
+    cellprob: NDArray[np.float64],
+    flow_error: NDArray[np.float64],
+    weights: tuple[float, ...],
+    threshold: float,
 ) -> NDArray[np.float64]:
     """Return how far to trust each object, 0 to 1.
 
@@ -119,12 +122,16 @@ def score_of(
     weights : tuple of float
         A model's calibration: bias and weights of the two, of which the score is the sigmoid: the probability that an
         object is right. Without, it is ``sigmoid(cellprob) * exp(-flow_error)``, which only orders objects.
+    threshold : float
+        The cellprob above which the objects' pixels lie: who lowers it takes the network to be too careful by so much
+        everywhere, and faint objects are to be trusted more, not less for the faint pixels that they have now.
     """
     error = np.nan_to_num(flow_error, nan=0.0)
+    over = cellprob - threshold
     if not weights:
-        return np.asarray(_sigmoid(cellprob) * np.exp(-error))
+        return np.asarray(_sigmoid(over) * np.exp(-error))
     bias, of_cellprob, of_flow_error = weights
-    return _sigmoid(bias + of_cellprob * cellprob + of_flow_error * error)
+    return _sigmoid(bias + of_cellprob * over + of_flow_error * error)
 
 
 def _sigmoid(logit: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -139,10 +146,11 @@ def build_table(
     reason: NDArray[np.str_] | None = None,
     figure: NDArray[np.float64] | None = None,
     weights: tuple[float, ...] = (),
+    threshold: float = 0.0,
 ) -> ObjectTable:
     """Return the table of accepted objects with that of the discarded candidates; None stands for no rows."""
     none = Figures(np.zeros((0, 4 + 3 * ndim)), ndim)
-    dropped = (discarded or none).columns(weights)
+    dropped = (discarded or none).columns(weights, threshold)
     dropped["reason"] = np.zeros(0, "U14") if reason is None else reason
     dropped["figure"] = np.zeros(0) if figure is None else figure
-    return ObjectTable((accepted or none).columns(weights), discarded=ObjectTable(dropped))
+    return ObjectTable((accepted or none).columns(weights, threshold), discarded=ObjectTable(dropped))

@@ -84,9 +84,9 @@ def labels_from_flows(
     objects : ObjectTable
         One row an object: ``label``, ``area_px``, half-open ``bbox_y0, bbox_x0, bbox_y1, bbox_x1`` (and ``bbox_z0,
         bbox_z1``), ``centroid_y, centroid_x`` (and ``centroid_z``), ``flow_error`` (mean squared difference between
-        the flows and those its shape implies), ``cellprob`` (mean logit), ``score`` (0 to 1: with
-        `score_weights` the probability that the object is right, without the sigmoid of `cellprob` times
-        ``exp(-flow_error)``, which only orders), ``touches_border``. `discarded` has the same columns,
+        the flows and those its shape implies), ``cellprob`` (mean logit), ``score`` (0 to 1, from
+        how far `cellprob` lies above the threshold, and `flow_error`: with `score_weights` the probability that the object
+        is right, without the sigmoid of the former times ``exp(-flow_error)``, which only orders), ``touches_border``. `discarded` has the same columns,
         ``reason`` and ``figure``; what was not computed is NaN.
 
     Raises
@@ -155,7 +155,7 @@ def _by_strides(
     assert params.min_score is not None
     if params.flow_threshold > 0:
         discards.add(flow_error > params.flow_threshold, "flow_error", flow_error)
-    score = score_of(candidates.cellprob, flow_error, weights)
+    score = score_of(candidates.cellprob, flow_error, weights, params.cellprob_threshold)
     discards.add(score < params.min_score, "score", score)
 
     kept = np.flatnonzero(discards.left)
@@ -173,6 +173,7 @@ def _by_strides(
         discards.reason[dropped],
         discards.figure[dropped],
         weights,
+        params.cellprob_threshold,
     )
 
 
