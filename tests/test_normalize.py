@@ -15,8 +15,10 @@ from cellbrook.normalize import (
     _channel_range,
     _percentiles,
     _percentiles_reference,
+    noise_channels,
     normalize,
     percentile_ranges,
+    stack_ranges,
 )
 
 DTYPES = ["?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
@@ -290,3 +292,48 @@ def test_a_few_levels_are_not_stretched_into_cells() -> None:
     assert np.ptp(normalize((blocks == 10).astype(bool))) == 1
     assert np.ptp(normalize((blocks - 11).astype(np.int16))) == pytest.approx(1 / 8), "less than 0 is no mask"
     assert np.ptp(normalize((blocks * 8).astype(np.uint8))) == 1
+
+
+def noise(shape: tuple[int, ...] = (256, 256), sigma: float = 3.0, seed: int = 0) -> np.ndarray:
+    return np.rint(np.random.default_rng(seed).normal(100, sigma, shape)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("sigma", [0.6, 3.0, 50.0])
+@pytest.mark.parametrize("shape", [(256, 256), (70, 400), (1030, 999)])
+def test_noise_beside_a_stain_counts_as_constant(shape: tuple[int, int], sigma: float) -> None:
+    stain = noise(shape)
+    stain[10:40, 10:40] += 40
+    dark = noise(shape, sigma, seed=1)
+    dark[5, 7] = 60_000  # a hot pixel says nothing
+    image = np.stack([stain, dark])
+    assert noise_channels(list(image)) == (1,)
+    found = normalize(image)
+    assert not found[1].any()
+    assert np.array_equal(found[0], normalize(stain[None])[0])
+    low, high = percentile_ranges(image)[1]
+    assert low == high
+    low, high = stack_ranges(np.stack([image, image]))[1]
+    assert low == high
+    assert normalize(dark[None]).any(), "nothing else is left"
+    assert noise_channels([dark, dark]) == ()
+
+
+def test_what_is_faint_or_rare_is_not_noise() -> None:
+    y, x = np.mgrid[:1024, :1024]
+    stain = noise((1024, 1024))
+    stain[10:40, 10:40] += 40
+    one_cell = noise((1024, 1024), seed=2) + (9 * (np.hypot(y - 500, x - 300) < 9)).astype(np.uint16)
+    small_cells = noise((1024, 1024), seed=3)
+    for row, column in np.random.default_rng(0).integers(8, 1000, (20, 2)):
+        small_cells[row : row + 6, column : column + 6] += 15
+    texture = noise((1024, 1024), seed=4) + np.rint(3 * np.sin(y / 5) * np.sin(x / 5) + 3).astype(np.uint16)
+    for channel in (one_cell, small_cells, texture):
+        assert noise_channels([stain, channel]) == ()
+
+
+def test_uneven_light_does_not_make_a_stain_of_noise() -> None:
+    stain = noise((512, 512))
+    stain[10:40, 10:40] += 40
+    y, x = np.mgrid[-1:1:512j, -1:1:512j]
+    shaded = (noise((512, 512), seed=5) + 30 - 30 * (y**2 + x**2) / 2).astype(np.uint16)
+    assert noise_channels([stain, shaded]) == (1,)

@@ -57,6 +57,23 @@ def run(image, engine=None, axes=None, spec=BLOB_SPEC, progress=None, keep_outpu
     return data, report
 
 
+@pytest.mark.parametrize("stack", [False, True])
+def test_a_channel_of_noise_is_not_shown_to_the_network_and_it_is_said(stack):
+    rng = np.random.default_rng(0)
+    stain = blobs()
+    image = np.stack([rng.normal(300, 20, stain.shape).astype(np.uint16), stain])
+    both = replace(BLOB_SPEC, channels=2, order_free=True)
+    alone, _ = run(stain)
+    beside, report = run(
+        np.stack([image] * 2) if stack else image, spec=both, axes="TCYX" if stack else "CYX"
+    )
+    assert report.notes == ["channel 0 holds only noise: the model was not shown it"]
+    assert len(beside.objects) == len(alone.objects) * (1 + stack)
+    assert "mean_0" in beside.objects.columns, "it is measured all the same"
+    _, report = run(image, spec=both, axes="CYX", normalize=False)
+    assert report.notes == []
+
+
 def test_each_blob_becomes_one_object():
     image = blobs()
     data, report = run(image)

@@ -29,7 +29,7 @@ from cellbrook.inference import infer
 from cellbrook.io.channels import order_by_role, resolve_channels
 from cellbrook.measure import measure
 from cellbrook.measure.classify import ObjectClassifier, channels_of
-from cellbrook.normalize import stack_ranges
+from cellbrook.normalize import channels_of_stack, noise_channels, stack_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -233,6 +233,11 @@ def run(
     with report.timed("read"):
         pixels = _read(source, plan)
     seen = _view_of_network(pixels, source, plan, model.card.spec, report)
+    if plan.params.normalize_params.normalize and not source.is_rgb:
+        silent = noise_channels(channels_of_stack(pixels))
+        report.notes += [
+            f"channel {plan.channel_names[c]} holds only noise: the model was not shown it" for c in silent
+        ]
     stack = _stack(source, plan)
     ranges = _shared_ranges(seen(pixels), plan, threads) if stack else None
     size_model = _size_model(model)

@@ -86,8 +86,8 @@ def labels_from_flows(
         bbox_z1``), ``centroid_y, centroid_x`` (and ``centroid_z``), ``flow_error`` (mean squared difference between
         the flows and those its shape implies), ``cellprob`` (mean logit), ``score`` (0 to 1, from
         how far `cellprob` lies above the threshold, and `flow_error`: with `score_weights` the probability that the object
-        is right, without the sigmoid of the former times ``exp(-flow_error)``, which only orders), ``touches_border``. `discarded` has the same columns,
-        ``reason`` and ``figure``; what was not computed is NaN.
+        is right, without the sigmoid of the former times ``exp(-flow_error)``, which only orders), ``touches_border``.
+        `discarded` has the same columns, ``reason`` and ``figure``; what was not computed is NaN.
 
     Raises
     ------
