@@ -70,7 +70,7 @@ def test_a_channel_of_noise_is_not_shown_to_the_network_and_it_is_said(stack):
     assert report.notes == ["channel 0 holds only noise: the model was not shown it"]
     assert len(beside.objects) == len(alone.objects) * (1 + stack)
     assert "mean_0" in beside.objects.columns, "it is measured all the same"
-    _, report = run(image, spec=both, axes="CYX", normalize=False)
+    _, report = run(image, spec=both, axes="CYX", normalize=False, diameter=12)
     assert report.notes == []
 
 

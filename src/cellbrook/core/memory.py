@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cellbrook.core import cgroup
+
 
 def free_memory(system: Path = Path("/")) -> int | None:
     """Return the bytes that can be allocated without swapping, None where the system does not say.
 
-    In a container or a job of a cluster this is what is left of its share.
+    In a container or a job of a cluster this is what is left of its share, whichever group above it is the tightest.
 
     Parameters
     ----------
@@ -20,20 +22,26 @@ def free_memory(system: Path = Path("/")) -> int | None:
     available = _fields(system / "proc/meminfo").get("MemAvailable:")
     if available is not None:
         amounts.append(available * 1024)
-    for folder, limit, usage in (
-        ("sys/fs/cgroup", "memory.max", "memory.current"),
-        ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    ):
-        granted, used = _number(system / folder / limit), _number(system / folder / usage)
-        if granted is not None and used is not None:
-            # cached files are counted as used, but given back when memory is asked for
-            amounts.append(granted - used + _fields(system / folder / "memory.stat").get("inactive_file", 0))
+    root = system / "sys/fs/cgroup"
+    new, old = cgroup.levels("memory", root, system / "proc/self/cgroup")
+    for folder in {root, *new}:
+        amounts += _left(folder, "memory.max", "memory.current")
+    for folder in {root / "memory", *old}:
+        amounts += _left(folder, "memory.limit_in_bytes", "memory.usage_in_bytes")
     if amounts:
         return max(0, min(amounts))
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def _left(folder: Path, limit: str, usage: str) -> list[int]:
+    granted, used = _number(folder / limit), _number(folder / usage)
+    if granted is None or used is None:
+        return []
+    # cached files are counted as used, but given back when memory is asked for
+    return [granted - used + _fields(folder / "memory.stat").get("inactive_file", 0)]
 
 
 def _number(path: Path) -> int | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cellbrook.core import cgroup
 from cellbrook.errors import UsageError
 
 if TYPE_CHECKING:
@@ -180,27 +181,11 @@ def _blas_libraries() -> list[Path]:
 
 def _cgroup_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float | None:
     """Return the CPU quota in cores, the tightest on the way up (cgroup v2 and v1); None if there is none."""
-    quotas: list[float] = []
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            folder = root / path.lstrip("/")
-            for level in (folder, *folder.parents):
-                quotas += _read_quota(level / "cpu.max")
-                if level == root:
-                    break
-        elif "cpu" in controllers.split(","):
-            for base in (root / "cpu", root / "cpu,cpuacct"):
-                # In a container this path can be the host's, of which only the upper end is mounted.
-                folder = base / path.lstrip("/")
-                for level in (folder, *folder.parents):
-                    quotas += _read_quota(level / "cpu.cfs_quota_us", level / "cpu.cfs_period_us")
-                    if level == base:
-                        break
+    new, old = cgroup.levels("cpu", root, own)
+    quotas = [q for level in new for q in _read_quota(level / "cpu.max")]
+    quotas += [
+        q for level in old for q in _read_quota(level / "cpu.cfs_quota_us", level / "cpu.cfs_period_us")
+    ]
     return min(quotas) if quotas else None
 
 

@@ -48,6 +48,8 @@ class AugmentParams:
         along the axes.
     upright_share_empty : float
         The same for images without objects: nothing there is like a cell but such rows and blocks.
+    calm_share : float
+        Share of the crops whose intensities hardly change: as images of one microscope do among themselves.
     told_share : float
         Share of the crops that say what is wanted; the others leave it open.
     paint_share : float
@@ -66,6 +68,7 @@ class AugmentParams:
     target_plane: bool = True
     upright_share: float = 0.25
     upright_share_empty: float = 0.7
+    calm_share: float = 0.0
     told_share: float = 0.6
     paint_share: float = 0.0
 
@@ -99,7 +102,8 @@ def random_crop(
             if rng.random() < 0.3:
                 labels, target = nuclei, "nuclei"
     several = len(image) == 2 or item.nuclei is not None
-    image = _channels(_intensities(image, rng), rng, params)
+    calm = params.calm_share > 0 and rng.random() < params.calm_share
+    image = _channels(_calm(image, rng) if calm else _intensities(image, rng), rng, params)
     if params.target_plane:
         # with several stains the wish must be known, and "either" means the cells; else it may be left open
         told = rng.random() < params.told_share or (several and target == "nuclei")
@@ -160,6 +164,11 @@ def _warp(
     ].numpy()
     inside = (source_y > -0.5) & (source_y < height - 0.5) & (source_x > -0.5) & (source_x < width - 0.5)
     return warped, np.where(inside, cut, 0).astype(np.uint32), inside
+
+
+def _calm(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    gain, offset = np.exp(rng.normal(0, 0.1, (len(image), 1, 1))), rng.normal(0, 0.05, (len(image), 1, 1))
+    return (image * gain + offset).astype(np.float32)
 
 
 def _intensities(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

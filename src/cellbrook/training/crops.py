@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
     Sample = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]
 
-SPREAD = 0.35
-"""Standard deviation of the logarithm of the diameters at which a user's objects are shown: the next image may be of another
-magnification, and small rods that were only seen large look like one large object."""
-
-WIDE_SHARE = 0.3
-"""Share of a user's crops that are shown at any diameter, for the same reason."""
+GENERAL = {
+    name: getattr(AugmentParams(), name)
+    for name in ("diameter_spread", "wide_share", "calm_share", "told_share")
+}
+"""How far general crops stray, whatever the user's may."""
 
 
 class Crops:
@@ -85,13 +84,11 @@ class Crops:
         rng = np.random.default_rng([self._seed, abs(step), int(step < 0), i])
         if self._general is not None and rng.random() < self._share:
             item = self._general.draw(rng)
-            params = dataclasses.replace(self._params, told_share=AugmentParams().told_share)
+            params = dataclasses.replace(self._params, **GENERAL)
         else:
             item = self._own.draw(rng)
             shown = network_diameter(self._spec, item.diameter_px, self._median)
-            params = dataclasses.replace(
-                self._params, diameter_px=shown, diameter_spread=SPREAD, wide_share=WIDE_SHARE
-            )
+            params = dataclasses.replace(self._params, diameter_px=shown)
         image, labels, inside = random_crop(item, rng, params)
         return image, targets_of(labels, inside)
 

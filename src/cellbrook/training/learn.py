@@ -48,6 +48,13 @@ if TYPE_CHECKING:
 
 SCRATCH = "scratch"
 
+STRAYING = AugmentParams(diameter_spread=0.35, wide_share=0.3)
+"""How far a user's crops stray: the next image may be of another magnification, and small rods that were only seen large
+look like one large object."""
+
+STRAYING_FROM_SCRATCH = AugmentParams(diameter_spread=0.2, wide_share=0.05, calm_share=0.6)
+"""The same for a network that knows nothing yet: it has no time to learn what its images do not show."""
+
 LIVE_PIXELS = 16_000_000
 """Held-out pixels that are segmented at every validation; all are at the end."""
 
@@ -268,7 +275,8 @@ def _crops(
         return [dataclasses.replace(i, image=i.image[channel_order(i.image)]) for i in images]
 
     replay = generalist.replay_images(spec.channels) if settings.replay else []
-    own = AugmentParams(
+    own = dataclasses.replace(
+        STRAYING_FROM_SCRATCH if scratch else STRAYING,
         crop=settings.crop,
         channels=spec.channels,
         in_order=scratch or bool(spec.channel_roles),

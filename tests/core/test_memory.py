@@ -30,5 +30,24 @@ def test_a_share_of_a_container_counts_when_it_is_less(tmp_path):
     assert free_memory(write(tmp_path, older)) == 0
 
 
+def test_a_job_of_a_cluster_is_held_to_the_tightest_group_above_it(tmp_path):
+    job = "sys/fs/cgroup/system.slice/slurmstepd.scope/job_7"
+    files = {
+        "proc/meminfo": MEMINFO,
+        "proc/self/cgroup": "0::/system.slice/slurmstepd.scope/job_7/step_0\n",
+        f"{job}/memory.max": "4000000\n",
+        f"{job}/memory.current": "1000000\n",
+        f"{job}/step_0/memory.max": "max\n",
+        f"{job}/step_0/memory.current": "1000000\n",
+    }
+    assert free_memory(write(tmp_path, files)) == 3_000_000
+    older = {
+        "proc/self/cgroup": "5:memory:/slurm/uid_1/job_7\n",
+        "sys/fs/cgroup/memory/slurm/uid_1/memory.limit_in_bytes": "2500000\n",
+        "sys/fs/cgroup/memory/slurm/uid_1/memory.usage_in_bytes": "500000\n",
+    }
+    assert free_memory(write(tmp_path, older)) == 2_000_000
+
+
 def test_this_system_has_some():
     assert free_memory() > 0
