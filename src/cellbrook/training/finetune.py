@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellbrook.core.memory import peak_memory
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.errors import Cancelled, UsageError
 from cellbrook.networks.store import resolve_model
@@ -375,9 +376,4 @@ def _peak(device: str) -> int | None:
         import torch
 
         return int(torch.cuda.max_memory_allocated(device))
-    try:
-        import resource
-        import sys
-    except ImportError:  # Windows
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_memory()

@@ -12,7 +12,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.flop_counter import FlopCounterMode
 
-from cellbrook.core.memory import free_memory
+from cellbrook.core.memory import free_memory, peak_memory
 from cellbrook.core.threads import resolve_threads
 from cellbrook.errors import UsageError
 from cellbrook.training.dataset import typical_diameter
@@ -32,6 +32,10 @@ BATCH = 8
 REPLAY = 0.5
 MEMORY_SHARE = 0.7
 """Part of the free memory that a training may plan to take."""
+
+BESIDES, BESIDES_A_PIXEL = 500_000_000, 400
+"""Bytes that a training on a processor takes besides weights and steps: what libraries hold back, general images, and
+judging, by the pixels of the largest image. Measured on trainings of compact."""
 
 USUAL_STEPS, PATIENCE_S, FEWEST = 600, 420.0, 0.4
 """Steps that teach a few hundred cells, seconds that they may take on a processor, and the least part of them that is left
@@ -69,7 +73,7 @@ class Settings:
     threads : int
         Processor threads.
     memory_bytes : int
-        What weights, optimiser and one step will take, estimated.
+        What the process will take at most, estimated; on a graphics card, weights, optimiser and one step.
     trained, weights : int
         Numbers of weights that learn, and of all.
     """
@@ -158,7 +162,7 @@ def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *,
         bf16=bf16,
         device=device,
         threads=threads,
-        memory_bytes=needed,
+        memory_bytes=needed + (_besides(train) if device == "cpu" else 0),
         trained=trained,
         weights=weights,
     )
@@ -236,6 +240,11 @@ def _steps(
 def _rate(objects: int) -> float:
     """Return the learning rate for compact, taught so many objects."""
     return float(f"{np.clip(FEW_RATE * (objects / FEW_OBJECTS) ** 0.5, FEW_RATE, FULL_RATE):.2g}")
+
+
+def _besides(train: Sequence[Example]) -> int:
+    largest = max((e.whole.labels.size for e in train), default=0)
+    return (peak_memory() or 0) + BESIDES + BESIDES_A_PIXEL * largest
 
 
 def _free_on(device: str) -> int | None:
