@@ -278,3 +278,10 @@ def test_a_source_is_opened_once_and_keeps_its_facts(segmenter, tmp_path):
 def test_many_scenes_and_arrays(segmenter, tmp_path, examples):
     names = [s.name for s in segmenter.segment_many([examples / "stained_tissue.png", sample_image()])]
     assert names == ["stained_tissue", "image"]
+
+
+def test_a_result_shows_itself_in_a_line(segmenter):
+    shown = repr(segmenter.segment(sample_image()))
+    assert "\n" not in shown
+    assert shown.startswith("<Segmentation image: ")
+    assert " objects, " in shown

@@ -69,3 +69,9 @@ class SegmentationData:
     pixel_size_um: tuple[float, ...] | None
     name: str
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Say what it is in a line: a notebook shows this, not millions of pixels."""
+        size = " x ".join(map(str, self.labels.shape))
+        channels = ", ".join(self.channel_names)
+        return f"<{type(self).__name__} {self.name}: {len(self.objects)} objects, {size} {self.axes}, channels {channels}>"
