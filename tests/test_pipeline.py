@@ -74,6 +74,22 @@ def test_a_channel_of_noise_is_not_shown_to_the_network_and_it_is_said(stack):
     assert report.notes == []
 
 
+@pytest.mark.parametrize("axes", ["CYX", "TCYX"])
+def test_every_channel_is_measured_whichever_the_network_is_shown(axes):
+    cells = blobs()
+    image = np.stack([np.full_like(cells, 7), cells, cells // 10])
+    image = image if axes == "CYX" else np.stack([image, image + 1])
+    data, _ = run(image, axes=axes, channels="1")
+    assert data.image.shape[-3] == 1, "only what was segmented is kept"
+    found = data.objects
+    first = found["t"] == 0 if axes == "TCYX" else slice(None)
+    for name, value in (("0", 7), ("1", 1000), ("2", 100)):
+        assert np.unique(found[f"mean_{name}"][first]).tolist() == [value]
+        assert np.unique(found[f"median_{name}"]).tolist() == [value] + [value + 1] * (axes == "TCYX")
+    both, _ = run(image[..., :2, :, :], axes=axes, channels="1,0", spec=replace(BLOB_SPEC, channels=2))
+    assert np.unique(both.objects["mean_0"][first]).tolist() == [7]
+
+
 def test_each_blob_becomes_one_object():
     image = blobs()
     data, report = run(image)

@@ -29,6 +29,7 @@ from cellbrook.inference import infer
 from cellbrook.io.channels import order_by_role, resolve_channels
 from cellbrook.measure import measure
 from cellbrook.measure.classify import ObjectClassifier, channels_of
+from cellbrook.measure.intensity import column_names
 from cellbrook.normalize import channels_of_stack, noise_channels, stack_ranges
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from cellbrook.networks.store import ResolvedModel
 
 log = logging.getLogger(__name__)
+
+ROLES = ("cell", "nucleus")
+"""What a channel can be for, to a network that takes channels in any order and so needs not to be told."""
 
 
 def resolve(source: Source, model: ResolvedModel, params: SegmentParams) -> SegmentPlan:
@@ -92,9 +96,10 @@ def _choose_channels(
     chosen = resolve_channels(wish, source)
     indices, roles = chosen.indices, chosen.roles
     listed = ", ".join(f"{i} {n}" if str(i) != n else n for i, n in enumerate(source.channel_names))
-    if spec.channel_roles and any(roles):
-        # a network that wants its channels in an order gets them by role
-        indices = tuple(indices[i] for i in order_by_role(roles, spec.channel_roles, model.name))
+    if any(roles):
+        by_role = order_by_role(roles, spec.channel_roles or ROLES, model.name)
+        if spec.channel_roles:  # a network that wants its channels in an order gets them so
+            indices = tuple(indices[i] for i in by_role)
     if len(indices) > spec.channels and not (wish is None and source.is_rgb):
         raise UsageError(
             f"{source.name} has {len(indices)} channels ({listed}) and {model.name} takes up to {spec.channels}: "
@@ -273,14 +278,7 @@ def run(
                     threads=threads,
                 )
         with report.timed("measure"):
-            table = measure(
-                plane_labels,
-                plane,
-                channel_names=plan.channel_names,
-                pixel_size_um=_size_yx(plan),
-                objects=table,
-                threads=threads,
-            )
+            table = _measured(table, plane_labels, plane, source, plan, index, threads)
         if classifier is not None:
             with report.timed("classes"):
                 table = classified(table, plane_labels, plane, classifier, report, threads, channels=coloured)
@@ -312,6 +310,35 @@ def run(
         pixel_size_um=_sizes(plan),
         name=name,
     )
+
+
+def _measured(
+    table: ObjectTable,
+    labels: NDArray[np.uint32],
+    plane: NDArray[Any],
+    source: Source,
+    plan: SegmentPlan,
+    index: dict[str, int],
+    threads: int,
+) -> ObjectTable:
+    """Return the table with measurements of every channel: what finds cells is seldom all that is asked of them."""
+    names = names_of_channels(source)
+    said: dict[str, Any] = {"pixel_size_um": _size_yx(plan), "threads": threads}
+    if len(plan.channels) == len(names):
+        return measure(labels, plane, channel_names=[names[c] for c in plan.channels], objects=table, **said)
+    for c, name in enumerate(names):  # those that were not read are read one at a time
+        if c in plan.channels:
+            pixels = plane[plan.channels.index(c)]
+        else:
+            pixels = _read_plane(source, replace(plan, channels=(c,)), index)
+        table = measure(labels, pixels, channel_names=[name], objects=table, **said)
+    return table
+
+
+def names_of_channels(source: Source) -> list[str]:
+    """Return the names of all channels as they stand in columns of measurements."""
+    count = source.shape[source.axes.index("C")] if "C" in source.axes else 1
+    return column_names(source.channel_names, count)
 
 
 def classified(
@@ -346,6 +373,8 @@ def _check_memory(source: Source, plan: SegmentPlan, keep_output: bool) -> None:
     working = min(plane * (WORKING_BYTES + channels * 4), blocks_bytes(channels))
     itemsize = 4 if plan.projection == "mean" else source.dtype.itemsize
     stored = plane * planes * (channels * itemsize + 4 + (12 if keep_output else 0))
+    if len(names_of_channels(source)) > channels:  # the others are measured one by one
+        stored += plane * itemsize
     free = free_memory() if working + stored > 2**30 else None
     if free is not None and working + stored > free:
         raise ImageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +64,13 @@ def as_result(project: Project, record: ImageRecord, *, threads: int | None = No
     }
     sizes = {a: plan.pixel_size_um[a] for a in "ZYX" if a in plan.pixel_size_um and a in record.label_axes}
     known = "Y" in sizes and "X" in sizes
+    # all channels are measured, whichever a model is shown
+    settings = replace(project.settings, channels=None)
+    every, all_of = (image, plan) if settings == project.settings else stack_of(source, settings)
     objects = measure(
         labels,
-        image,
-        channel_names=plan.channel_names,
+        every,
+        channel_names=all_of.channel_names,
         pixel_size_um=(sizes["Y"], sizes["X"]) if known else None,
         axes=record.label_axes,
         threads=threads,
