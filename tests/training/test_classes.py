@@ -132,8 +132,9 @@ def test_a_model_that_tells_classes_keeps_telling_them(tmp_path):
     assert first.active
     assert first.kept == 0
     assert first.validation == first.validation_start
-    assert any("tells classes besides" in words for words in first.words)
-    shipped = cellbrook.segment(images[0], threads=1, precision="fp32")
+    assert "tells classes besides" in first.words[0]
+    assert not any("stays in use" in words or "general images" in words for words in first.words)
+    shipped = cellbrook.segment(images[0], threads=1)  # in whatever arithmetic this processor is fast at
     seg = cellbrook.segment(images[0], model=first.path, threads=1)
     np.testing.assert_array_equal(seg.labels, shipped.labels)
     assert resolve_model(first.path).hashes["safetensors"] == resolve_model("compact").hashes["safetensors"]

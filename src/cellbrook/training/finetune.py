@@ -191,13 +191,18 @@ def finetune(
         if classifier is not None and classes is not None:
             words.append(f"The new model tells the classes of {origin.name}: {', '.join(classifier.names)}.")
     elif not learnt:
-        words.append(f"The new model has the network of {origin.name} as it was, and tells classes besides.")
+        note = (
+            f"On held-out images the network became no better than {origin.name}, so it stays as it was: "
+            "the new model finds the same cells, and tells classes besides."
+        )
+        words = [note, *([classes.words] if classes else [])]
         better, outcome = True, tests.unchanged(outcome)
     card = base.card
     if learnt and card.spec.score:
         card, outcome = tests.calibrated(card, outcome)
     report = _report(parts, origin, tests, outcome, folder, better, words, classes)
-    write_model(outcome.network, card, report, dataset, folder, classifier)
+    same = None if learnt or base is not origin else origin.paths.get("onnx_int8")
+    write_model(outcome.network, card, report, dataset, folder, classifier, same)
     shutil.rmtree(folder / STATE, ignore_errors=True)
     return report
 
@@ -261,7 +266,7 @@ class _Tests:
         """Return the outcome with the network of the start instead of the new one."""
         assert self.start is not None
         return dataclasses.replace(
-            outcome, network=self._base, share=0.0, validation=self.start, frozen=self.general
+            outcome, network=self._base, share=0.0, validation=self.start, frozen=self.general, words=()
         )
 
     def calibrated(self, card: ModelCard, outcome: _Outcome) -> tuple[ModelCard, _Outcome]:

@@ -49,8 +49,11 @@ def write_model(
     dataset: Dataset,
     folder: Path,
     classifier: ObjectClassifier | None = None,
+    int8: Path | None = None,
 ) -> None:
     """Write weights, graph, what tells classes, card, curves and report; the report comes last: then all is there.
+
+    `int8` is the graph in 8 bits of the same network, where there is one.
 
     Raises
     ------
@@ -68,6 +71,9 @@ def write_model(
         if classifier is not None:
             paths["classes"] = Path(temporary, CLASSES_NAME)
             classifier.save(paths["classes"])
+        if int8 is not None:
+            paths["onnx_int8"] = Path(temporary, f"{STEM}.int8.onnx")
+            shutil.copyfile(int8, paths["onnx_int8"])
         files = {kind: ModelFileRef(**file_entry(path)) for kind, path in paths.items()}
         for path in paths.values():
             path.replace(report.path / path.name)
