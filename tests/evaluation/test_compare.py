@@ -57,6 +57,17 @@ def test_every_kind_of_error_is_counted(folders):
     assert result.complete
 
 
+def test_one_array_is_one_image():
+    labels = np.kron(np.arange(1, 10).reshape(3, 3), np.ones((8, 8), int))
+    one = evaluate(labels, labels * (labels != 4))
+    assert len(one.images) == 1
+    assert one.pooled["ap"][0].value == pytest.approx(8 / 9)
+    with pytest.raises(UsageError, match=r"truth must be images.*shape \(24,\)"):
+        evaluate([labels[0]], [labels[0]])
+    with pytest.raises(UsageError, match=r"takes label files or folders.*ndarray"):
+        cellbrook.agreement(labels, labels)
+
+
 def test_arrays_give_the_same_as_files(folders):
     of_files = evaluate(*folders)
     pairs = [

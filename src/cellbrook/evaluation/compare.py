@@ -131,8 +131,9 @@ def evaluate(
 
     Parameters
     ----------
-    truth, pred : path, or sequence of ndarray
-        A label file or a folder of them; or label images of shape (Y, X) or (Z, Y, X), in the same order.
+    truth, pred : path, ndarray, or sequence of ndarray
+        A label file or a folder of them; or a label image of shape (Y, X); or several, of shape (Y, X) or (Z, Y, X), in
+        the same order.
     images : path, or sequence of ndarray, optional
         The images, for pictures of errors. None: those beside the label files, and those that the predictions'
         ``run.json`` names.

@@ -95,15 +95,15 @@ def pairs_of_files(truth: Path, pred: Path, images: Any = None) -> FoundPairs:
 def pairs_of_arrays(
     truth: Iterable[Any], pred: Iterable[Any], images: Iterable[Any] | None, names: Sequence[str] | None
 ) -> FoundPairs:
-    """Pair arrays that come in the same order.
+    """Pair arrays that come in the same order; an array of two axes is one image, not a row of rows.
 
     Raises
     ------
     UsageError
-        If their numbers differ.
+        If their numbers differ, or one is no image.
     """
-    sides = [[np.asarray(a) for a in truth], [np.asarray(a) for a in pred]]
-    pictures = None if images is None else [np.asarray(a) for a in images]
+    sides = [_images(truth, "truth"), _images(pred, "pred")]
+    pictures = None if images is None else _images(images, "images")
     counts = {len(side) for side in (*sides, *([pictures] if pictures is not None else []))}
     if len(counts) > 1 or (names is not None and len(names) != len(sides[0])):
         raise UsageError(
@@ -116,6 +116,17 @@ def pairs_of_arrays(
             for at, (t, p) in enumerate(zip(*sides, strict=True))
         )
     )
+
+
+def _images(given: Iterable[Any], what: str) -> list[NDArray[Any]]:
+    single = isinstance(given, np.ndarray) and given.ndim == 2
+    found = [np.asarray(given)] if single else [np.asarray(a) for a in given]
+    for array in found:
+        if array.ndim < 2:
+            raise UsageError(
+                f"{what} must be images, such as [labels] for one of shape (Y, X); got one of shape {array.shape}"
+            )
+    return found
 
 
 def image_of(*labels: Path) -> Path | None:

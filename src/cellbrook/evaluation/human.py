@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ from cellbrook.metrics.evaluation import THRESHOLDS, ImageCounts, count_image, p
 from cellbrook.metrics.human import MARGIN, HumanComparison, compare_with_human, count_pairs
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
@@ -156,6 +156,12 @@ def agreement(
     thresholds = list(dict.fromkeys(thresholds))
     if not margin > 0:
         raise UsageError(f"margin must be above 0, got {margin}")
+    for given in (a, b, *([] if model is None else [model])):
+        if not isinstance(given, (str, os.PathLike)):
+            raise UsageError(
+                f"agreement takes label files or folders of them, got {type(given).__name__}; "
+                "cellbrook.evaluate([a], [b]) compares arrays"
+            )
     progress = progress or NoProgress()
     sides = _existing(a), _existing(b)
     model_path = None if model is None else _existing(model)
