@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.testing import assert_array_equal
 
+from cellbrook.core.objects import ObjectTable
 from cellbrook.errors import ImageError
 from cellbrook.export.roi_zip import read_roi_zip, write_roi_zip
 
@@ -79,6 +80,20 @@ def test_bytes_are_what_roifile_writes(path):
     labels[7, 1] = 0
     write_roi_zip(path, labels)
     for roi, raw in zip(roifile.roiread(path), read_members(path), strict=True):
+        assert roi.tobytes() == raw
+
+
+def test_classes_are_groups_and_properties(path):
+    labels = np.zeros((9, 12), int)
+    labels[1:4, 1:4], labels[1:4, 6:9], labels[6:8, 1:4] = 1, 2, 5
+    objects = ObjectTable({"label": np.array([5, 1, 2]), "class": np.array(["", "neuron", "glia \u00e9"])})
+    write_roi_zip(path, labels, objects, classes=["neuron"])
+    rois = roifile.roiread(path)
+    assert [roi.name for roi in rois] == ["1", "2", "5"]
+    assert [roi.group for roi in rois] == [1, 2, 0]
+    assert [roi.properties for roi in rois] == [{"class": "neuron"}, {"class": "glia \u00e9"}, {}]
+    assert_array_equal(read_roi_zip(path, labels.shape), labels)
+    for roi, raw in zip(rois, read_members(path), strict=True):
         assert roi.tobytes() == raw
 
 

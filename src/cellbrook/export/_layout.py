@@ -42,3 +42,23 @@ def row_finder(objects: ObjectTable | None, leading: str) -> Callable[[int, Sequ
     times = objects["t"].tolist() if frame >= 0 else [0] * len(objects)
     rows = {key: k for k, key in enumerate(zip(objects["label"].tolist(), times, strict=True))}
     return lambda label, place: rows.get((label, place[frame] if frame >= 0 else 0))
+
+
+def class_ids(objects: ObjectTable | None, classes: Sequence[str]) -> dict[str, int]:
+    """Return a number for each class, from 1.
+
+    Parameters
+    ----------
+    objects : ObjectTable or None
+        The table, with or without ``class``.
+    classes : sequence of str
+        The classes of all images that belong together, so that a class has the same number in their files. Those that only
+        `objects` has follow in order of the alphabet.
+    """
+    own = classes_of(objects)
+    return {name: k for k, name in enumerate([*classes, *sorted({*own} - {*classes, ""})], 1)}
+
+
+def classes_of(objects: ObjectTable | None) -> list[str]:
+    """Return the class of each row, "" where it has none; nothing if the table does not tell of classes."""
+    return [] if objects is None or "class" not in objects else [str(c) for c in objects["class"].tolist()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.export._layout import row_finder
+from cellbrook.export._layout import class_ids, classes_of, row_finder
 from cellbrook.io.writers import atomic
 from cellbrook.measure import measure
 
@@ -61,9 +61,7 @@ def write_coco(
     planes = labels.reshape(-1, *labels.shape[-2:])
     height, width = planes.shape[1:]
     row_of = row_finder(objects, (axes or {2: "YX", 3: "ZYX", 4: "TZYX"}[labels.ndim])[:-2])
-    own = [] if objects is None or "class" not in objects else [str(c) for c in objects["class"].tolist()]
-    named = [*classes, *sorted({*own} - {*classes, ""})]
-    ids = {name: k for k, name in enumerate(named, 1)}
+    own, ids = classes_of(objects), class_ids(objects, classes)
     unnamed = "cell" if "cell" not in ids else "no class"
     scores = objects["score"].tolist() if objects is not None and "score" in objects else None
 

@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import ImageError
+from cellbrook.export._layout import class_ids, classes_of, row_finder
 from cellbrook.export.polygons import Polygon, Shape, polygons_to_labels, trace_rings
 from cellbrook.io.writers import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from cellbrook.core.objects import ObjectTable
     from cellbrook.export.polygons import Rings
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ _VERSION = 228
 _TYPE_RECT, _TYPE_TRACED = 1, 8
 # ImageJ reads 16-bit numbers below -5000 as unsigned: integers reach to 60,535.
 _LARGEST_INTEGER = 60_000
+_LARGEST_GROUP = 255
 _HEADER = struct.Struct(">4shBxhhhhH16xhiIIhhBBhii")
 _HEADER_2 = struct.Struct(">4xiiiii4shBBifiii12x")
 _HEADER_SIZE = 64
@@ -43,9 +46,11 @@ _OUR_NAME = re.compile(r"0*([1-9]\d*)(?:-[tz]\d+)*")
 def write_roi_zip(
     path: str | Path,
     labels: NDArray[Any],
+    objects: ObjectTable | None = None,
     *,
     axes: str | None = None,
     hyperstack: bool = False,
+    classes: Sequence[str] = (),
     threads: int | None = None,
 ) -> Path:
     """Write every object as an ImageJ ROI.
@@ -56,11 +61,15 @@ def write_roi_zip(
         Replaced whole if it exists.
     labels : ndarray of shape (Y, X), (Z, Y, X), (T, Y, X) or (T, Z, Y, X), integer
         0 is background.
+    objects : ObjectTable or None
+        Its ``class`` column, where it has one, becomes the ROIs' group and their property "class".
     axes : str or None
         Axes of `labels`. None: by their number.
     hyperstack : bool
         The image's file has two of channels, T and Z: positions are then given as slice and frame, else as
         the plane's number. ImageJ tells the two apart.
+    classes : sequence of str
+        See `cellbrook.export._layout.class_ids`. ImageJ has 255 groups: later classes are properties alone.
     threads : int or None
         Processor threads. None: all that this process may use.
 
@@ -73,13 +82,25 @@ def write_roi_zip(
     labels = np.asarray(labels)
     axes = axes or {2: "YX", 3: "ZYX", 4: "TZYX"}[labels.ndim]
     rings = trace_rings(labels, threads=threads)
-    names, payloads = encode_rois(rings, axes[:-2], hyperstack=hyperstack or len(rings.leading) > 1)
+    own, ids = classes_of(objects), class_ids(objects, classes)
+    row_of = row_finder(objects, axes[:-2])
+
+    def class_of(label: int, place: Sequence[int]) -> tuple[str, int]:
+        row = row_of(label, place) if own else None
+        name = "" if row is None else own[row]
+        number = ids.get(name, 0)
+        return name, number if number <= _LARGEST_GROUP else 0
+
+    spread = hyperstack or len(rings.leading) > 1
+    names, payloads = encode_rois(rings, axes[:-2], hyperstack=spread, class_of=class_of)
     with atomic(path) as target:
         _write_stored_zip(target, [f"{name}.roi".encode() for name in names], payloads)
     return Path(path)
 
 
-def encode_rois(rings: Rings, leading: str, *, hyperstack: bool) -> tuple[list[str], list[bytes]]:
+def encode_rois(
+    rings: Rings, leading: str, *, hyperstack: bool, class_of: Callable[[int, Sequence[int]], tuple[str, int]]
+) -> tuple[list[str], list[bytes]]:
     """Return the name and the bytes of each ROI.
 
     Parameters
@@ -90,6 +111,8 @@ def encode_rois(rings: Rings, leading: str, *, hyperstack: bool) -> tuple[list[s
         Leading axes of the label image, such as "" or "TZ".
     hyperstack : bool
         See `write_roi_zip`.
+    class_of : callable
+        Gives the class and the group of an object by its label and plane; "" and 0 where it has none.
     """
     if len(rings.label) == 0:
         return [], []
@@ -127,10 +150,19 @@ def encode_rois(rings: Rings, leading: str, *, hyperstack: bool) -> tuple[list[s
         )  # fmt: skip
         text = name.encode("utf-16-be")
         name_at = _HEADER_SIZE + len(body) + _HEADER_SIZE
-        header_2 = _HEADER_2.pack(0, slice_, frame, name_at, len(name), bytes(4), 0, 0, 0, 0, 0.0, 0, 0, 0)
+        class_name, group = class_of(int(rings.label[ring]), place)
+        said = _property("class", class_name) if class_name else b""
+        said_at = name_at + len(text) if said else 0
+        header_2 = _HEADER_2.pack(
+            0, slice_, frame, name_at, len(name), bytes(4), 0, group, 0, 0, 0.0, said_at, len(said) // 2, 0
+        )
         names.append(name)
-        payloads.append(b"".join((header, body, header_2, text)))
+        payloads.append(b"".join((header, body, header_2, text, said)))
     return names, payloads
+
+
+def _property(key: str, value: str) -> bytes:
+    return f"{key}: {' '.join(value.split())}\n".encode("utf-16-be", "replace")
 
 
 def read_roi_zip(path: str | Path, shape: tuple[int, ...]) -> NDArray[np.uint32]:

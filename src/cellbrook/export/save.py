@@ -96,7 +96,11 @@ def save(
         )
     stem = data.name if stem is None else stem
     paths = {kind: Path(out_dir) / f"{stem}{OUTPUT_ENDINGS[kind]}" for kind in kinds}
-    writers: dict[str, _Writer] = {**_WRITERS, "coco": partial(_coco, classes=classes)}
+    numbered: dict[str, _Writer] = {
+        "coco": partial(_coco, classes=classes),
+        "rois": partial(_rois, classes=classes),
+    }
+    writers: dict[str, _Writer] = {**_WRITERS, **numbered}
     workers = min(resolve_threads(threads), len(paths))
     if workers <= 1:
         for kind, path in paths.items():
@@ -141,10 +145,13 @@ def _run(data: SegmentationData, path: Path, threads: int | None) -> None:
         target.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
-def _rois(data: SegmentationData, path: Path, threads: int | None) -> None:
+def _rois(data: SegmentationData, path: Path, threads: int | None, classes: Sequence[str] = ()) -> None:
     from cellbrook.export.roi_zip import write_roi_zip
 
-    write_roi_zip(path, data.labels, axes=data.axes, hyperstack=_is_hyperstack(data), threads=threads)
+    spread = _is_hyperstack(data)
+    write_roi_zip(
+        path, data.labels, data.objects, axes=data.axes, hyperstack=spread, classes=classes, threads=threads
+    )
 
 
 def _geojson(data: SegmentationData, path: Path, threads: int | None) -> None:
