@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as npst
 from numpy.testing import assert_array_equal
 
 from cellbrook.core.objects import ObjectTable
-from cellbrook.export.coco import compressed_counts, write_coco
+from cellbrook.errors import ImageError
+from cellbrook.export.coco import compressed_counts, read_coco, write_coco
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +119,82 @@ def test_objects_without_a_class_are_not_of_a_class_called_cell(path):
     document = json.loads(path.read_text())
     assert [c["name"] for c in document["categories"]] == ["cell", "no class"]
     assert [a["category_id"] for a in document["annotations"]] == [1, 2]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    npst.arrays(
+        np.uint16, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0, 1, 1, 5])
+    )
+)
+def test_what_was_written_is_read(path, labels):
+    write_coco(path, labels)
+    found, classes = read_coco(json.loads(path.read_text()), labels.shape, "x")
+    assert_array_equal(found, labels)
+    assert classes == {}
+
+
+def test_stacks_and_classes_are_read(path):
+    labels = np.zeros((2, 8, 9), int)
+    labels[0, 1:4, 1:4], labels[1, 2:7, 3:9], labels[1, 0, 0] = 3, 7, 9
+    objects = ObjectTable({"label": np.array([3, 7, 9]), "class": np.array(["round", "long", ""])})
+    write_coco(path, labels, objects, file_name="stack.tif")
+    found, classes = read_coco(json.loads(path.read_text()), labels.shape, "stack")
+    assert_array_equal(found, labels)
+    assert classes == {3: "round", 7: "long"}
+
+
+def others():
+    """What other programs write: polygons, plain run lengths, several images, crowds."""
+    square = [[2, 1, 6, 1, 6, 4, 2, 4], [8, 1, 9, 1, 9, 2, 8, 2]]
+    return {
+        "images": [
+            {"id": 10, "file_name": "plates/a.png", "width": 12, "height": 6},
+            {"id": 11, "file_name": "plates/b.png", "width": 12, "height": 6},
+        ],
+        "categories": [{"id": 1, "name": "dividing"}, {"id": 2, "name": "resting"}],
+        "annotations": [
+            {"id": 5, "image_id": 10, "category_id": 2, "segmentation": square},
+            {"id": 6, "image_id": 11, "category_id": 1, "segmentation": square},
+            {
+                "id": 7,
+                "image_id": 10,
+                "category_id": 1,
+                "segmentation": {"size": [6, 12], "counts": [61, 3, 8]},
+            },
+            {"id": 8, "image_id": 10, "category_id": 1, "iscrowd": 1, "segmentation": square},
+            {"id": 9, "image_id": 10, "category_id": 1, "segmentation": []},
+        ],
+    }
+
+
+def test_files_of_other_programs_are_read():
+    expected = np.zeros((6, 12), int)
+    expected[1:4, 2:6] = expected[1, 8] = 1
+    expected[1:4, 10] = 2
+    labels, classes = read_coco(others(), (6, 12), "a")
+    assert_array_equal(labels, expected)
+    assert classes == {1: "resting", 2: "dividing"}
+
+
+@pytest.mark.parametrize(
+    ("change", "shape", "name", "says"),
+    [
+        ({}, (6, 12), "c", r"no image 'c'.*plates/a\.png, plates/b\.png"),
+        ({}, (6, 13), "a", "6 x 12 px, a has 6 x 13"),
+        ({"annotations": [{"id": 1}]}, (6, 12), "a", "damaged COCO annotations: KeyError"),
+        ({"annotations": None}, (6, 12), "a", "damaged COCO"),
+        ({"images": []}, (6, 12), "a", "name no image"),
+    ],
+)
+def test_misfits_are_told_in_a_line(change, shape, name, says):
+    with pytest.raises(ImageError, match=says):
+        read_coco({**others(), **change}, shape, name)
+
+
+@pytest.mark.parametrize("counts", ["", "~~~", "00", [1, 2], [-5, 77], [10**9]])
+def test_run_lengths_that_do_not_fit_are_refused(counts):
+    document = others()
+    document["annotations"][2]["segmentation"]["counts"] = counts
+    with pytest.raises(ImageError, match="damaged COCO"):
+        read_coco(document, (6, 12), "a")

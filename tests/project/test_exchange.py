@@ -50,7 +50,7 @@ def pixels(project: Project) -> np.ndarray:
     return project.labels(project.images()[0].id).read()
 
 
-@pytest.mark.parametrize("kind", ["labels", "rois", "geojson", "seg"])
+@pytest.mark.parametrize("kind", ["labels", "rois", "geojson", "coco", "seg"])
 def test_out_and_in_again(drawn: Project, image: str, place: Path, kind: str) -> None:
     before = pixels(drawn)
     path = drawn.export(place / "out", kinds=[kind])["cells"][kind]
@@ -466,6 +466,19 @@ def test_merging_other_images(
         merge_projects(ours, ours)
     with pytest.raises(ImageError):
         theirs.open_image(theirs.find("third").id)
+
+
+def test_classes_come_with_coco(drawn: Project, image: str, place: Path) -> None:
+    path = drawn.export(place / "out", kinds=["coco"])["cells"]["coco"]
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["categories"].append({"id": 9, "name": "Immune"})
+    document["annotations"][0]["category_id"] = 9
+    path.write_text(json.dumps(document), encoding="utf-8")
+    (done,) = drawn.import_labels([path])  # by its name
+    assert done.error is None
+    names = {c.id: c.name for c in drawn.settings.classes}
+    rows = drawn.labels(image).objects()
+    assert {r.id: names.get(r.class_id or 0) for r in rows} == {1: "Immune", 2: "dead", 3: None}
 
 
 def test_classes_come_and_go_with_geojson(drawn: Project, image: str, place: Path) -> None:

@@ -96,7 +96,7 @@ export function ExportPanel({ session }: { session: Session }) {
       </Section>
       {image && (
         <Section title="Bring cells in" hint="Onto the open image; can be undone">
-          <p class="note">Label image (TIFF, PNG), ImageJ ROI zip, GeoJSON or Cellpose's _seg.npy, onto {image.name}. Undo takes it back.</p>
+          <p class="note">Label image (TIFF, PNG), ImageJ ROI zip, GeoJSON, COCO or Cellpose's _seg.npy, onto {image.name}. Undo takes it back.</p>
           <input ref={input} type="file" hidden multiple accept=".tif,.tiff,.png,.zip,.roi,.geojson,.json,.npy" aria-label="Files with cells"
             onChange={(event) => { void session.importLabels([...(event.currentTarget.files ?? [])]); event.currentTarget.value = ""; }} />
           <Button icon="upload" onClick={() => input.current?.click()}>Import cells…</Button>

@@ -323,7 +323,7 @@ def import_(
     folder
         The project.
     labels
-        Label images, ImageJ ROIs (.zip), GeoJSON, _seg.npy, or folders of them; x_labels.tif belongs to image x.
+        Label images, ImageJ ROIs (.zip), GeoJSON, COCO, _seg.npy, or folders of them; x_labels.tif belongs to image x.
     image
         The image that a single file belongs to. [default: by the file's name]
     done

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.errors import ImageError
 from cellbrook.export._layout import class_ids, classes_of, row_finder
+from cellbrook.export.polygons import Polygon, Shape, polygons_to_labels
 from cellbrook.io.writers import atomic
 from cellbrook.measure import measure
 
@@ -171,3 +173,113 @@ def compressed_counts(runs: Sequence[NDArray[np.int64]]) -> list[str]:
     text = characters[used].tobytes().decode("ascii")
     ends = np.cumsum(used.sum(axis=1))[np.cumsum([len(lengths) for lengths in runs]) - 1].tolist()
     return [text[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def read_coco(
+    document: dict[str, Any], shape: tuple[int, ...], name: str
+) -> tuple[NDArray[np.uint32], dict[int, str]]:
+    """Read the annotations of one image, such as CVAT, Label Studio and Cellbrook write, as labels.
+
+    Parameters
+    ----------
+    document : dict
+        With ``images``, ``annotations`` and ``categories``.
+    shape : tuple of int
+        Shape of the label image.
+    name : str
+        The image's name. Of several images in the document the one whose file name begins so counts.
+
+    Returns
+    -------
+    labels : ndarray of that shape, uint32
+        Annotations that Cellbrook wrote have their labels again; others are numbered from 1 in their order. Of several that
+        hold a pixel the last has it. Crowds and annotations without an outline are left out.
+    classes : dict of int to str
+        The category of each, where there are several.
+
+    Raises
+    ------
+    ImageError
+        If the document is damaged, no image of it is meant, or that one is of another size.
+    """
+    try:
+        planes = _planes(document, shape, name)
+        found = [
+            a
+            for a in document["annotations"]
+            if a["image_id"] in planes and not a.get("iscrowd") and a.get("segmentation")
+        ]
+        keys = [(a.get("label"), a["image_id"]) for a in found]
+        ours = all(isinstance(k, int) and k > 0 for k, _ in keys) and len(set(keys)) == len(keys)
+        numbers = [k for k, _ in keys] if ours else range(1, len(found) + 1)
+        shapes, masks = [], []
+        for number, annotation in zip(numbers, found, strict=True):
+            plane, outline = planes[annotation["image_id"]], annotation["segmentation"]
+            if isinstance(outline, dict):
+                masks.append((number, plane, _pixels(outline, shape[-2:])))
+            else:
+                shapes.append(Shape(number, _polygons(outline), plane))
+        labels = polygons_to_labels(shapes, shape)
+        for number, plane, (y, x) in masks:
+            labels[plane][y, x] = number
+        kinds = {c["id"]: str(c["name"]) for c in document.get("categories", ())}
+        none = {"no class"} if "no class" in kinds.values() else {"cell"} if ours else set()
+        classes = {n: kinds[a["category_id"]] for n, a in zip(numbers, found, strict=True) if len(kinds) > 1}
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ImageError(f"damaged COCO annotations: {type(error).__name__}: {error}") from error
+    return labels, {number: kind for number, kind in classes.items() if kind not in none}
+
+
+def _planes(document: dict[str, Any], shape: tuple[int, ...], name: str) -> dict[Any, tuple[int, ...]]:
+    """Return the ids of the document's images that are planes of this one."""
+    images = document["images"]
+    if not images:
+        raise ImageError("these COCO annotations name no image")
+    named = {str(i.get("file_name", "")) for i in images}
+    if len(named) > 1:
+        images = [i for i in images if PurePosixPath(str(i["file_name"])).name.startswith(name)]
+        exact = [i for i in images if PurePosixPath(str(i["file_name"])).stem == name]
+        images = exact or images
+        if len({i["file_name"] for i in images}) != 1:
+            listed = ", ".join(sorted(named)[:5])
+            raise ImageError(f"no image {name!r} in these COCO annotations, or several: they are of {listed}")
+    planes = {i["id"]: tuple(i.get("plane", (0,) * (len(shape) - 2))) for i in images}
+    for image in images:
+        size = (image.get("height"), image.get("width"))
+        if size != tuple(shape[-2:]):
+            raise ImageError(
+                f"these COCO annotations are of an image of {size[0]} x {size[1]} px, {name} has {shape[-2]} x {shape[-1]}"
+            )
+    return planes
+
+
+def _polygons(rings: list[list[float]]) -> tuple[Polygon, ...]:
+    """Return the pieces of an annotation, which come as x, y, x, y ..."""
+    return tuple(Polygon(np.asarray(ring, np.float64).reshape(-1, 2)[:, ::-1]) for ring in rings)
+
+
+def _pixels(mask: dict[str, Any], size: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows and columns of what run lengths, plain or compressed, cover."""
+    counts = mask["counts"]
+    runs = np.asarray(_counts(counts) if isinstance(counts, str) else counts, np.int64)
+    if list(mask["size"]) != list(size) or (runs < 0).any() or runs.sum() != size[0] * size[1]:
+        raise ValueError("run lengths do not fit their image")
+    first, length = (np.cumsum(runs) - runs)[1::2], runs[1::2]
+    covered = np.repeat(first - np.cumsum(length) + length, length) + np.arange(length.sum())
+    column, row = np.divmod(covered, size[0])
+    return row, column
+
+
+def _counts(text: str) -> list[int]:
+    """Return the run lengths of `compressed_counts`."""
+    counts: list[int] = []
+    value = shift = 0
+    for character in text:
+        code = ord(character) - 48
+        value |= (code & 31) << shift
+        shift += 5
+        if not code & 32:
+            value -= (1 << shift) if code & 16 else 0
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = shift = 0
+    return counts

@@ -1,13 +1,14 @@
-"""Corrections that were made elsewhere: label images, ROIs, GeoJSON, taken over as edits."""
+"""Corrections that were made elsewhere: label images, ROIs, GeoJSON, COCO, taken over as edits."""
 
 from __future__ import annotations
 
+import json
 import math
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -74,8 +75,9 @@ def import_labels(
     project : Project
         Open for writing.
     paths : sequence of path
-        Label images, ImageJ ROIs (``.zip``, ``.roi``), GeoJSON, Cellpose ``_seg.npy``, OME-Zarr labels; or folders of them.
-        Nothing in a file is run. Classes in GeoJSON, or in an ``_objects.csv`` beside labels, become those of the project.
+        Label images, ImageJ ROIs (``.zip``, ``.roi``), GeoJSON, COCO, Cellpose ``_seg.npy``, OME-Zarr labels; or folders of
+        them. Nothing in a file is run. Classes in GeoJSON and COCO, or in an ``_objects.csv`` beside labels, become
+        those of the project.
         A file without objects is refused.
     image : str or None
         The image that one file belongs to. None: by the file's name, as ``x_labels.tif`` belongs to ``x``.
@@ -97,7 +99,7 @@ def import_labels(
     files = list(_files(paths))
     if not files:
         raise UsageError(
-            f"no labels in {', '.join(map(str, paths))}: expected label images, ROI zip, GeoJSON or _seg.npy"
+            f"no labels in {', '.join(map(str, paths))}: expected label images, ROI zip, GeoJSON, COCO or _seg.npy"
         )
     if image is not None and len(files) > 1:
         raise UsageError(f"one image takes one file of labels, got {len(files)}")
@@ -180,6 +182,13 @@ def _read(path: Path, record: ImageRecord) -> Corrections:
             if isinstance(error, CellbrookError):
                 raise
             raise ImageError(f"{path}: not a set of ImageJ ROIs: {error}") from error
+    if suffix == ".json" and (document := _coco(path)) is not None:
+        from cellbrook.export.coco import read_coco
+
+        try:
+            return Corrections(*read_coco(document, shape, record.name))
+        except ImageError as error:
+            raise ImageError(f"{path}: {error}") from error
     if suffix in (".geojson", ".json"):
         from cellbrook.export.geojson import read_geojson, read_geojson_classes
 
@@ -196,6 +205,15 @@ def _read(path: Path, record: ImageRecord) -> Corrections:
     raise ImageError(
         f"{path}: labels of {shown} ({axes}) do not fit {record.name}, whose labels are {'x'.join(map(str, shape))}"
     )
+
+
+def _coco(path: Path) -> dict[str, Any] | None:
+    """Return the document if it is one of COCO annotations; what is wrong with another is told by its reader."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return None
+    return document if isinstance(document, dict) and "annotations" in document else None
 
 
 def _is_picture(labels: NDArray[np.uint32]) -> bool:
