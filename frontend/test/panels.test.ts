@@ -25,13 +25,17 @@ describe("the recipe", () => {
       session.channels.value = names.map((name) => ({ name, visible: true, color: "", low: 0, high: 1, gamma: 1, min: 0, max: 1 }));
       return [recipe(session).value.channels, recipe(session, true).value.channels];
     };
-    channels.value = "1";
+    channels.value = [1];
     expect(sent(["DAPI", "GFP"])).toEqual(["1", "GFP"]);
     expect(sent(["0", "1"])).toEqual(["1", "1"]);
     expect(sent(["DAPI"])).toEqual([undefined, undefined]);
-    channels.value = "0";
+    channels.value = [0];
     expect(sent(["DAPI"])).toEqual([undefined, undefined]);
-    channels.value = "auto";
+    channels.value = [0, 3];
+    expect(sent(["DAPI", "GFP", "RFP", "Cy5"])).toEqual(["0,3", "DAPI,Cy5"]);
+    expect(sent(["DAPI", "GFP", "RFP", "DAPI"])).toEqual(["0,3", "0,3"]); // a name twice tells nothing
+    expect(sent(["a=b", "GFP", "RFP", "Cy5"])).toEqual(["0,3", "0,3"]);
+    channels.value = [];
     expect(sent(["DAPI", "GFP"])).toEqual([undefined, undefined]);
   });
 });

@@ -103,7 +103,8 @@ def _choose_channels(
     if len(indices) > spec.channels and not (wish is None and source.is_rgb):
         raise UsageError(
             f"{source.name} has {len(indices)} channels ({listed}) and {model.name} takes up to {spec.channels}: "
-            f"choose with --channels, such as --channels {','.join(str(i) for i in indices[: spec.channels])}"
+            f"choose with --channels, such as --channels {','.join(str(i) for i in indices[: spec.channels])} (in the "
+            "workspace: Channels that show the cells)"
         )
     return indices, tuple(source.channel_names[i] for i in indices)
 

@@ -248,3 +248,32 @@ def test_the_address_leads_back_to_the_same_place(page):
     wait(page, f"{SESSION}.image.value?.name.startsWith('brightfield')")
     page.get_by_text("No cells yet").wait_for()
     wait(page, f"Math.abs({SESSION}.view.value.zoom / {view} - 1) < 0.01")
+
+
+def test_channels_are_chosen_where_there_are_more_than_the_model_takes(tmp_path, serve, tab):
+    """Five stains, one of them only noise: two are chosen, the size that was seen is shown, all are measured."""
+    import numpy as np
+    import tifffile
+
+    from cellbrook.training.synthetic import generate
+
+    cells = generate("fluo_nuclei", 5, 256, 24).image[0].astype(np.uint16)
+    noise = np.random.default_rng(0).normal(200, 9, cells.shape).astype(np.uint16)
+    names = ["DAPI", "Dark", "Half", "Third", "Fourth"]
+    image = np.stack([cells, noise, cells // 2, cells // 3, cells // 4])
+    tifffile.imwrite(
+        tmp_path / "stains.ome.tif", image, ome=True, metadata={"axes": "CYX", "Channel": {"Name": names}}
+    )
+    with tab(serve(tmp_path / "stains.ome.tif").start()) as page:
+        open_image(page, "stains")
+        page.get_by_role("tab", name="Find").click()
+        choice = page.get_by_role("group", name="Channels")
+        choice.get_by_text("The model looks at 3 at most, of 5 here.").wait_for()
+        choice.get_by_label("DAPI").check()
+        choice.get_by_label("Dark").check()
+        find_cells(page)
+        page.get_by_text("channel Dark holds only noise").wait_for()
+        page.get_by_text("automatic: ").wait_for()
+        assert page.evaluate(f"{SESSION}.jobs.value.at(-1).result.diameter_px") > 10
+        choice.get_by_label("Half").check()
+        assert choice.get_by_label("Fourth").is_disabled()

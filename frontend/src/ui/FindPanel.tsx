@@ -7,8 +7,10 @@ import { Fate, type Thresholds } from "../core/state";
 import { Histogram } from "./charts";
 import { Button, Check, Choice, Empty, Section, Select, Slider, TextField } from "./controls";
 import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
-import { channels, chosenChannel, invert, model, recipe, target, type Target } from "./recipe";
+import { channels, chosenChannels, invert, model, recipe, target, type Target } from "./recipe";
 import { area, channelName, FATES, isLive, length, plural, TERMS } from "./words";
+
+const MOST_SEEN = 3; // channels that a model looks at
 
 const TARGETS: { value: Target; label: string }[] = [
   { value: "auto", label: "Automatic" },
@@ -16,9 +18,22 @@ const TARGETS: { value: Target; label: string }[] = [
   { value: "nuclei", label: "Nuclei" },
 ];
 
+interface Found {
+  diameter_px: number | null;
+  notes?: string[];
+}
+
+/** What the last run of a model said of the open image. */
+function lastFound(session: Session): Found | null {
+  const id = session.imageId.value;
+  const job = session.jobs.value.findLast((job) => job.kind === "segment" && job.image === id && job.state === "done");
+  return (job?.result as Found | undefined) ?? null;
+}
+
 function Diameter({ session }: { session: Session }) {
   const px = session.diameter.value;
   const um = session.image.value?.pixel_size_um ?? null;
+  const estimate = lastFound(session)?.diameter_px ?? null;
   const set = (text: string) => {
     const value = Number(text);
     session.diameter.value = text.trim() === "" || !(value > 0) ? null : value / (um ?? 1);
@@ -27,7 +42,7 @@ function Diameter({ session }: { session: Session }) {
     <div class="field" data-hint={TERMS.diameter}>
       <div class="field-head">
         <label for="diameter">Cell diameter</label>
-        <span class="value">{px === null ? "automatic" : length(px, um)}</span>
+        <span class="value">{px !== null ? length(px, um) : estimate === null ? "automatic" : `automatic: ${length(estimate, um)}`}</span>
       </div>
       <div class="row">
         <TextField
@@ -45,11 +60,35 @@ function Diameter({ session }: { session: Session }) {
   );
 }
 
-/** Begin with a circle of the size of the cells there are, else of a sixth of what is in sight. */
+/** Which channels the model looks at. Where it cannot look at all, they are to be chosen. */
+function Channels({ session }: { session: Session }) {
+  const all = session.channels.value;
+  const chosen = chosenChannels(session);
+  const set = (channel: number, on: boolean) => (channels.value = all.flatMap((_, i) => ((i === channel ? on : chosen.includes(i)) ? [i] : [])));
+  const names = (some: readonly number[]) => some.map((i) => channelName(all[i].name, 2)).join(", ");
+  return (
+    <div class="field" role="group" aria-label="Channels" data-hint="What the model looks at. Cells are measured in all channels.">
+      <div class="field-head">
+        <span>Channels that show the cells</span>
+        <span class="value">{chosen.length ? names(chosen) : "automatic"}</span>
+      </div>
+      <div class="channel-choice">
+        {all.map((item, i) => (
+          <Check key={i} label={channelName(item.name, 2)} checked={chosen.includes(i)} disabled={!chosen.includes(i) && chosen.length >= MOST_SEEN} onChange={(on) => set(i, on)} />
+        ))}
+      </div>
+      {all.length > MOST_SEEN && chosen.length === 0 && <span class="note">The model looks at {MOST_SEEN} at most, of {all.length} here.</span>}
+    </div>
+  );
+}
+
+/** Begin with a circle of the size of the cells there are or were seen, else of a sixth of what is in sight. */
 function startCircle(session: Session): void {
   const areas = session.objects.rows().filter((cell) => !cell.discarded).map((cell) => cell.area).sort((a, b) => a - b);
   const { width, height, zoom } = session.view.value;
-  session.diameter.value = areas.length ? 2 * Math.sqrt(areas[areas.length >> 1] / Math.PI) : Math.min(width, height) / zoom / 6;
+  session.diameter.value = areas.length
+    ? 2 * Math.sqrt(areas[areas.length >> 1] / Math.PI)
+    : (lastFound(session)?.diameter_px ?? Math.min(width, height) / zoom / 6);
 }
 
 function Tune({ session }: { session: Session }) {
@@ -133,6 +172,7 @@ export function FindPanel({ session }: { session: Session }) {
   const dynamics = session.dynamics.value;
   const stack = image.z * image.t > 1;
   const segmentable = session.segmentable();
+  const crowded = session.channels.value.length > MOST_SEEN;
   return (
     <>
       <Section title="Find cells">
@@ -142,15 +182,11 @@ export function FindPanel({ session }: { session: Session }) {
         />
         <Choice label="What to outline" hint={TERMS.target} value={target.value} options={TARGETS} onChange={(value) => (target.value = value)} />
         <Diameter session={session} />
+        {crowded && <Channels session={session} />}
         <details class="more">
           <summary>More</summary>
           <div class="stack">
-            {session.channels.value.length > 1 && (
-              <Select
-                label="Channels" hint="What the model looks at" value={chosenChannel(session) ? channels.value : "auto"} onChange={(value) => (channels.value = value)}
-                options={[{ value: "auto", label: "Automatic" }, ...session.channels.value.map((item, i) => ({ value: String(i), label: `${channelName(item.name, 2)} only` }))]}
-              />
-            )}
+            {session.channels.value.length > 1 && !crowded && <Channels session={session} />}
             <Check label="Cells are darker than their surround" hint="Turns dark and bright round for the model" checked={invert.value} onChange={(on) => (invert.value = on)} />
           </div>
         </details>
@@ -162,6 +198,7 @@ export function FindPanel({ session }: { session: Session }) {
           <Button disabled={busy} hint="Every image of the project that can be read, one after the other" onClick={() => session.batch(segmentable.map(({ id }) => id), forAll.value)}>All {segmentable.length} images</Button>
         </div>
         {job && <JobProgress session={session} job={job} />}
+        {!busy && lastFound(session)?.notes?.map((note) => <p key={note} class="note">{note}</p>)}
         <LeftOut failed={resultOf<{ failed: Failure[] }>(session, "batch")?.failed} />
         {!found && !busy && <p class="note">The cells appear as they are found. What you draw or correct is never changed by the model.</p>}
       </Section>

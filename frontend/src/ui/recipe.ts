@@ -2,25 +2,26 @@
 
 import { computed, signal, type ReadonlySignal } from "@preact/signals";
 import type { Session } from "../core/session";
-import type { ChannelSettings } from "../core/state";
 
 export type Target = "auto" | "cells" | "nuclei";
 
 export const model = signal<string | null>(null); // null: the project's active one
 export const target = signal<Target>("auto");
 export const invert = signal(false);
-export const channels = signal("auto"); // or the number of the one that the model sees
+export const channels = signal<readonly number[]>([]); // those that the model sees; none: it is left to the program
 
-/** The channel that was chosen, where the open image has it and others beside it. */
-export function chosenChannel(session: Session): ChannelSettings | undefined {
-  const all = session.channels.value;
-  return all.length > 1 ? all[Number(channels.value)] : undefined;
+/** The channels that were chosen, where the open image has them and others beside them. */
+export function chosenChannels(session: Session): number[] {
+  const count = session.channels.value.length;
+  return count > 1 ? channels.value.filter((channel) => channel < count) : [];
 }
 
 /** `many`: for other images too, in which a channel of the same name may have another number. */
 export function recipe(session: Session, many = false): ReadonlySignal<Record<string, unknown>> {
   return computed(() => {
-    const channel = chosenChannel(session);
+    const chosen = chosenChannels(session);
+    const names = chosen.map((channel) => session.channels.value[channel].name);
+    const telling = new Set(names).size === names.length && !names.some((name) => /^\d+$|[,=]/.test(name));
     const ran = session.image.value?.limits ?? null; // before the first run, what is doubtful is the model's to say
     const limits = { ...session.limits(), ...(ran ? {} : { flow_threshold: null, min_score: null }) };
     const diameter = session.diameter.value;
@@ -28,7 +29,7 @@ export function recipe(session: Session, many = false): ReadonlySignal<Record<st
       model: model.value ?? session.project.value?.model ?? "compact",
       diameter: diameter === null ? "auto" : String(Number(diameter.toFixed(1))),
       target: target.value,
-      ...(channel && { channels: many && !/^\d+$|,/.test(channel.name) ? channel.name : channels.value }),
+      ...(chosen.length > 0 && { channels: (many && telling ? names : chosen).join(",") }),
       ...(invert.value ? { invert: true } : {}),
       ...Object.fromEntries(Object.entries(limits).filter(([, value]) => value !== null)),
     };
