@@ -87,8 +87,14 @@ def _median(values: list[float]) -> float | None:
     return float(np.median(values)) if values else None
 
 
+def arithmetic_of(run: dict[str, Any]) -> str:
+    """Return, in words, what else decides about the last digit: which version computed it, with what, how precisely."""
+    engine = run["engine"]
+    return f"by cellbrook {run['cellbrook']} in {engine['precision']} with {engine['engine']} on {engine['device']}"
+
+
 def recipe_of(run: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a run that decides its labels: two runs with equal recipes give equal results."""
+    """Return the part of a run that decides its labels: with the same arithmetic, equal recipes give equal results."""
     parameters = {k: v for k, v in run["parameters"].items() if k != "threads"}
     return {
         "image": run["image"]["sha256"],

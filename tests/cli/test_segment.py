@@ -250,6 +250,26 @@ def test_from_run_repeats_a_run(folder, tmp_path, capsys):
     assert np.array_equal(*labels)
     runs = [json.loads((tmp_path / where / "a2_run.json").read_text()) for where in ("first", "second")]
     assert runs[0]["parameters"] == runs[1]["parameters"]
+    assert "the labels are those of the run that was repeated, to the bit" in capsys.readouterr().err
+    runs[0] |= {"labels_sha256": "0" * 64, "cellbrook": "0.0.1"}
+    (tmp_path / "other_run.json").write_text(json.dumps(runs[0]))
+    assert segment("--from-run", tmp_path / "other_run.json", "--out", tmp_path / "third") == 0
+    told = capsys.readouterr().err
+    assert "a2.tif: other labels than in the run that is repeated" in told
+    assert "then by cellbrook 0.0.1 in " in told
+
+
+def test_results_of_different_versions_are_told_apart(folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert segment(folder / "a2.tif", folder / "a10.tif", "--out", out) == 0
+    assert "in different ways" not in capsys.readouterr().err
+    run = json.loads((out / "a2_run.json").read_text())
+    run["cellbrook"] = "0.0.1"
+    (out / "a2_run.json").write_text(json.dumps(run))
+    assert segment(folder / "a2.tif", folder / "a10.tif", "--out", out, "--resume") == 0
+    told = capsys.readouterr().err
+    assert "the results were computed in different ways" in told
+    assert "1 by cellbrook 0.0.1 in " in told
 
 
 def test_from_run_refuses_another_model(folder, tmp_path, capsys):

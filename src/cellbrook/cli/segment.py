@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -218,11 +219,8 @@ class _Report:
             named = job.scene is None and job.path.name in outcome.error
             _console.error(outcome.error if named else f"{job.name}: {outcome.error}")
             return
-        if (
-            self.run_before is not None
-            and outcome.run["image"]["sha256"] != self.run_before["image"]["sha256"]
-        ):
-            _console.warn(f"{job.name} has other pixels than the image of the run that is repeated")
+        if self.run_before is not None:
+            self._compare(outcome, result)
         if self.json or self.quiet:
             return
         if outcome.status == "skipped":
@@ -233,8 +231,41 @@ class _Report:
         for note in dict.fromkeys(outcome.run["result"]["notes"]):
             _console.note(f"  note: {note}")
 
+    def _compare(self, outcome: Any, result: Any) -> None:
+        """Say whether the run that is repeated gave the same."""
+        from cellbrook.provenance import arithmetic_of, hash_of_array
+
+        before, now = self.run_before, outcome.run
+        assert before is not None
+        if now["image"]["sha256"] != before["image"]["sha256"]:
+            _console.warn(f"{outcome.job.name} has other pixels than the image of the run that is repeated")
+        elif result is None or "labels_sha256" not in before:
+            return
+        elif hash_of_array(result.labels) == before["labels_sha256"]:
+            _console.note("  the labels are those of the run that was repeated, to the bit", quiet=self.quiet)
+        else:
+            counts = f"{now['result']['objects']} objects, {before['result']['objects']} then"
+            ways = arithmetic_of(now), arithmetic_of(before)
+            how = f"now {ways[0]}, then {ways[1]}" if ways[0] != ways[1] else f"both {ways[0]}"
+            _console.warn(
+                f"{outcome.job.name}: other labels than in the run that is repeated: {counts} ({how})"
+            )
+
+    def _tell_mixed(self) -> None:
+        """Say which results were computed in another way, as after an update or on other machines of a cluster."""
+        from cellbrook.provenance import arithmetic_of
+
+        ways = Counter(arithmetic_of(o.run) for o in self.outcomes if o.run)
+        if len(ways) > 1:
+            counts = ", ".join(f"{n} {way}" for way, n in ways.most_common())
+            _console.warn(
+                f"the results were computed in different ways, which differ by a cell here and there: {counts}. "
+                "Without --resume all are made in one."
+            )
+
     def finish(self, seconds: float) -> bool:
         """Write the tables and say where everything is; return False if they could not be written."""
+        self._tell_mixed()
         written = self._write_tables(seconds)
         if self.json:
             print_json(
