@@ -197,7 +197,9 @@ def test_the_report_says_what_was_done(trained):
     assert [p["step"] for p in document["curve"]] == [0, 10]
     assert (report.images, report.objects) == (2, cells().n_objects - report.validation.n_true)
     assert read_card(report.path / "card.toml").description == (
-        f"Trained from compact on 2 images with {report.objects} objects."
+        f"Trained from compact on 2 images with {report.objects} objects. AP at IoU 0.5: held-out images "
+        f"{report.validation_start.ap:.3f} before, {report.validation.ap:.3f} now; general images "
+        f"{report.frozen_start.mean_ap:.3f} before, {report.frozen.mean_ap:.3f} now."
     )
     assert document["data"]["images"][0]["objects"] == cells().examples[0].n_objects
     assert (out / "curves.png").stat().st_size > 1000

@@ -28,6 +28,8 @@ WEIGHT_KINDS = ("safetensors", "checkpoint", "onnx", "onnx_int8")
 """Kinds that hold the weights, the one that names the model first."""
 
 CARD_NAME = "card.toml"
+REPORT_NAME = "report.json"
+"""Beside the card of a taught model: how it was trained."""
 
 _MAY_BE_NONE = ("object_diameter_px", "default_diameter_px")  # TOML has no null: it is written as 0
 

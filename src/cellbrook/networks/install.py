@@ -24,6 +24,7 @@ from cellbrook.errors import CellbrookError, ChecksumError, ModelError, OutputEr
 from cellbrook.networks import families, store
 from cellbrook.networks.cards import (
     CARD_NAME,
+    REPORT_NAME,
     WEIGHT_KINDS,
     ModelCard,
     ModelFileRef,
@@ -358,6 +359,9 @@ def _place(
         if (existing := _same(card)) is not None:
             return existing
         write_card(stage / CARD_NAME, card)
+        for beside in {path.with_name(REPORT_NAME) for path in files.values()}:
+            if beside.is_file():  # how a taught model came about
+                shutil.copyfile(beside, stage / REPORT_NAME)
         write_pins(card)
         os.chmod(stage, 0o755)
         folder = store.models_dir() / card.name

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from cellbrook.errors import UsageError
 from cellbrook.io.atomic import atomic
+from cellbrook.networks.cards import REPORT_NAME
 from cellbrook.networks.store import resolve_model
 from cellbrook.training.curves import BLUE, GREY, ORANGE, Line, Panel, write_panels
 from cellbrook.training.finetune import finetune
 from cellbrook.training.learn import SCRATCH, wishes_of
-from cellbrook.training.output import REPORT_NAME, finished
+from cellbrook.training.output import finished
 from cellbrook.training.params import TrainParams
 from cellbrook.training.split import SMALLEST_PART, Split, split
 

@@ -48,11 +48,11 @@ if TYPE_CHECKING:
 
 SCRATCH = "scratch"
 
-STRAYING = AugmentParams(diameter_spread=0.35, wide_share=0.3)
+STRAYING = AugmentParams(diameter_spread=0.35, wide_share=0.3, calm_share=0.85)
 """How far a user's crops stray: the next image may be of another magnification, and small rods that were only seen large
 look like one large object."""
 
-STRAYING_FROM_SCRATCH = AugmentParams(diameter_spread=0.2, wide_share=0.05, calm_share=0.6)
+STRAYING_FROM_SCRATCH = AugmentParams(diameter_spread=0.2, wide_share=0.05, calm_share=0.85)
 """The same for a network that knows nothing yet: it has no time to learn what its images do not show."""
 
 LIVE_PIXELS = 16_000_000

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellbrook.io.atomic import atomic
-from cellbrook.networks.cards import CARD_NAME, ModelCard, ModelFileRef, TrainingData, write_card
+from cellbrook.networks.cards import CARD_NAME, REPORT_NAME, ModelCard, ModelFileRef, TrainingData, write_card
 from cellbrook.networks.export import export_network, file_entry
 from cellbrook.training.curves import draw_curves
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from cellbrook.training.report import TrainReport
 
 SCHEMA = 1
-REPORT_NAME = "report.json"
 CURVES_NAME = "curves.png"
 STEM = "weights"
 _EXPORT = ".export-"
@@ -124,12 +123,30 @@ def _card(
         base,
         name=f"{base.family}.{name}",
         aliases=(),
-        description=f"Trained {origin} on {report.images} images with {report.objects} objects.",
+        description=f"Trained {origin} on {report.images} images with {report.objects} objects.{_gain(report)}",
         licence="the user's own" if scratch else base.licence,
         training_data=(own,) if scratch else (*base.training_data, own),
         known_issues=() if report.active else report.words[:1],
         files=files,
     )
+
+
+def _gain(report: TrainReport) -> str:
+    """Say what it scored, in the card: that goes wherever the model goes."""
+    parts = [
+        f" {where} {'' if before is None else f'{getattr(before, ap):.3f} before, '}{getattr(after, ap):.3f} now"
+        for where, ap, before, after in (
+            ("held-out images", "ap", report.validation_start, report.validation),
+            ("general images", "mean_ap", report.frozen_start, report.frozen),
+        )
+        if after is not None
+    ]
+    classes = (
+        f" Tells {', '.join(report.classes.learnt)} apart."
+        if report.classes and report.classes.active
+        else ""
+    )
+    return f" AP at IoU 0.5:{';'.join(parts)}.{classes}"
 
 
 def _finite(value: Any) -> Any:

@@ -45,6 +45,9 @@ FEW_OBJECTS, FEW_RATE, FULL_RATE = 50, 2e-4, 5e-4
 """Learning rate of compact for so few objects or fewer; it grows with the square root of their number up to the other one,
 which a few objects would be learnt by heart with."""
 
+SCRATCH_RATE = 4e-3
+"""The same for a network that begins with random weights."""
+
 FLOPS_FP32, FLOPS_BF16 = 4e10, 1.2e11
 """Of one thread, learning: measured on two server processors. A figure that is the same at every start keeps a training
 repeatable."""
@@ -147,7 +150,7 @@ def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *,
         steps *= 4 if scratch else 1
     rate = params.learning_rate
     if rate is None:
-        rate = {"compact": 2e-3 if scratch else _rate(objects), "cp3": 3e-4}.get(spec.family, 5e-5)
+        rate = {"compact": SCRATCH_RATE if scratch else _rate(objects), "cp3": 3e-4}.get(spec.family, 5e-5)
         if params.train == "lora":
             rate = 1e-3
     replay = params.replay if params.replay is not None else (0.0 if scratch else REPLAY)
