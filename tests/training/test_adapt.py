@@ -1,5 +1,7 @@
 """Which weights learn; what is mended after forgetting; pictures and words of a training."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -235,16 +237,18 @@ def test_memory_is_counted_before_it_is_taken():
     assert kept_bytes(two_blocks(), two_blocks().spec, 64) > attention
 
 
+def taught(objects):
+    """As much of an example as settings are settled by."""
+    return SimpleNamespace(n_objects=objects, whole=SimpleNamespace(labels=np.zeros((8, 8), np.uint32)))
+
+
 def test_few_objects_are_learnt_from_at_a_smaller_rate():
     from cellbrook.training import settings
     from cellbrook.training.params import TrainParams
 
     def rate(objects, **wishes):
-        class Taught:
-            n_objects = objects
-
         params = TrainParams(device="cpu", threads=1, **wishes)
-        return settings.settle(params, CompactNet(), [Taught()], scratch=False).learning_rate
+        return settings.settle(params, CompactNet(), [taught(objects)], scratch=False).learning_rate
 
     assert rate(1) == rate(50) == settings.FEW_RATE
     assert settings.FEW_RATE < rate(100) < rate(200) < settings.FULL_RATE
@@ -256,9 +260,6 @@ def test_a_slower_processor_gets_fewer_steps_but_the_same_at_every_start(monkeyp
     from cellbrook.training import settings
     from cellbrook.training.params import TrainParams
 
-    class Taught:
-        n_objects = 40
-
     whole = settings.step_flops(CompactNet(), CompactNet().spec, 64)
     last = CompactNet()
     choose_layers(last, "last")
@@ -269,7 +270,7 @@ def test_a_slower_processor_gets_fewer_steps_but_the_same_at_every_start(monkeyp
         monkeypatch.setattr(settings, "fast_bf16", lambda: fast)
         monkeypatch.setattr(settings, "resolve_threads", lambda _: threads)
         params = TrainParams(device="cpu", **wishes)
-        return settings.settle(params, CompactNet(), [Taught()] * 5, scratch=scratch).steps
+        return settings.settle(params, CompactNet(), [taught(40)] * 5, scratch=scratch).steps
 
     assert steps(2, fast=True) == steps(16, fast=False) == settings.USUAL_STEPS
     assert steps(1, fast=False) >= settings.FEWEST * settings.USUAL_STEPS

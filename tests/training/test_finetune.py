@@ -144,7 +144,8 @@ def test_a_network_of_two_channels_is_taught_the_mean_of_colours():
 
 
 def test_channels_are_taught_by_their_roles(tmp_path, monkeypatch):
-    monkeypatch.setattr(augment, "_intensities", lambda image, rng: image)
+    for change in ("_intensities", "_calm"):
+        monkeypatch.setattr(augment, change, lambda image, rng: image)
     data = cells(2)
     pixels = [np.concatenate([np.zeros_like(e.pixels), e.pixels]) for e in data.examples]
     told = tuple(
