@@ -56,7 +56,7 @@ def quantize_network(network: nn.Module, tiles: Iterable[NDArray[np.float32]], p
             weight_type=QuantType.QInt8,
             nodes_to_exclude=_first_and_last(onnx.load(str(ready)), outputs),
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.05},
+            extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.005},
         )
 
 

@@ -58,7 +58,7 @@ KNOWN_ISSUES = (
     "Outlines are a pixel or two tighter than some people draw them, which shows at IoU 0.9.",
 )
 
-CALIBRATION_TILES = 64
+CALIBRATION_TILES = 960
 STATISTICS_CROPS = 960
 UNSEEN_SEED = 900_000
 """Generated images from this seed on are in no training pool."""
