@@ -31,6 +31,9 @@ _REACH = 128
 """Pixels around a click that are looked at."""
 
 _MARGIN = 24
+_WORST_FLOW = 0.7
+"""Flow error above which what is found is ground: there the flows lead nowhere, and it is about 1."""
+
 _LOGITS = (0.0, -1.0, -2.0, -3.0, -4.5)
 """Cell probabilities that are tried, from sure to faint."""
 
@@ -160,7 +163,7 @@ def from_flows(
         A box, or one pixel.
     """
     for threshold in _LOGITS:
-        params = MaskParams(cellprob_threshold=threshold, flow_threshold=0, min_size=0)
+        params = MaskParams(cellprob_threshold=threshold, flow_threshold=_WORST_FLOW, min_size=0)
         labels, _ = labels_from_flows(flows, np.where(free, cellprob, -99), params, threads=1)
         found = _chosen(labels, place)
         if found is not None:
