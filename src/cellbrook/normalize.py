@@ -13,7 +13,6 @@ from cellbrook.errors import UsageError
 from cellbrook.resize import resize, smooth
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -116,7 +115,7 @@ def normalize(
     if not params.normalize:
         np.copyto(out, image_CYX, casting="unsafe")
         return out
-    silent = noise_channels(list(image_CYX)) if ranges is None else ()
+    silent = noise_channels(image_CYX) if ranges is None else ()
     for c in range(len(image_CYX)):
         channel, offset = _filtered(_plain(image_CYX[c]), params, threads)
         low, high = _channel_range(channel, params, threads) if ranges is None else ranges[c] - offset
@@ -163,7 +162,7 @@ def percentile_ranges(
         for c in range(len(image_CYX)):
             channel, offset = _filtered(_plain(image_CYX[c]), params, threads)
             ranges[c] = np.add(_channel_range(channel, params, threads), offset)
-    return _silenced(ranges, noise_channels(list(image_CYX)))
+    return _silenced(ranges, noise_channels(image_CYX))
 
 
 def stack_ranges(
@@ -177,25 +176,20 @@ def stack_ranges(
     params, threads
         As for `percentile_ranges`.
     """
-    channels = channels_of_stack(image)
-    ranges = np.concatenate([percentile_ranges(c[None], params, threads=threads) for c in channels])
-    return _silenced(ranges, noise_channels(channels))
+    channels = (image[..., c, :, :].reshape(1, -1, image.shape[-1]) for c in range(image.shape[-3]))
+    ranges = np.concatenate([percentile_ranges(channel, params, threads=threads) for channel in channels])
+    return _silenced(ranges, noise_channels(image))
 
 
-def channels_of_stack(image: NDArray[Any]) -> list[NDArray[Any]]:
-    """Return the channels of a stack (..., C, Y, X), each with all of its planes below one another."""
-    return [image[..., c, :, :].reshape(-1, image.shape[-1]) for c in range(image.shape[-3])]
-
-
-def noise_channels(channels: Sequence[NDArray[Any]]) -> tuple[int, ...]:
+def noise_channels(image: NDArray[Any]) -> tuple[int, ...]:
     """Return which channels hold nothing but noise: a camera's, of a dye that is not there.
 
     Stretched to the range of the others, noise would be taken for a stain.
 
     Parameters
     ----------
-    channels : sequence of ndarray of shape (Y, X)
-        Of one image. Channels smaller than 64 px are not judged.
+    image : ndarray of shape (..., C, Y, X)
+        With planes of less than 64 px no channel is judged.
 
     Returns
     -------
@@ -208,10 +202,11 @@ def noise_channels(channels: Sequence[NDArray[Any]]) -> tuple[int, ...]:
     little, and by a known amount. Second differences do not see uneven light. An image without objects in which a
     slow background is to be seen does not count.
     """
-    if len(channels) < 2:
+    count = image.shape[-3]
+    if count < 2 or min(image.shape[-2:]) < _NOISE_LEAST_PX:
         return ()
-    found = tuple(c for c, channel in enumerate(channels) if _only_noise(channel))
-    return found if len(found) < len(channels) else ()
+    found = tuple(c for c in range(count) if _only_noise(image[..., c, :, :]))
+    return found if len(found) < count else ()
 
 
 def _silenced(ranges: NDArray[np.float64], channels: tuple[int, ...]) -> NDArray[np.float64]:
@@ -220,29 +215,29 @@ def _silenced(ranges: NDArray[np.float64], channels: tuple[int, ...]) -> NDArray
 
 
 def _only_noise(channel: NDArray[Any]) -> bool:
-    if min(channel.shape) < _NOISE_LEAST_PX:
-        return False
-    rows = len(channel) // _NOISE_BLOCK
-    some = np.linspace(0, rows - 1, min(rows, 32)).astype(int)[:, None] * _NOISE_BLOCK + np.arange(
-        _NOISE_BLOCK
-    )
-    sample = np.nan_to_num(channel[some.ravel()].astype(np.float32), posinf=0, neginf=0)
+    planes = [channel[place] for place in np.ndindex(channel.shape[:-2])]  # views: a stack is not copied
+    rows = channel.shape[-2] // _NOISE_BLOCK
+    places = np.linspace(0, rows * len(planes) - 1, min(rows * len(planes), 32)).astype(int).tolist()
+    bands = (planes[k // rows][k % rows * _NOISE_BLOCK :][:_NOISE_BLOCK] for k in places)
+    sample = _finite(np.concatenate(list(bands)))
     low, high = np.percentile(sample.ravel()[::7], (1, 99))
     np.clip(sample, low, high, out=sample)  # one hot pixel would be all of the variance
     variance = float(np.mean(np.square(np.diff(sample, axis=1)))) / 2
-    means = _block_means(sample)
     of_blocks = 6 * variance / _NOISE_BLOCK**2  # of second differences of independent values
-    if not 0 < np.mean(np.square(np.diff(means, 2, axis=1))) < _NOISE_VARIANCE * of_blocks:
+    if not 0 < np.mean(np.square(np.diff(_block_means(sample), 2, axis=1))) < _NOISE_VARIANCE * of_blocks:
         return False
-    whole = np.nan_to_num(channel.astype(np.float32), posinf=0, neginf=0)
-    np.clip(whole, low, high, out=whole)
-    half = _NOISE_BLOCK // 2  # what lies on the corner of four blocks is inside one of these
-    off = (
-        np.abs(np.diff(means, 2, axis=axis)).max()
-        for means in (_block_means(whole), _block_means(whole[half:, half:]))
-        for axis in (0, 1)
-    )
-    return bool(max(off) < _NOISE_OFF * of_blocks**0.5)
+    return all(_most_off(np.clip(_finite(p), low, high)) < _NOISE_OFF * of_blocks**0.5 for p in planes)
+
+
+def _finite(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    return np.nan_to_num(pixels.astype(np.float32), copy=False, posinf=0, neginf=0)
+
+
+def _most_off(plane: NDArray[np.float32]) -> float:
+    """Return how far a block is at most off the line between its neighbours."""
+    half = _NOISE_BLOCK // 2  # what lies on the corner of four blocks is inside one of the other grid's
+    grids = _block_means(plane), _block_means(plane[half:, half:])
+    return max(float(np.abs(np.diff(means, 2, axis=axis)).max()) for means in grids for axis in (0, 1))
 
 
 def _block_means(image: NDArray[np.float32]) -> NDArray[np.float32]:

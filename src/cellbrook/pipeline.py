@@ -30,7 +30,7 @@ from cellbrook.io.channels import order_by_role, resolve_channels
 from cellbrook.measure import measure
 from cellbrook.measure.classify import ObjectClassifier, channels_of
 from cellbrook.measure.intensity import column_names
-from cellbrook.normalize import channels_of_stack, noise_channels, stack_ranges
+from cellbrook.normalize import noise_channels, stack_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -240,7 +240,7 @@ def run(
         pixels = _read(source, plan)
     seen = _view_of_network(pixels, source, plan, model.card.spec, report)
     if plan.params.normalize_params.normalize and not source.is_rgb:
-        silent = noise_channels(channels_of_stack(pixels))
+        silent = noise_channels(pixels)
         report.notes += [
             f"channel {plan.channel_names[c]} holds only noise: the model was not shown it" for c in silent
         ]
