@@ -13,7 +13,6 @@ from cellbrook.errors import UsageError
 from cellbrook.resize import resize, smooth
 
 if TYPE_CHECKING:
-
     from numpy.typing import NDArray
 
 __all__ = ["noise_channels", "normalize", "percentile_ranges", "stack_ranges"]
