@@ -88,8 +88,13 @@ def _median(values: list[float]) -> float | None:
 
 
 def arithmetic_of(run: dict[str, Any]) -> str:
-    """Return, in words, what else decides about the last digit: which version computed it, with what, how precisely."""
-    engine = run["engine"]
+    """Return, in words, what else decides about the last digit: which version computed it, with what, how precisely.
+
+    Not every ``run.json`` says it: that of a project whose cells may have been corrected does not.
+    """
+    engine = run.get("engine")
+    if engine is None:
+        return "in a project, perhaps corrected since"
     return f"by cellbrook {run['cellbrook']} in {engine['precision']} with {engine['engine']} on {engine['device']}"
 
 

@@ -224,6 +224,21 @@ def test_an_exported_run_can_be_repeated(
     assert json.loads((tmp_path / "again" / "a_run.json").read_text())["parameters"]["min_size"] == 30
 
 
+def test_a_run_whose_cells_were_corrected_since_can_be_repeated(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "create", tmp_path / "p", images / "a.png")
+    run(capsys, "predict", tmp_path / "p", "--threads", 1, "--quiet")
+    labels = np.zeros((96, 128), np.uint16)
+    labels[4:20, 4:20] = 1
+    write_labels(tmp_path / "a_labels.tif", labels)
+    run(capsys, "import", tmp_path / "p", tmp_path / "a_labels.tif")
+    run(capsys, "export", tmp_path / "p", "--out", tmp_path / "out", "--save", "run,labels")
+    told = tmp_path / "out" / "a_run.json"
+    assert main(["segment", "--from-run", str(told), "--out", str(tmp_path / "again"), "--quiet"]) == 0
+    assert "other labels than in the run that is repeated" in capsys.readouterr().err
+
+
 def test_help_says_what_each_command_does(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--help")
     assert code == 0

@@ -244,7 +244,9 @@ class _Report:
         elif hash_of_array(result.labels) == before["labels_sha256"]:
             _console.note("  the labels are those of the run that was repeated, to the bit", quiet=self.quiet)
         else:
-            counts = f"{now['result']['objects']} objects, {before['result']['objects']} then"
+            counts = f"{now['result']['objects']} objects"
+            if "result" in before:
+                counts += f", {before['result']['objects']} then"
             ways = arithmetic_of(now), arithmetic_of(before)
             how = f"now {ways[0]}, then {ways[1]}" if ways[0] != ways[1] else f"both {ways[0]}"
             _console.warn(
