@@ -225,7 +225,7 @@ def read_coco(
         kinds = {c["id"]: str(c["name"]) for c in document.get("categories", ())}
         none = {"no class"} if "no class" in kinds.values() else {"cell"} if ours else set()
         classes = {n: kinds[a["category_id"]] for n, a in zip(numbers, found, strict=True) if len(kinds) > 1}
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise ImageError(f"damaged COCO annotations: {type(error).__name__}: {error}") from error
     return labels, {number: kind for number, kind in classes.items() if kind not in none}
 
@@ -244,6 +244,9 @@ def _planes(document: dict[str, Any], shape: tuple[int, ...], name: str) -> dict
             listed = ", ".join(sorted(named)[:5])
             raise ImageError(f"no image {name!r} in these COCO annotations, or several: they are of {listed}")
     planes = {i["id"]: tuple(i.get("plane", (0,) * (len(shape) - 2))) for i in images}
+    for plane in planes.values():
+        if len(plane) != len(shape) - 2 or any(not 0 <= i < n for i, n in zip(plane, shape, strict=False)):
+            raise ImageError(f"these COCO annotations are of plane {plane}, outside a stack of {shape[:-2]}")
     for image in images:
         size = (image.get("height"), image.get("width"))
         if size != tuple(shape[-2:]):
