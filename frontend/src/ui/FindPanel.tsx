@@ -24,11 +24,7 @@ interface Found {
 }
 
 /** What the last run of a model said of the open image. */
-function lastFound(session: Session): Found | null {
-  const id = session.imageId.value;
-  const job = session.jobs.value.findLast((job) => job.kind === "segment" && job.image === id && job.state === "done");
-  return (job?.result as Found | undefined) ?? null;
-}
+const lastFound = (session: Session) => resultOf<Found>(session, "segment", session.imageId.value);
 
 function Diameter({ session }: { session: Session }) {
   const px = session.diameter.value;

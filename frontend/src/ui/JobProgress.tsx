@@ -17,9 +17,10 @@ export function currentJob(session: Session, kinds: readonly JobKind[], image?: 
   return mine.find((job) => job.state === "running") ?? mine.find(isLive) ?? (last && last.state !== "done" && last.state !== "cancelled" ? last : null);
 }
 
-/** What the newest finished job of a kind found. */
-export function resultOf<T>(session: Session, kind: Job["kind"]): T | null {
-  return (session.jobs.value.findLast((job) => job.kind === kind && job.state === "done")?.result as T | undefined) ?? null;
+/** What the newest finished job of a kind found, in an image or at all. */
+export function resultOf<T>(session: Session, kind: Job["kind"], image?: string | null): T | null {
+  const done = session.jobs.value.findLast((job) => job.kind === kind && job.state === "done" && (image === undefined || job.image === image));
+  return (done?.result as T | undefined) ?? null;
 }
 
 /** The images that a job went on without, and why. */

@@ -156,12 +156,6 @@ def agreement(
     thresholds = list(dict.fromkeys(thresholds))
     if not margin > 0:
         raise UsageError(f"margin must be above 0, got {margin}")
-    for given in (a, b, *([] if model is None else [model])):
-        if not isinstance(given, (str, os.PathLike)):
-            raise UsageError(
-                f"agreement takes label files or folders of them, got {type(given).__name__}; "
-                "cellbrook.evaluate([a], [b]) compares arrays"
-            )
     progress = progress or NoProgress()
     sides = _existing(a), _existing(b)
     model_path = None if model is None else _existing(model)
@@ -220,6 +214,11 @@ def agreement(
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(
+            f"agreement takes label files or folders of them, got {type(path).__name__}; "
+            "cellbrook.evaluate([a], [b]) compares arrays"
+        )
     path = Path(path)
     if not path.exists():
         raise UsageError(f"no such file or folder: {path}")

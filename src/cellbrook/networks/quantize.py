@@ -31,7 +31,7 @@ def quantize_network(network: nn.Module, tiles: Iterable[NDArray[np.float32]], p
     network : nn.Module
         With a `spec` and a `forward(x_BCYX)` that returns the outputs named there.
     tiles : iterable of ndarray of shape (planes, Y, X), float32
-        What the network will typically see; a few dozen.
+        What the network will typically see; many hundred, since ranges are running means that follow slowly.
     path : Path
         The ``.onnx`` file to write.
     """
