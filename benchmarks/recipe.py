@@ -1,13 +1,14 @@
 """What a recipe of fine-tuning teaches, and what it costs elsewhere, on images that may be chosen on.
 
-    python -m benchmarks.recipe --data DIR [--only few both many mixed] [--learning-rate 3e-4 --replay 0.5 ...]
+    python -m benchmarks.recipe --data DIR [--only few both many mixed gray] [--learning-rate 3e-4 --replay 0.5 ...]
+    python -m benchmarks.recipe --data DIR --only frames --from scratch --steps 600 --patience 99
 
 Nothing of DIR/eval is read: taught and judged are frames of usiigaci_phc and images of dsb2018's validation part that no
 shipped weights have learnt from, and generated images. Frames of usiigaci are cut into squares of six cells or so, which
 the shipped model sees much worse than whole frames. ``few`` teaches four squares of one frame, ``both`` two of these and two
 coloured images of dsb2018, ``many`` the squares of every second frame, ``mixed`` ten images of four kinds, ``gray`` eight
-of two kinds, none of them stained. Other options are handed to `cellbrook train`, so that its defaults can be compared with
-others.
+of two kinds, none of them stained, ``frames`` five whole frames that the shipped weights know: for networks that begin with
+nothing. Other options are handed to `cellbrook train`, so that its defaults can be compared with others.
 
 Prints a line a task: AP at IoU 0.5 of the new model on other images of each kind (objects pooled, no diameter told) and
 on the general images of the forgetting guard; the first line is the start's.
@@ -33,7 +34,7 @@ from cellbrook.training.synthetic import FAMILIES, generate
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-TASKS = ("few", "both", "many", "mixed", "gray")
+TASKS = ("few", "both", "many", "mixed", "gray", "frames")
 SIDE = 288
 STAINED = ("he_tissue", "cytology", "blood_smear")
 
@@ -51,6 +52,8 @@ def find(data: Path, work: Path) -> tuple[dict[str, list[Crop]], dict[str, list[
     colour, brightfield, fluorescence = (
         [p for p in dsb if look[p.id] == kind] for kind in ("rgb_he_or_bf", "brightfield_gray", "fluo")
     )
+    held_out = {pair.id for pair in frames}
+    known = find_pairs(data / "train" / "usiigaci_phc", lambda name: name not in held_out)
     cut = crops_of(frames[::2], "taught", work / "taught", SIDE)
     first = sorted((c for c in cut if c.origin == cut[0].origin), key=lambda c: -c.objects)[:4]
     frame = {c.origin: c for c in sorted(cut, key=lambda c: c.objects)}  # the square with most cells of each
@@ -67,10 +70,12 @@ def find(data: Path, work: Path) -> tuple[dict[str, list[Crop]], dict[str, list[
             *tissue[:2],
             *whole(fluorescence[1:6:3], work / "bright"),
         ],
+        "frames": whole(known[:: len(known) // 5][:5], work / "known"),
         "gray": [*list(frame.values())[:3], *whole(fluorescence[1:15:3], work / "dark")],
     }
     judged = {
         "phase contrast": crops_of(frames[1::2], "phase", work / "phase", SIDE),
+        "whole frames": whole(frames, work / "whole"),
         "colour": whole(colour[3:], work / "other"),
         "brightfield": whole(brightfield[1:], work / "brightfield"),
         "fluorescence": whole(fluorescence[::3], work / "fluorescence"),
