@@ -7,7 +7,8 @@ All sides learn from the same files, the training part of dsb2018 and usiigaci_p
 cores, and stop by the clock. Each has its learning rate fitted to the minutes: ours falls as a cosine to zero at their
 end, `peers/` tells how it is done there. No generated images, no other sets. What comes before a first step (reading
 images, flows of labels, compiling) is not counted, nor what comes after the last one (our score and StarDist's
-thresholds are fitted); crops, augmentation and StarDist's own validation are.
+thresholds are fitted); crops, augmentation and StarDist's own validation are. The processor time of the whole is told
+too: it shows whether other work took some of the minutes.
 
 Then every set of eval/ and the held-out parts of the training sets are segmented. Ours gets no diameter. A peer gets
 each image as it is, and scaled by the true median diameter of its objects, and of the two what is better on the set's
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -187,6 +189,7 @@ def train(side: str, out: Path, told: dict[str, object], python: str | None) -> 
         print(f"{side}: trained before, {before['steps']} steps in {before['seconds'] / 60:.1f} min")
         return
     print(f"{side}: training for {told['minutes']:g} minutes", flush=True)
+    before_s = processor_s()
     if python is None or SIDES[side] is None:
         train_ours(out, told)
     else:
@@ -204,6 +207,14 @@ def train(side: str, out: Path, told: dict[str, object], python: str | None) -> 
                 **choice,
             },
         )
+    document = {**json.loads(done.read_text()), "processor_s": processor_s() - before_s}
+    done.write_text(json.dumps(document, indent=1))
+
+
+def processor_s() -> float:
+    """Return the processor time of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def train_ours(out: Path, told: dict[str, object]) -> None:
@@ -333,7 +344,8 @@ def table(args: argparse.Namespace, sets: dict[str, list[Pair]]) -> None:
     for side in dict.fromkeys(side for side, _ in columns):
         told = training_of(args.out, side)
         print(
-            f"{side}: {told['steps']} steps on {told['images']} images in {told['seconds'] / 60:.1f} min, "
+            f"{side}: {told['steps']} steps on {told['images']} images in {told['seconds'] / 60:.1f} min "
+            f"({told['processor_s'] / 60:.1f} of processors, from start to end), "
             f"{told['parameters'] / 1e6:.2f} M parameters; {told['recipe']}"
         )
     print_table(columns, sets)
