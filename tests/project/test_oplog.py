@@ -210,6 +210,73 @@ def test_a_model_never_changes_what_a_person_made(log: OpLog) -> None:
     assert applied.kind == "predict"
 
 
+def test_what_a_person_deleted_no_model_brings_back(log: OpLog) -> None:
+    result = np.zeros(SHAPE, np.uint32)
+    result[100:110, 100:110] = 1  # a grain
+    result[100:110, 500:520] = 2  # two cells in one, across two chunks
+    result[200:210, 100:110] = 3
+
+    def found() -> list[tuple[int, int, int]]:
+        return sorted((r.y0, r.x0, r.area) for r in log.store.objects() if r.origin == "auto")
+
+    log.apply(Replace(result))
+    grain, pair = log.store.at(0, 105, 105), log.store.at(0, 105, 505)
+    log.apply(Delete((grain,)))
+    log.apply(Delete((pair,)))
+    result[100, 100] = 0  # another model sees it a little differently
+    log.apply(Replace(result))
+    assert found() == [(200, 100, 100)]
+    window = Replace(result[90:130, 490:530], y0=90, x0=490)
+    log.apply(window)
+    assert found() == [(200, 100, 100)]
+    result[100:110, 510:520] = 4  # the pair as two cells is something else
+    log.apply(Replace(result))
+    assert found() == [(100, 500, 100), (100, 510, 100), (200, 100, 100)]
+    log.undo()
+    log.undo()  # the deletion of the pair
+    assert found() == [(100, 500, 200), (200, 100, 100)]
+    log.apply(Replace(np.where(result == 4, 2, result)))
+    assert found() == [(100, 500, 200), (200, 100, 100)]
+    log.apply(Replace(result))
+    assert len(found()) == 3
+    log.apply(Replace(result, protect=False, kind="import"))  # a person's own labels hold all there is
+    assert len(found()) == 4
+
+
+def test_deleting_all_is_to_start_anew(log: OpLog) -> None:
+    result = np.zeros(SHAPE, np.uint32)
+    result[100:110, 100:110] = 1
+    result[200:210, 100:110] = 2
+    log.apply(Replace(result))
+    ids = tuple(r.id for r in log.store.objects() if r.origin == "auto")
+    assert log.apply(Delete(ids)).kind == "clear"
+    log.apply(Replace(result))
+    again = [r.id for r in log.store.objects() if r.origin == "auto"]
+    assert len(again) == 2
+    for label in again:  # one by one they were judged
+        assert log.apply(Delete((label,))).kind == "delete"
+    log.apply(Replace(result))
+    assert not [r for r in log.store.objects() if r.origin == "auto"]
+
+
+def test_a_class_given_by_hand_outlives_its_outline(log: OpLog) -> None:
+    result = np.zeros(SHAPE, np.uint32)
+    result[100:110, 100:110] = 1
+    result[200:210, 100:110] = 2
+    log.apply(Replace(result))
+    kept, other = log.store.at(0, 105, 105), log.store.at(0, 205, 105)
+    log.apply(SetClass((kept, other), 3))
+    log.apply(Replace(np.where(result == 2, result, 0)))  # a higher threshold: the first drops out
+    log.apply(Replace(result))
+    assert [(r.id, r.class_id, r.area) for r in log.store.objects(ids=(kept, other))] == [
+        (kept, 3, 100),
+        (other, 3, 100),
+    ]
+    result[110:115, 100:110] = 1  # found again in another shape: the class goes along
+    log.apply(Replace(result))
+    assert [(r.class_id, r.area) for r in log.store.objects(ids=(kept,))] == [(3, 150)]
+
+
 def test_of_a_cell_that_falls_to_pieces_the_largest_stays(log: OpLog) -> None:
     log.apply(Paint(3, [(y, 300, 303) for y in range(0, 100)]))
     result = np.zeros(SHAPE, np.uint32)

@@ -62,6 +62,7 @@ export const STEPS: Record<string, string> = {
   erase: "erasing",
   merge: "merging cells",
   delete: "deleting cells",
+  clear: "deleting all cells",
   relabel: "changing a cell's number",
   set_class: "giving a class",
   lock: "locking or unlocking",

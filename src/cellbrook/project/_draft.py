@@ -15,7 +15,7 @@ from cellbrook.project._patch import CHUNK, Chunk, Patch
 from cellbrook.project.objects import ObjectRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -38,12 +38,23 @@ class Draft:
         A person does it: objects of a model whose pixels change become "edited".
     classified : frozenset of int
         Objects whose class a person gave or took away: a model's says nothing to them.
+    deleted : callable or None
+        Gives the objects that a person deleted, as labels of a box (``y0, x0, y1, x1``) of a plane: no model brings them
+        back. None: none.
     """
 
-    def __init__(self, store: LabelStore, *, by_hand: bool, classified: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        store: LabelStore,
+        *,
+        by_hand: bool,
+        classified: frozenset[int] = frozenset(),
+        deleted: Callable[[int, tuple[int, int, int, int]], NDArray[np.uint32]] | None = None,
+    ) -> None:
         self.store = store
         self.by_hand = by_hand
         self.classified = classified
+        self.deleted = deleted
         self.chunks: dict[Chunk, NDArray[np.uint32]] = {}
         self._settled: dict[Chunk, NDArray[np.uint32]] = {}
         self._rows: dict[Key, ObjectRow | None] = {}

@@ -66,15 +66,21 @@ def _prepared(
     y1, x1 = op.y0 + h, op.x0 + w
     current = draft.window(plane, (op.y0, op.x0, y1, x1))
     rows = {r.id: r for r in draft.rows(np.unique(current).tolist()) if r.plane == plane}
-    staying = [
+    staying = {
         r.id
         for r in rows.values()
         if (r.protected if op.protect else r.locked)
         or r.y0 < op.y0 or r.x0 < op.x0 or r.y1 > y1 or r.x1 > x1
-    ]  # fmt: skip
-    keep = np.isin(current, staying) if staying else np.zeros(current.shape, bool)
+    }  # fmt: skip
     new = labels.copy()
     new[np.isin(new, _cut_by_window(op, labels, draft.store.shape))] = 0
+    if op.protect:
+        if draft.deleted is not None:
+            new[np.isin(new, list(_matched(draft.deleted(plane, (op.y0, op.x0, y1, x1)), new)))] = 0
+        # a class is work, too: it goes over to what is found there now; where nothing is, the object stays with it
+        if said := draft.classified & rows.keys() - staying:
+            staying |= said - set(_matched(current, new).values())
+    keep = np.isin(current, list(staying)) if staying else np.zeros(current.shape, bool)
     if keep.any():
         _cut_back(new, keep)
     return current, new, keep, rows

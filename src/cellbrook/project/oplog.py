@@ -14,13 +14,15 @@ import numpy as np
 from cellbrook.errors import EditConflict, EditError, ProjectError
 from cellbrook.project._draft import Draft
 from cellbrook.project._edits import boxes_of, carry_out
-from cellbrook.project._patch import Chunk, Patch
+from cellbrook.project._patch import CHUNK, Chunk, Patch
 from cellbrook.project._runs import keep_run, revert_run
 from cellbrook.project.objects import COLUMNS, Box, ObjectRow, meet
-from cellbrook.project.ops import MODEL_RUNS, Batch, Op, Paint, Replace, kind_of
+from cellbrook.project.ops import MODEL_RUNS, Batch, Delete, Op, Paint, Replace, kind_of
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
+
+    from numpy.typing import NDArray
 
     from cellbrook.project._database import Database
     from cellbrook.project.images import State
@@ -163,12 +165,13 @@ class OpLog:
                 self.store,
                 by_hand=not isinstance(op, Replace),
                 classified=self.classified() if is_model else frozenset(),
+                deleted=self.deleted if is_model else None,
             )
             carry_out(op, draft)
             draft.settle()
             return self._commit(
                 draft,
-                kind_of(op),
+                "clear" if self._clears(op, draft) else kind_of(op),
                 user,
                 client,
                 op_id,
@@ -240,7 +243,7 @@ class OpLog:
 
     def classified(self) -> frozenset[int]:
         """Return the objects whose class a person gave or took away."""
-        others = ("paint", "erase", "delete", "lock", "split", *MODEL_RUNS)
+        others = ("paint", "erase", "delete", "clear", "lock", "split", *MODEL_RUNS)
         rows = self._db.query(
             f"SELECT objects FROM ops WHERE image = ? AND status = 'done' AND kind NOT IN ({', '.join('?' * len(others))})",
             (self._image, *others),
@@ -252,7 +255,34 @@ class OpLog:
             if after is not None and after.class_id != (before.class_id if before is not None else 0)
         )
 
+    def deleted(self, plane: int, box: tuple[int, int, int, int]) -> NDArray[np.uint32]:
+        """Return the objects that a person deleted, as labels of a half-open box of a plane; a clearing is none."""
+        rows = self._db.query(
+            "SELECT patches.cy, patches.cx, patches.data FROM patches JOIN ops USING (image, rev)"
+            " WHERE image = ? AND plane = ? AND kind = 'delete' AND status = 'done' ORDER BY rev",
+            (self._image, plane),
+        )
+        chunks: dict[Chunk, NDArray[np.uint32]] = {}
+        for cy, cx, data in rows:
+            key = (plane, cy, cx)
+            patch = Patch.decode(key, data)
+            chunks.setdefault(key, np.zeros((CHUNK, CHUNK), np.uint32)).ravel()[patch.pixels] = patch.old
+        nothing = np.zeros((CHUNK, CHUNK), np.uint32)
+        return self.store.window(plane, box, lambda key: chunks.get(key, nothing))
+
     # Inside
+
+    def _clears(self, op: Op, draft: Draft) -> bool:
+        """Tell whether an edit takes several objects away and leaves none of a model's in their planes: to start anew."""
+        if not isinstance(op, Delete) or len(set(op.ids)) < 2:
+            return False
+        gone = {(b.id, b.plane) for b, after in draft.changed_rows() if b is not None and after is None}
+        planes = {plane for _, plane in gone}
+        return all(
+            row.protected or (row.id, row.plane) in gone
+            for plane in planes
+            for row in self.store.objects(plane)
+        )
 
     def _check_stale(self, op: Op, base_rev: int, client: str) -> None:
         newest = self.rev

@@ -106,7 +106,9 @@ class Replace:
 
     What is protected stays, and the new objects are cut back where they meet it; a new object that loses more than half
     that way is left out, and of one that falls to pieces the largest stays. A new object keeps the id of an old one that it
-    overlaps by more than half (IoU), so that running again changes little.
+    overlaps by more than half (IoU), so that running again changes little. An object to which a person gave a class stays
+    where no new one takes its place. What a person deleted, a model does not bring back, unless all of its objects were
+    deleted at once: that is to start anew.
 
     Parameters
     ----------
@@ -120,7 +122,7 @@ class Replace:
         Where the window lies. Objects that an inner border of the window cuts are left out, and old objects that reach
         out of the window stay.
     protect : bool
-        True: locked objects and those touched by hand stay. False: only locked ones.
+        True: locked objects and those touched by hand stay, and deleted ones stay away. False: only locked ones stay.
     origin : {"auto", "manual", "edited"}
         Of the new objects.
     kind : str
