@@ -1,7 +1,7 @@
 // What the panels say and send, as far as it needs no document.
 
 import { describe, expect, it } from "vitest";
-import { brief } from "../src/ui/charts";
+import { brief, ends } from "../src/ui/charts";
 import { channels, recipe } from "../src/ui/recipe";
 import { length } from "../src/ui/words";
 import { opened } from "./fake";
@@ -11,6 +11,11 @@ describe("numbers", () => {
     [-12.34, "-12.3"], [9999, "9999"], [12_345, "12.3k"], [999_499, "999k"], [999_500, "1.00M"], [-25_000_000, "-25.0M"],
     [999.4e6, "999M"], [999.5e6, "1.00G"], [25e9, "25.0G"],
   ])("%d has three digits", (value, text) => expect(brief(value)).toBe(text));
+
+  it("may be as many as there are cells", () => {
+    const many = Array.from({ length: 300_000 }, (_, i) => i - 7);
+    expect([ends(many), ends(many, -9, 1e6), ends([])]).toEqual([[-7, 299_992], [-9, 1e6], [Infinity, -Infinity]]);
+  });
 
   it("of micrometres are written out", () => {
     expect(length(4000, 0.5)).toBe("4000 px · 2,000 µm");

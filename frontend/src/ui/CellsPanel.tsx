@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Session } from "../core/session";
 import type { Cell } from "../core/objects";
 import { Fate } from "../core/state";
-import { brief, Histogram } from "./charts";
+import { brief, ends, Histogram } from "./charts";
 import { Button, Check, Empty, Section, Select } from "./controls";
 import { FATES, ORIGINS, plural, TERMS } from "./words";
 
@@ -159,8 +159,7 @@ export function CellsPanel({ session }: { session: Session }) {
     return found;
   }, [rows, chosen, fates, withHidden.value]);
   const [low, high] = useMemo(() => {
-    let low = Infinity, high = -Infinity;
-    for (const value of values) { if (value < low) low = value; if (value > high) high = value; }
+    const [low, high] = ends(values);
     return low < high ? [low, high] : [low - 1, low + 1];
   }, [values]);
   const listed = useMemo(() => {

@@ -4,7 +4,7 @@ import { useComputed } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import type { Session } from "../core/session";
 import { Fate, type Thresholds } from "../core/state";
-import { Histogram } from "./charts";
+import { ends, Histogram } from "./charts";
 import { Button, Check, Choice, Empty, Section, Select, Slider, TextField } from "./controls";
 import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
 import { channels, chosenChannels, invert, model, recipe, target, type Target } from "./recipe";
@@ -97,7 +97,7 @@ function Tune({ session }: { session: Session }) {
     const errors = auto.flatMap((cell) => (cell.flow_error === null ? [] : [cell.flow_error]));
     const scores = auto.flatMap((cell) => (cell.score === null ? [] : [cell.score]));
     const areas = auto.map((cell) => cell.area);
-    return { errors, scores, areas, largest: Math.max(100, ...areas), worst: Math.min(3, Math.max(1, ...errors)) };
+    return { errors, scores, areas, largest: ends(areas, 0, 100)[1], worst: Math.min(3, ends(errors, 0, 1)[1]) };
   }, [auto]);
   const set = (change: Partial<Thresholds>) => session.setThresholds(change);
   const failed = currentJob(session, ["rethreshold"], session.imageId.value);

@@ -12,6 +12,15 @@ export const brief = (value: number): string => {
   return size >= 100 || Number.isInteger(value) ? value.toFixed(0) : size >= 1 ? value.toFixed(1) : value.toPrecision(2);
 };
 
+/** The least and the greatest of many numbers, of `low` and `high` too; a call with as many arguments would overflow the stack. */
+export function ends(values: readonly number[], low = Infinity, high = -Infinity): [low: number, high: number] {
+  for (const value of values) {
+    if (value < low) low = value;
+    if (value > high) high = value;
+  }
+  return [low, high];
+}
+
 export function bins(values: ArrayLike<number>, low: number, high: number, count: number): number[] {
   const found = new Array<number>(count).fill(0);
   const scale = count / (high - low || 1);
@@ -87,7 +96,7 @@ function pathOf(points: readonly (number | null)[], steps: number, low: number, 
 export function Lines(props: { lines: Line[]; label: string; range?: [number, number]; unit?: (value: number) => string }) {
   const { lines, unit = brief } = props;
   const all = lines.flatMap((line) => line.points.filter((p): p is number => p !== null && Number.isFinite(p)));
-  const [low, high] = props.range ?? [Math.min(0, ...all), Math.max(1e-9, ...all)];
+  const [low, high] = props.range ?? ends(all, 0, 1e-9);
   const steps = Math.max(2, ...lines.map((line) => line.points.length));
   return (
     <figure class="lines">
