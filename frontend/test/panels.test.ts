@@ -1,7 +1,9 @@
 // What the panels say and send, as far as it needs no document.
 
 import { describe, expect, it } from "vitest";
+import type { Job } from "../src/core/wire";
 import { brief, ends } from "../src/ui/charts";
+import { said } from "../src/ui/JobProgress";
 import { channels, recipe } from "../src/ui/recipe";
 import { length } from "../src/ui/words";
 import { opened } from "./fake";
@@ -21,6 +23,18 @@ describe("numbers", () => {
     expect(length(4000, 0.5)).toBe("4000 px · 2,000 µm");
     expect(length(9, 0.1)).toBe("9.0 px · 0.9 µm");
   });
+});
+
+describe("a job", () => {
+  const job = (more: Partial<Job>): Job => ({
+    id: "a", kind: "train", image: null, state: "running", done: 3, total: 9, message: "step 3 of 9", eta_s: 40, stopping: false, error: null,
+    hint: null, result: null, ...more,
+  });
+
+  it.each([
+    [{}, "step 3 of 9 · 40 s left"], [{ state: "queued" }, "waits for its turn"], [{ stopping: true }, "stopping"],
+    [{ stopping: true, result: { loss: [1] } }, "finishing; the best so far is kept"],
+  ] as const)("%o says %s", (more, words) => expect(said(job(more))).toBe(words));
 });
 
 describe("the recipe", () => {

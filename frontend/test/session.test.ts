@@ -8,8 +8,8 @@ import type { AddReport, FromServer, Job } from "../src/core/wire";
 import { opened, stroke } from "./fake";
 
 const job = (more: Partial<Job>): Job => ({
-  id: "a", kind: "suggest", image: null, state: "running", done: 0, total: 0, message: "", eta_s: null, error: null, hint: null,
-  result: null, ...more,
+  id: "a", kind: "suggest", image: null, state: "running", done: 0, total: 0, message: "", eta_s: null, stopping: false, error: null,
+  hint: null, result: null, ...more,
 });
 
 describe("an image", () => {
@@ -163,6 +163,25 @@ describe("a slider", () => {
     } finally {
       vi.useRealTimers();
     }
+  });
+});
+
+describe("a training", () => {
+  const learning = job({ kind: "train", result: { loss: [1] } });
+
+  it.each([
+    ["stopped once is said to have found nothing better", 1, "Training was stopped before there was anything better to keep"],
+    ["ended by a second wish is said to be ended", 2, "The training was ended without keeping anything"],
+  ])("%s", async (_, wishes, message) => {
+    const { session } = await opened();
+    session.receive({ type: "job", job: learning });
+    for (let i = 0; i < wishes; i++) {
+      session.cancelJob("a");
+      expect(session.jobs.value[0].stopping).toBe(true); // at once
+      session.receive({ type: "job", job: { ...learning, stopping: true } });
+    }
+    session.receive({ type: "job", job: { ...learning, state: "cancelled", result: null } });
+    expect(session.notices.value.map((notice) => notice.message)).toEqual([message]);
   });
 });
 

@@ -333,8 +333,14 @@ export class Session extends Workplace {
   submit(kind: JobKind, image: string | null, params: Record<string, unknown>): boolean {
     return this.ask({ type: "submit", kind, image, params });
   }
+  /** Stop a job. A running training keeps its best so far; one that is stopping is ended without. */
   cancelJob(id: string): void {
-    this.ask({ type: "cancel", job: id });
+    if (!this.ask({ type: "cancel", job: id })) return;
+    this.jobs.value = this.jobs.value.map((job) => {
+      if (job.id !== id || job.kind !== "train" || job.state !== "running") return job;
+      if (job.stopping) this.ended.add(id);
+      return { ...job, stopping: true }; // before the server says so: a double click is one wish
+    });
   }
   jobReport<T>(id: string): Promise<T> {
     return this.http.json<T>(`api/jobs/${id}/report`);

@@ -134,6 +134,7 @@ export interface Job {
   total: number;
   message: string;
   eta_s: number | null;
+  stopping: boolean; // a training that was asked to stop, and finishes with its best so far
   error: string | null;
   hint: string | null;
   result: Record<string, unknown> | null;

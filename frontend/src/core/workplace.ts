@@ -67,6 +67,7 @@ export abstract class Workplace extends Signals {
   protected limitsRest: ReturnType<typeof setTimeout> | undefined; // a slider was moved, and may move on
   private quiet: ReturnType<typeof setTimeout> | undefined;
   protected visited: Cell | null = null; // by the walk through doubtful cells, as it was then
+  protected readonly ended = new Set<string>(); // trainings that were ended here without keeping anything
   protected suggestion: string | null = null; // the job that was asked for here; "" until it is known
 
   /** The view came with the address: the first layout of the window must not change it. */
@@ -346,7 +347,8 @@ export abstract class Workplace extends Signals {
       this.notify("error", job.error ?? "The job failed", job.hint ?? "");
     }
     if (known?.state === "running" && job.state === "cancelled" && job.kind === "train") {
-      this.notify("info", "Training was stopped before there was anything better to keep", "the model is as it was");
+      if (this.ended.has(job.id)) this.notify("info", "The training was ended without keeping anything", "the next round goes on from its last checkpoint");
+      else this.notify("info", "Training was stopped before there was anything better to keep", "the model is as it was");
     }
     if (!known && job.kind === "rethreshold" && job.image === this.limitsSent?.image) this.limitsSent = null;
     if (!known && job.kind === "suggest" && this.suggestion === "") this.suggestion = job.id;

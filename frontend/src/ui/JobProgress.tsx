@@ -28,7 +28,17 @@ export function LeftOut({ failed = [] }: { failed?: readonly Failure[] }) {
   return <>{failed.map(({ name, error }) => <p key={name} class="note error">{name}: {error}</p>)}</>;
 }
 
-export function JobProgress(props: { session: Session; job: Job; name?: string; stop?: string }) {
+/** A training that has begun to learn: stopped, it keeps its best so far. */
+const keeps = (job: Job): boolean => job.kind === "train" && job.result !== null;
+
+/** Where a job is. */
+export function said(job: Job): string {
+  if (job.state === "queued") return "waits for its turn";
+  if (job.stopping) return keeps(job) ? "finishing; the best so far is kept" : "stopping";
+  return [job.message, job.eta_s !== null && duration(job.eta_s)].filter(Boolean).join(" · ");
+}
+
+export function JobProgress(props: { session: Session; job: Job; name?: string }) {
   const { session, job } = props;
   const name = props.name ?? JOBS[job.kind];
   if (job.state === "failed" || job.state === "interrupted")
@@ -41,13 +51,12 @@ export function JobProgress(props: { session: Session; job: Job; name?: string; 
     );
   const known = job.total > 0;
   const percent = known ? Math.round((100 * job.done) / job.total) : 0;
-  const words = job.state === "queued" ? "waits for its turn" : [job.message, job.eta_s !== null && duration(job.eta_s)].filter(Boolean).join(" · ");
   return (
     <div class="progress">
       <div class="row">
         <strong class="grow ellipsis">{name}</strong>
         <span class="muted">{known && job.state === "running" ? `${percent} %` : ""}</span>
-        <Button onClick={() => session.cancelJob(job.id)}>{props.stop ?? "Cancel"}</Button>
+        {!job.stopping && <Button onClick={() => session.cancelJob(job.id)}>{keeps(job) ? "Stop and keep the best" : "Cancel"}</Button>}
       </div>
       <div
         class={`bar ${known ? "" : "unknown"}`} role="progressbar" aria-label={name}
@@ -55,7 +64,10 @@ export function JobProgress(props: { session: Session; job: Job; name?: string; 
       >
         <div style={known ? { width: `${percent}%` } : {}} />
       </div>
-      <span class="note">{words}</span>
+      <div class="row">
+        <span class="note grow">{said(job)}</span>
+        {job.stopping && <Button hint="Nothing of it is kept; the next round goes on from its last checkpoint" onClick={() => session.cancelJob(job.id)}>End without keeping</Button>}
+      </div>
     </div>
   );
 }

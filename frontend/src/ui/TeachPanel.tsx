@@ -30,10 +30,7 @@ function Training({ session, job }: { session: Session; job: Job }) {
   const { loss, held, ap } = curves(job);
   return (
     <>
-      <JobProgress
-        session={session} job={inWords(job)}
-        name="Training" stop={loss.length > 0 ? "Stop and keep the best" : "Cancel"}
-      />
+      <JobProgress session={session} job={inWords(job)} name="Training" />
       {ap.length > 0 && <Lines label="Score on held-back pictures" range={[0, 1]} lines={[{ name: "score on held-back pictures", kind: "a", points: ap }]} unit={(v) => v.toFixed(2)} />}
       {loss.length > 0 && (
         <Lines
