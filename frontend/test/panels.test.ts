@@ -5,7 +5,7 @@ import type { Job } from "../src/core/wire";
 import { brief, ends } from "../src/ui/charts";
 import { said } from "../src/ui/JobProgress";
 import { channels, recipe } from "../src/ui/recipe";
-import { length } from "../src/ui/words";
+import { leftAlone, length } from "../src/ui/words";
 import { opened } from "./fake";
 
 describe("numbers", () => {
@@ -35,6 +35,13 @@ describe("a job", () => {
     [{}, "step 3 of 9 · 40 s left"], [{ state: "queued" }, "waits for its turn"], [{ stopping: true }, "stopping"],
     [{ stopping: true, result: { loss: [1] } }, "finishing; the best so far is kept"],
   ] as const)("%o says %s", (more, words) => expect(said(job(more))).toBe(words));
+});
+
+describe("many images", () => {
+  it.each([
+    [3, 0, ""], [3, 1, "1 with corrections or marked done is left alone."], [0, 2, "Nothing is left to segment. 2 with corrections or marked done are left alone."],
+    [0, 0, "Nothing is left to segment."],
+  ])("%i to segment and %i begun on", (open, begun, words) => expect(leftAlone(open, begun)).toBe(words));
 });
 
 describe("the recipe", () => {

@@ -240,11 +240,28 @@ describe("many images at once", () => {
     expect(session.notices.value).toMatchObject([{ level: "warning", message: "2 images could not be segmented", hint: "a: gone; b: torn" }]);
   });
 
-  it("are those that can be read and are not to be labelled blind", async () => {
+  it("are those that nobody has begun on, that can be read and are not to be labelled blind", async () => {
     const { session, server } = await opened();
-    const images = [server.info, { ...server.info, id: "j", again: true }, { ...server.info, id: "k", problem: "gone" }];
+    const states = ["new", "predicted", "corrected", "done"] as const;
+    const begun = states.map((state) => ({ ...server.info, id: state, state }));
+    const images = [...begun, { ...server.info, id: "j", again: true }, { ...server.info, id: "k", problem: "gone" }];
     session.receive({ type: "project", project: { ...server.project, images } });
-    expect(session.segmentable().map(({ id }) => id)).toEqual(["i"]);
+    expect(session.segmentable().map(({ id }) => id)).toEqual(["new", "predicted"]);
+  });
+
+  it("are wished for once by a double click", async () => {
+    const { session, server, wire } = await opened();
+    const heard = vi.spyOn(server, "handle");
+    const twice = (): void => [1, 2].forEach(() => session.batch(["i"], {}));
+    twice();
+    session.receive({ type: "job", job: job({ kind: "batch" }) });
+    twice();
+    session.receive({ type: "notice", level: "error", message: "refused", hint: "" });
+    twice();
+    wire.cut();
+    wire.mend();
+    twice();
+    expect(heard.mock.calls.filter(([message]) => message.type === "submit")).toHaveLength(4);
   });
 
   it("bring the open one its new discarded cells", async () => {

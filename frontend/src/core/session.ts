@@ -14,6 +14,9 @@ import { few, Workplace } from "./workplace";
 
 const REST_MS = 350;
 
+/** What a person made of an image is in it: models leave it alone unless it is chosen. */
+export const begunOn = ({ state, again }: ImageInfo): boolean => !again && (state === "corrected" || state === "done");
+
 export class Session extends Workplace {
   // ---- images
   openImage(id: string): void {
@@ -306,13 +309,13 @@ export class Session extends Workplace {
     const { window_only, ...rest } = params;
     this.submit("segment", this.imageId.value, { ...rest, window: this.windowParam(), only: window_only === true });
   }
-  /** The images that can be segmented many at once: their files can be read, and they are not to be labelled blind. */
+  /** The images that are segmented many at once: nobody has begun on them, their files can be read, and they are not to be labelled blind. */
   segmentable(): readonly ImageInfo[] {
-    return this.images.value.filter((image) => !image.problem && !image.again);
+    return this.images.value.filter((image) => !image.problem && !image.again && !begunOn(image));
   }
-  /** Segment several images with one recipe. */
+  /** Segment several images with one recipe. One such wish at a time: a double click is one. */
   batch(images: readonly string[], params: Record<string, unknown>): void {
-    this.submit("batch", null, { ...params, images });
+    if (!this.batchSent) this.batchSent = this.submit("batch", null, { ...params, images });
   }
   train(params: Record<string, unknown>): void {
     this.submit("train", null, params);

@@ -67,6 +67,7 @@ export abstract class Workplace extends Signals {
   protected limitsRest: ReturnType<typeof setTimeout> | undefined; // a slider was moved, and may move on
   private quiet: ReturnType<typeof setTimeout> | undefined;
   protected visited: Cell | null = null; // by the walk through doubtful cells, as it was then
+  protected batchSent = false; // until the server has made a job of it, or said why not
   protected readonly ended = new Set<string>(); // trainings that were ended here without keeping anything
   protected suggestion: string | null = null; // the job that was asked for here; "" until it is known
 
@@ -100,6 +101,10 @@ export abstract class Workplace extends Signals {
     effect(() =>
       this.picture.value?.want(this.view.value, this.pixelRatio.value, this.channels.value, this.overlays.value, this.objects.ghostTiles.value),
     );
+    effect(() => {
+      const refusal = this.picture.value?.document.refusal.value;
+      if (refusal) this.notify("error", `The cells cannot be listed: ${refusal}`);
+    });
   }
 
   /** Pixels and edits of the open plane. */
@@ -122,6 +127,7 @@ export abstract class Workplace extends Signals {
     if (this.connection.value !== "outdated") this.connection.value = "lost";
     for (const pool of this.pools.values()) pool.askAgain();
     this.turn = null;
+    this.batchSent = false;
   }
   receive(message: FromServer): void {
     switch (message.type) {
@@ -135,10 +141,14 @@ export abstract class Workplace extends Signals {
         return this.takeJob(message.job);
       case "notice":
         this.turn = null; // it may say that there was nothing to turn
+        this.batchSent = false;
         return this.notify(message.level, message.message, message.hint);
       case "opened":
         this.idsOf(message.image).add(message.first_id, message.last_id);
-        if (this.isOpen(message)) this.document?.catchUp(message.rev);
+        if (this.isOpen(message)) {
+          this.document?.catchUp(message.rev);
+          this.picture.peek()?.image.retry();
+        }
         return this.askHistory(message.image);
       case "leased":
         return this.idsOf(message.image).add(message.first_id, message.last_id);
@@ -316,7 +326,7 @@ export abstract class Workplace extends Signals {
   }
 
   private loadObjects(): void {
-    this.document?.loadObjects().catch((error: Error) => this.notify("error", `The objects cannot be read: ${error.message}`));
+    void this.document?.loadObjects();
   }
 
   private takeProject(project: Project): void {
@@ -351,6 +361,7 @@ export abstract class Workplace extends Signals {
       else this.notify("info", "Training was stopped before there was anything better to keep", "the model is as it was");
     }
     if (!known && job.kind === "rethreshold" && job.image === this.limitsSent?.image) this.limitsSent = null;
+    if (!known && job.kind === "batch") this.batchSent = false;
     if (!known && job.kind === "suggest" && this.suggestion === "") this.suggestion = job.id;
     // Which image it has just done it does not say: what is told of the open one from now on may be of its new cells.
     if (job.kind === "batch" && (job.state === "running" || job.state === "done")) this.ghostsUntil = Date.now() + GHOSTS_MAY_TAKE_MS;

@@ -2,14 +2,14 @@
 
 import { useComputed } from "@preact/signals";
 import { useRef } from "preact/hooks";
-import type { Session } from "../core/session";
+import { begunOn, type Session } from "../core/session";
 import type { Job } from "../core/wire";
 import { Button, Empty, Section } from "./controls";
 import { Icon } from "./icons";
 import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
 import { picked } from "./picked";
 import { recipe } from "./recipe";
-import { isLive, JOBS, plural } from "./words";
+import { isLive, JOBS, leftAlone, plural } from "./words";
 
 type Kind = Parameters<Session["exportUrl"]>[0];
 const FILES: { kind: Kind; name: string; hint: string }[] = [
@@ -68,7 +68,9 @@ export function ExportPanel({ session }: { session: Session }) {
   const images = session.images.value;
   if (images.length === 0) return <Empty title="Nothing to export yet" icon="download">Add images at the left first.</Empty>;
   const some = images.filter((item) => picked.value.has(item.id));
+  const begun = some.filter(begunOn).length;
   const segmentable = session.segmentable();
+  const left = leftAlone(segmentable.length, images.filter(begunOn).length);
   const todo = some.length ? some : segmentable.filter((item) => item.state === "new");
   const job = currentJob(session, ["batch"]);
   return (
@@ -91,6 +93,8 @@ export function ExportPanel({ session }: { session: Session }) {
           </Button>
           <Button disabled={segmentable.length === 0 || (job !== null && isLive(job))} onClick={() => session.batch(segmentable.map(({ id }) => id), params.value)}>All {segmentable.length}</Button>
         </div>
+        {left && <span class="note">{left}</span>}
+        {begun > 0 && <span class="note">Of the chosen ones {begun} {begun === 1 ? "has" : "have"} corrections or {begun === 1 ? "is" : "are"} marked done: the model's own cells are found anew there.</span>}
         {!some.length && <span class="note">Ctrl-click images at the left to choose some.</span>}
         {job ? <JobProgress session={session} job={job} /> : <LeftOut failed={resultOf<{ failed: Failure[] }>(session, "batch")?.failed} />}
       </Section>

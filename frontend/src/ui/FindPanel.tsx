@@ -2,13 +2,13 @@
 
 import { useComputed } from "@preact/signals";
 import { useMemo } from "preact/hooks";
-import type { Session } from "../core/session";
+import { begunOn, type Session } from "../core/session";
 import { Fate, type Thresholds } from "../core/state";
 import { ends, Histogram } from "./charts";
 import { Button, Check, Choice, Empty, Section, Select, Slider, TextField } from "./controls";
 import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
 import { channels, chosenChannels, invert, model, recipe, target, type Target } from "./recipe";
-import { area, channelName, FATES, isLive, length, plural, TERMS } from "./words";
+import { area, channelName, FATES, isLive, leftAlone, length, plural, TERMS } from "./words";
 
 const MOST_SEEN = 3; // channels that a model looks at
 
@@ -168,6 +168,8 @@ export function FindPanel({ session }: { session: Session }) {
   const dynamics = session.dynamics.value;
   const stack = image.z * image.t > 1;
   const segmentable = session.segmentable();
+  const left = leftAlone(segmentable.length, session.images.value.filter(begunOn).length);
+  const many = currentJob(session, ["batch"]);
   const crowded = session.channels.value.length > MOST_SEEN;
   return (
     <>
@@ -191,11 +193,15 @@ export function FindPanel({ session }: { session: Session }) {
         </div>
         <div class="row halves">
           <Button disabled={busy} hint="Only what is in sight: quick, to try settings" onClick={() => session.segment({ ...params.value, window_only: true })}>Only in sight</Button>
-          <Button disabled={busy} hint="Every image of the project that can be read, one after the other" onClick={() => session.batch(segmentable.map(({ id }) => id), forAll.value)}>All {segmentable.length} images</Button>
+          <Button
+            disabled={busy || segmentable.length === 0 || (many !== null && isLive(many))} hint="Every image that has no corrections yet, one after the other"
+            onClick={() => session.batch(segmentable.map(({ id }) => id), forAll.value)}
+          >All {plural(segmentable.length, "image")}</Button>
         </div>
+        {left && <p class="note">{left}</p>}
         {job && <JobProgress session={session} job={job} />}
         {!busy && lastFound(session)?.notes?.map((note) => <p key={note} class="note">{note}</p>)}
-        <LeftOut failed={resultOf<{ failed: Failure[] }>(session, "batch")?.failed} />
+        {many ? <JobProgress session={session} job={many} /> : <LeftOut failed={resultOf<{ failed: Failure[] }>(session, "batch")?.failed} />}
         {!found && !busy && <p class="note">The cells appear as they are found. What you draw or correct is never changed by the model.</p>}
       </Section>
       {found && <Tune session={session} />}

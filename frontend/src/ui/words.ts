@@ -80,6 +80,12 @@ export const channelName = (name: string, count: number): string => (!/^\d+$/.te
 
 export const plural = (count: number, one: string, many = `${one}s`): string => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 
+/** Of many images, what is segmented and what is left alone: `begun` have corrections or are marked as done. */
+export function leftAlone(open: number, begun: number): string {
+  const left = begun ? `${begun.toLocaleString("en")} with corrections or marked done ${begun === 1 ? "is" : "are"} left alone.` : "";
+  return open ? left : `Nothing is left to segment. ${left}`.trimEnd();
+}
+
 export function duration(seconds: number): string {
   if (seconds < 8) return "a few seconds left";
   if (seconds < 90) return `${Math.round(seconds / 5) * 5} s left`;
