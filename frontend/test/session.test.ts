@@ -69,6 +69,23 @@ describe("an image", () => {
     expect(shown(["GFP"], named)).toMatchObject([{ visible: true }]);
   });
 
+  it("after and before the open one is the next that is listed", async () => {
+    const { session, server } = await opened();
+    const images = ["a 1", "b 1", "a 2", "b 2"].map((name) => ({ ...server.info, id: name, name }));
+    session.receive({ type: "project", project: { ...server.project, images } });
+    const walk = (from: string, step: 1 | -1): string | null => {
+      session.imageId.value = from;
+      session.nextImage(step);
+      return session.imageId.value;
+    };
+    expect([walk("a 1", 1), walk("b 2", -1), walk("b 2", 1)]).toEqual(["b 1", "a 2", "b 2"]);
+    session.wanted.value = "B";
+    expect([walk("b 1", 1), walk("b 2", -1), walk("b 1", -1)]).toEqual(["b 2", "b 1", "b 1"]);
+    expect([walk("a 2", 1), walk("a 2", -1)]).toEqual(["b 2", "b 1"]); // listed no more
+    session.wantedState.value = "done";
+    expect(walk("b 1", 1)).toBe("b 1");
+  });
+
   it("is shown at the place that was asked for, whichever was open", async () => {
     const { wire, session } = await opened();
     for (const [image, plane] of [["j", 1], ["j", 1], ["j", 0], ["i", 1]] as const) {

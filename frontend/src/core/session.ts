@@ -1,6 +1,6 @@
 // What the user can do. The panels read the signals (core/signals.ts) and call these actions; nothing here knows the DOM.
 
-import { batch } from "@preact/signals-core";
+import { batch, computed, signal, type ReadonlySignal } from "@preact/signals-core";
 import type { Cell } from "./objects";
 import { clipped, windowOf } from "./pyramid";
 import type { Runs } from "./runs";
@@ -19,14 +19,23 @@ export const begunOn = ({ state, again }: ImageInfo): boolean => !again && (stat
 
 export class Session extends Workplace {
   // ---- images
+  /** What the list of images is narrowed to. */
+  readonly wanted = signal("");
+  readonly wantedState = signal<ImageState | "all">("all");
+  readonly listed: ReadonlySignal<readonly ImageInfo[]> = computed(() => {
+    const [text, state] = [this.wanted.value.trim().toLowerCase(), this.wantedState.value];
+    return this.images.value.filter((image) => (state === "all" || image.state === state) && image.name.toLowerCase().includes(text));
+  });
   openImage(id: string): void {
     if (id === this.imageId.value && this.picture.peek()) return;
     this.show(id, 0, true);
   }
+  /** The next of the list; the open one need not be in it any more. */
   nextImage(step: 1 | -1): void {
-    const images = this.images.value;
-    const next = images[images.findIndex(({ id }) => id === this.imageId.value) + step];
-    if (next) this.openImage(next.id);
+    const [images, listed] = [this.images.value, new Set(this.listed.value)];
+    let at = images.findIndex(({ id }) => id === this.imageId.value) + step;
+    while (images[at] && !listed.has(images[at])) at += step;
+    if (images[at]) this.openImage(images[at].id);
   }
   setPlane(plane: number): void {
     const image = this.image.value;

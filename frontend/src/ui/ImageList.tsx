@@ -1,15 +1,11 @@
 // The images of the project: look for one, see how far each is, add more.
 
-import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Session } from "../core/session";
 import type { ImageInfo, ImageState } from "../core/wire";
 import { Button, Empty, Select } from "./controls";
 import { picked, toggle } from "./picked";
 import { plural, STATES } from "./words";
-
-const wanted = signal("");
-const state = signal<ImageState | "all">("all");
 
 function Row({ session, image }: { session: Session; image: ImageInfo }) {
   const open = session.imageId.value === image.id;
@@ -51,8 +47,7 @@ function stateOf({ again, objects, state }: ImageInfo): string {
 export function ImageList({ session }: { session: Session }) {
   const input = useRef<HTMLInputElement>(null);
   const images = session.images.value;
-  const text = wanted.value.trim().toLowerCase();
-  const shown = images.filter((image) => (state.value === "all" || image.state === state.value) && image.name.toLowerCase().includes(text));
+  const shown = session.listed.value;
   const own = images.filter((image) => !image.again);
   const done = own.filter((image) => image.state === "done").length;
   return (
@@ -64,10 +59,10 @@ export function ImageList({ session }: { session: Session }) {
         </div>
         {images.length > 0 && (
           <div class="row">
-            <input type="search" class="grow" placeholder="Search" aria-label="Search images by name" value={wanted.value} onInput={(event) => (wanted.value = event.currentTarget.value)} />
+            <input type="search" class="grow" placeholder="Search" aria-label="Search images by name" value={session.wanted.value} onInput={(event) => (session.wanted.value = event.currentTarget.value)} />
             <div style={{ width: "84px" }}>
               <Select
-                hideLabel label="Show images that are" value={state.value} onChange={(value) => (state.value = value as ImageState | "all")}
+                hideLabel label="Show images that are" value={session.wantedState.value} onChange={(value) => (session.wantedState.value = value as ImageState | "all")}
                 options={[{ value: "all", label: "All" }, ...(["new", "predicted", "corrected", "done"] as const).map((value) => ({ value, label: STATES[value] }))]}
               />
             </div>
