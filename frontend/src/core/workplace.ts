@@ -1,6 +1,6 @@
 // What the page does when the server speaks, and how it opens images. What the user does is in core/session.ts.
 
-import { batch, effect } from "@preact/signals-core";
+import { batch, effect, signal } from "@preact/signals-core";
 import type { Document } from "./document";
 import { RequestError, type Http } from "./http";
 import { IdPool } from "./ids";
@@ -71,6 +71,9 @@ export abstract class Workplace extends Signals {
   protected readonly ended = new Set<string>(); // trainings that were ended here without keeping anything
   protected suggestion: string | null = null; // the job that was asked for here; "" until it is known
 
+  /** The server is there but does not know this browser: it was started anew, with another token. */
+  readonly shutOut = signal(false);
+
   /** The view came with the address: the first layout of the window must not change it. */
   placed = false;
 
@@ -121,6 +124,7 @@ export abstract class Workplace extends Signals {
 
   // ---- what the server says
   connected(): void {
+    this.shutOut.value = false;
     if (this.connection.value !== "outdated") this.connection.value = "connecting";
   }
   disconnected(): void {
@@ -128,6 +132,9 @@ export abstract class Workplace extends Signals {
     for (const pool of this.pools.values()) pool.askAgain();
     this.turn = null;
     this.batchSent = false;
+  }
+  refused(yes: boolean): void {
+    this.shutOut.value = yes;
   }
   receive(message: FromServer): void {
     switch (message.type) {

@@ -28,7 +28,9 @@ export class FetchHttp implements Http {
   }
 
   private async request(path: string, options: RequestInit = {}): Promise<Response> {
-    const response = await fetch(this.url(path), { credentials: "same-origin", ...options });
+    const response = await fetch(this.url(path), { credentials: "same-origin", ...options }).catch(() => {
+      throw new Error("The server does not answer; try again when it is back");
+    });
     if (!response.ok) throw new RequestError(response.status, (await response.text()) || response.statusText);
     return response;
   }

@@ -7,6 +7,8 @@ import { PROTOCOL, type FromServer, type ToServer } from "../core/wire";
 export interface Receiver {
   connected(): void;
   disconnected(): void;
+  /** After a failed attempt: the server answers, but does not know this browser; or it does, or nobody answers. */
+  refused(yes: boolean): void;
   receive(message: FromServer): void;
 }
 
@@ -44,8 +46,10 @@ export class Socket implements Transport {
 
   private connect(): void {
     const socket = new WebSocket(this.url);
+    let opened = false;
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
+      opened = true;
       this.attempts = 0;
       this.heard = Date.now();
       socket.send(encode({ type: "hello", protocol: PROTOCOL, client: this.client }));
@@ -57,9 +61,17 @@ export class Socket implements Transport {
     };
     socket.onclose = () => {
       this.receiver?.disconnected();
+      if (!opened) void this.askWhy();
       const wait = RETRY_MS[Math.min(this.attempts++, RETRY_MS.length - 1)];
       setTimeout(() => this.connect(), wait);
     };
     this.socket = socket;
+  }
+
+  /** A browser does not say why it got no socket. One reason lasts until the user acts: a server that was started anew has another token. */
+  private async askWhy(): Promise<void> {
+    const page = new URL("./", this.url.replace(/^ws/, "http"));
+    const answer = await fetch(page, { method: "HEAD", cache: "no-store" }).catch(() => null);
+    if (this.socket?.readyState !== WebSocket.OPEN) this.receiver?.refused(answer?.status === 401 || answer?.status === 403);
   }
 }

@@ -38,6 +38,16 @@ export function LostBanner({ session }: { session: Session }) {
       </div>
     );
   if (state !== "lost") return null;
+  if (session.shutOut.value)
+    return (
+      <div class="banner lost" role="alert">
+        <Icon name="link" />
+        <span>
+          <b>The server was started anew.</b> Open the address that it printed in another tab of this browser: then this page goes on by itself.
+          {waiting > 0 && ` ${plural(waiting, "change")} ${waiting === 1 ? "waits" : "wait"} here: do not close this page.`}
+        </span>
+      </div>
+    );
   return (
     <div class="banner lost" role="alert">
       <Icon name="link" />
