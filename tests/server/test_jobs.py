@@ -192,6 +192,30 @@ def test_cancelling_twice_does_not_cut_off_what_tidies_up():
     run(test)
 
 
+def test_a_job_that_ends_by_itself_is_asked_once_and_not_ended_by_a_double_click(monkeypatch):
+    async def test(board):
+        asked = asyncio.Event()
+
+        async def learning(job):
+            job.on_stop(asked.set)
+            await asyncio.sleep(60)
+
+        board.jobs._runners["train"] = learning
+        job = await board.submit("train")
+        await asyncio.sleep(0.1)
+        await board.jobs.cancel(job.info.id)
+        assert asked.is_set()
+        await board.jobs.cancel(job.info.id)
+        await asyncio.sleep(0.05)
+        assert (job.info.state, job.info.stopping) == ("running", True)
+        monkeypatch.setattr(j, "_DOUBLE_CLICK_S", 0.0)
+        await board.jobs.cancel(job.info.id)
+        await board.ended(job)
+        assert (job.info.state, job.info.stopping) == ("cancelled", False)
+
+    run(test)
+
+
 def test_a_batch_that_is_cancelled_at_its_last_moment_does_not_go_on():
     async def test(board):
         turns = []

@@ -20,6 +20,7 @@ from cellbrook.project import Paint
 from cellbrook.project.predict import predict
 from cellbrook.project.project import Project
 from cellbrook.provenance import read_run
+from cellbrook.server.ghosts import Ghosts
 from cellbrook.server.hub import Client
 from cellbrook.server.proposals import Proposals
 from cellbrook.server.runners import Runners
@@ -236,6 +237,39 @@ def test_as_many_candidates_as_there_are_have_ids_of_their_own(project, monkeypa
         await workspace.close()
 
     asyncio.run(test())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_candidates_of_many_images_keep_no_file_open(project, tmp_path):
+    def files() -> int:
+        opened = [os.path.realpath(f) for f in Path("/proc/self/fd").iterdir()]
+        return sum("ghosts" in name for name in opened) + Path("/proc/self/maps").read_text().count("ghosts")
+
+    workspace = Workspace(project)
+    for k in range(40):
+        np.save(tmp_path / "ghosts.npy", np.ones((1, 5, 7), np.uint32))
+        row = {"id": 1, "plane": 0, "y0": 0, "x0": 0, "y1": 5, "x1": 7}
+        workspace.set_ghosts(str(k), Ghosts.store(tmp_path / str(k), tmp_path, [row], 9))
+    ghosts = workspace.ghosts("39")
+    assert ghosts.tile(0, 0, 0, set())[:5, :7].tolist() == [[9] * 7] * 5
+    assert ghosts.pixels([9])[0][2].tolist() == [[y, 0, 7] for y in range(5)]
+    assert files() == 0
+    assert len(workspace._ghosts) < 40
+    (tmp_path / "39" / "ghosts.npy").unlink()  # somebody empties the cache
+    assert ghosts.tile(0, 0, 0, set()) is None
+    asyncio.run(workspace.close())
+
+
+def test_a_reload_shows_what_runs_and_the_last_of_each_kind(project):
+    ids = {kind: project.add_job(kind) for kind in ("agreement", "train", "suggest")}
+    for kind in ("agreement", "suggest"):
+        project.update_job(ids[kind], state="done", result={})
+    for _ in range(60):  # a slider
+        project.update_job(project.add_job("rethreshold"), state="done", result={})
+    workspace = Workspace(project)
+    shown = workspace.recent_jobs()
+    assert [j.kind for j in shown] == ["agreement", "train", "suggest", "rethreshold"]
+    asyncio.run(workspace.close())
 
 
 def test_edits_of_two_pages_at_once_lose_none(page):

@@ -120,7 +120,7 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
 
-        return _file(*await workspace.read(make))
+        return _file(*await workspace.export(make))
 
     async def give_all(request: Request) -> Response:
         kind = request.path_params["kind"]
@@ -134,7 +134,7 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
 
-        return _file(*await workspace.read(make))
+        return _file(*await workspace.export(make))
 
     async def report(request: Request) -> Response:
         number = request.path_params["id"]

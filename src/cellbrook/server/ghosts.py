@@ -6,6 +6,7 @@ brought back keeps its id.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
@@ -35,14 +36,15 @@ class Ghosts:
     ----------
     rows : list of dict
         As sent, with ``discarded`` and ``reason``; ``id`` is a leased one.
-    numbers : ndarray of shape (planes, Y, X), uint32, or None
-        Candidates counted from 1; a memory map.
+    numbers : Path or None
+        File with an array (planes, Y, X), uint32, of candidates counted from 1. It is open only while it is read: a project has
+        thousands of images, and a process may have few files open.
     first : int
         The id of number 1.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    numbers: NDArray[np.uint32] | None = None
+    numbers: Path | None = None
     first: int = 1
 
     @classmethod
@@ -50,8 +52,8 @@ class Ghosts:
         """Return the candidates in an image's cache; none if there are none, or they are damaged."""
         try:
             facts = json.loads((cache / "ghosts.json").read_text(encoding="utf-8"))
-            numbers = np.load(cache / "ghosts.npy", mmap_mode="r", allow_pickle=False)
-            return cls(facts["rows"], numbers, facts["first"])
+            np.load(cache / "ghosts.npy", mmap_mode="r", allow_pickle=False)
+            return cls(facts["rows"], cache / "ghosts.npy", facts["first"])
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -72,15 +74,22 @@ class Ghosts:
             target.write_text(json.dumps({"rows": rows, "first": first}), encoding="utf-8")
         return cls.load(cache)
 
+    def _mapped(self) -> NDArray[np.uint32]:
+        with contextlib.suppress(OSError, ValueError):  # somebody emptied the cache
+            if self.numbers is not None:
+                return np.load(self.numbers, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        return np.zeros((0, 0, 0), np.uint32)
+
     def on(self, plane: int | None, taken: set[int]) -> list[dict[str, Any]]:
         """Return the rows of a plane (None: of all) but those that became objects."""
         return [r for r in self.rows if (plane is None or r["plane"] == plane) and r["id"] not in taken]
 
     def tile(self, plane: int, ty: int, tx: int, taken: set[int]) -> NDArray[np.uint32] | None:
         """Return the ids of a tile's pixels (512, 512); None where there are none."""
-        if self.numbers is None or not 0 <= plane < len(self.numbers):
+        numbers = self._mapped()
+        if not 0 <= plane < len(numbers):
             return None
-        part = self.numbers[plane, ty * TILE : (ty + 1) * TILE, tx * TILE : (tx + 1) * TILE]
+        part = numbers[plane, ty * TILE : (ty + 1) * TILE, tx * TILE : (tx + 1) * TILE]
         if not part.any():
             return None
         full = np.zeros((TILE, TILE), np.uint32)
@@ -97,14 +106,14 @@ class Ghosts:
         EditError
             If one of the ids is none.
         """
-        known = {r["id"]: r for r in self.rows}
+        known, numbers = {r["id"]: r for r in self.rows}, self._mapped()
         found = []
         for i in ids:
             row = known.get(i)
-            if row is None or self.numbers is None:
+            if row is None or not len(numbers):
                 raise EditError(f"{i} is no discarded cell of this image: segment it again to see them anew")
             y0, x0, y1, x1 = (row[k] for k in ("y0", "x0", "y1", "x1"))
-            mask = self.numbers[row["plane"], y0:y1, x0:x1] == i - self.first + 1
+            mask = numbers[row["plane"], y0:y1, x0:x1] == i - self.first + 1
             found.append((i, row["plane"], runs_of(mask) + np.array([y0, x0, x0])))
         return found
 

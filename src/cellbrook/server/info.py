@@ -57,6 +57,7 @@ def image_info(
         objects=int(count),
         score=None if score is None else float(score),
         limits=None if record.run is None else {k: record.run["parameters"].get(k) for k in LIMITS},
+        model=None if record.run is None else record.run["parameters"].get("model"),
         problem=problem,
         again=record.id in again,
         pixels=pixels_tag(project, record.id),

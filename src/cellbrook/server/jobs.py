@@ -28,6 +28,7 @@ WINDOW, IMAGE, ASIDE, BATCH, TRAIN = range(5)
 
 _TELL_S = 0.1
 _ETA_AFTER_S = 1.0  # a guess after less is noise
+_DOUBLE_CLICK_S = 1.0  # a second cancelling within it is no wish to end what was asked to stop
 FINAL = ("done", "failed", "cancelled", "interrupted")
 
 
@@ -60,6 +61,7 @@ class Job:
     told: float = 0.0
     tell: Callable[[Job], None] = lambda job: None
     ask_to_stop: Callable[[], None] | None = None
+    asked: float = 0.0
     stopping: bool = False
 
     @property
@@ -174,10 +176,12 @@ class Jobs:
         if job.over:
             return
         if job.running is not None and job.ask_to_stop is not None:
-            job.info.message = "stopping, the best so far is kept; cancel again to end it at once"
+            job.info.stopping, job.asked = True, time.monotonic()
             job.ask_to_stop()
             job.ask_to_stop = None
             self._tell(job.info)
+        elif job.info.stopping and time.monotonic() - job.asked < _DOUBLE_CLICK_S:
+            return
         elif job.running is not None:
             job.stop()
         else:
@@ -264,6 +268,7 @@ class Jobs:
     ) -> None:
         info = job.info
         info.state, info.result, info.error, info.hint, info.eta_s = state, result, error, hint, None
+        info.stopping = False
         info.message = {"done": "done", "failed": "failed", "cancelled": "cancelled"}.get(
             state, "interrupted"
         )

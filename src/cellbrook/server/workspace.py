@@ -24,6 +24,7 @@ from cellbrook.server import edits, messages
 from cellbrook.server.ghosts import Ghosts
 from cellbrook.server.hub import Client, Hub
 from cellbrook.server.info import choosable, image_info, project_info
+from cellbrook.server.jobs import FINAL
 from cellbrook.server.pixels import ImagePixels, Kept
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 SCRATCH = "on its way"
+_GHOSTS = 16  # images whose discarded candidates are held, a row each
+_JOBS = 50
 _SETTLE_S = 1.0  # how long after an edit pages hear of an image's new counts
 
 
@@ -70,6 +73,7 @@ class Workspace:
         self.hub = Hub()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="read")
+        self._exporter = ThreadPoolExecutor(1, thread_name_prefix="export")
         self._kept = Kept()
         self._open: dict[str, ImagePixels] = {}
         self._ghosts: dict[str, Ghosts] = {}
@@ -84,6 +88,10 @@ class Workspace:
         """Run a function that only reads in a thread."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, lambda: function(*args, **keywords))
+
+    async def export(self, function: Callable[[], R]) -> R:
+        """Run a function that only reads, and for long: one at a time, so that tiles do not wait for it."""
+        return await asyncio.get_running_loop().run_in_executor(self._exporter, function)
 
     async def write(self, function: Callable[P, R], *args: P.args, **keywords: P.kwargs) -> R:
         """Run a function that changes the project in its one thread; not interrupted by cancelling.
@@ -109,6 +117,7 @@ class Workspace:
             await asyncio.wait(self._logging)
         await asyncio.to_thread(self._writer.shutdown)
         await asyncio.to_thread(self._readers.shutdown)
+        await asyncio.to_thread(self._exporter.shutdown)
         if not self._there():  # what is behind the log would make a stump of the folder anew
             self.project.database.read_only = True
         await asyncio.to_thread(self.project.close)
@@ -128,12 +137,15 @@ class Workspace:
         """Return the discarded candidates of an image (in a thread)."""
         found = self._ghosts.get(image)
         if found is None:
-            found = self._ghosts[image] = Ghosts.load(self.cache(image))
+            found = Ghosts.load(self.cache(image))
+            self.set_ghosts(image, found)
         return found
 
     def set_ghosts(self, image: str, ghosts: Ghosts) -> None:
         """Show other candidates from now on."""
         self._ghosts[image] = ghosts
+        for oldest in list(self._ghosts)[:-_GHOSTS]:
+            self._ghosts.pop(oldest, None)
 
     def cache(self, image: str) -> Path:
         """Return the folder of what can be computed again for an image."""
@@ -175,9 +187,18 @@ class Workspace:
         return project_info(self.project, self._open, sample=self.sample)
 
     def recent_jobs(self) -> list[messages.JobInfo]:
-        """Return the latest jobs, those of earlier servers too (in a thread)."""
+        """Return the latest jobs, those of earlier servers too (in a thread).
+
+        Whatever still runs and the last of each kind are among them: what a panel shows is not to go with a reload.
+        """
+        jobs = self.project.jobs()
+        live = [j["id"] for j in jobs if j["state"] not in FINAL]
+        last_of = {j["kind"]: j["id"] for j in jobs}
+        # every rest of a slider is a job, too
+        latest = [j["id"] for j in jobs if j["kind"] != "rethreshold"][-_JOBS:]
+        kept = {*live, *last_of.values(), *latest}
         names = ("id", "kind", "image", "state", "done", "total", "message", "error", "hint", "result")
-        return [messages.JobInfo(**{n: j[n] for n in names}) for j in self.project.jobs()[-50:]]
+        return [messages.JobInfo(**{n: j[n] for n in names}) for j in jobs if j["id"] in kept]
 
     def forget(self, image: str) -> None:
         """Close an image that is no longer part of the project."""
