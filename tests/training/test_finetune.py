@@ -25,11 +25,13 @@ from cellbrook.errors import Cancelled, ModelError, TrainingError, UsageError  #
 from cellbrook.networks.cards import FAMILY_SPECS, read_card  # noqa: E402
 from cellbrook.networks.store import resolve_model  # noqa: E402
 from cellbrook.normalize import normalize  # noqa: E402
-from cellbrook.training import augment, generalist, learn  # noqa: E402
+from cellbrook.training import augment, generalist, learn, output  # noqa: E402
 from cellbrook.training import finetune as module  # noqa: E402
 from cellbrook.training.dataset import from_arrays  # noqa: E402
 from cellbrook.training.finetune import finetune  # noqa: E402
+from cellbrook.training.output import write_model  # noqa: E402
 from cellbrook.training.params import TrainParams  # noqa: E402
+from cellbrook.training.report import CurvePoint  # noqa: E402
 from cellbrook.training.settings import Settings  # noqa: E402
 from cellbrook.training.split import Split  # noqa: E402
 from cellbrook.training.synthetic import generate  # noqa: E402
@@ -223,6 +225,50 @@ def test_a_finished_model_is_not_overwritten_by_chance(trained):
     _, out, _ = trained
     with pytest.raises(UsageError, match="finished model"):
         finetune(cells(), out, params=QUICK)
+
+
+@pytest.fixture
+def write_again(trained, tmp_path):
+    """Return a folder with a finished model in use, and what writes another one there."""
+    report, folder = trained[0], tmp_path / "m"
+    start = learn.start_from("compact", 0)
+
+    def write(*, active):
+        path = folder if active else folder / "not-active"
+        write_model(start.network, start.card, replace(report, active=active, path=path), cells(), folder)
+
+    write(active=True)
+    return folder, write
+
+
+def contents(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("active", [True, False])
+@pytest.mark.parametrize("dies_in", ["export_network", "write_card", "draw_curves"])
+def test_an_earlier_model_stays_until_the_new_one_is_written(active, dies_in, write_again, monkeypatch):
+    folder, write = write_again
+    before = contents(folder)
+    monkeypatch.setattr(output, dies_in, lambda *a: stop_at(CurvePoint(0, 0, 0, 0), 0))
+    with pytest.raises(KeyboardInterrupt):
+        write(active=active)
+    assert contents(folder) == before
+
+
+def test_a_model_that_is_not_better_leaves_an_earlier_one_as_it_was(write_again):
+    folder, write = write_again
+    before = contents(folder)
+    write(active=False)
+    after = contents(folder)
+    assert before.items() <= after.items()
+    own = json.loads(after[Path("not-active", "report.json")])
+    assert own["path"] == str(folder / "not-active")
+    assert Path("not-active", "curves.png") in after
+    assert read_card(folder / "not-active" / "card.toml")
+    assert cellbrook.Segmenter(model=str(folder), threads=1)
+    write(active=True)
+    assert set(contents(folder)) == set(before), "the one that was not better is gone"
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):

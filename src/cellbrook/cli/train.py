@@ -55,13 +55,15 @@ def train(
     check
         Only check the images and say what was found.
     overwrite
-        Replace a finished model in OUT, or an unfinished training of other images or options.
+        Replace a finished model in OUT, if the new one is better than its start, or an unfinished training of other images or
+        options.
 
     Returns
     -------
     int
         Exit code: 0, or 1 if the check found errors.
     """
+    from cellbrook.networks.cards import CARD_NAME
     from cellbrook.training.dataset import load_folder
 
     dataset = load_folder(folder, channels=params.channels)
@@ -113,6 +115,10 @@ def train(
     print("\n".join(report.lines()))
     if report.active:
         print(f"{report.path}: use it with `cellbrook segment --model {report.path} IMAGES`")
+    elif (out / CARD_NAME).exists():
+        print(
+            f"{report.path}: the new model, not in use, with its report and curves; {out} keeps the model that it had"
+        )
     else:
         print(f"{report.path}: the new model, not in use; report.json and curves.png lie in {out}")
     return 0

@@ -107,7 +107,8 @@ def finetune(
     watch : callable or None
         Is given each validation's numbers.
     overwrite : bool
-        Replace what else lies in `out`: a finished model, or an unfinished training of other data or options.
+        Replace what else lies in `out`: a finished model, or an unfinished training of other data or options. A finished
+        model stays until the new one is written, and where that is not better.
     parts : Split or None
         What is learnt from and what is held out. None: `cellbrook.training.split.split` decides.
 

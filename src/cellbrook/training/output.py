@@ -9,18 +9,18 @@ import platform
 import re
 import shutil
 import sys
-import tempfile
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellbrook.io.atomic import atomic
+from cellbrook.io.atomic import is_temporary, put, remove, staged
 from cellbrook.networks.cards import CARD_NAME, REPORT_NAME, ModelCard, ModelFileRef, TrainingData, write_card
 from cellbrook.networks.export import export_network, file_entry
 from cellbrook.training.curves import draw_curves
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from cellbrook.measure.classify import ObjectClassifier
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 CURVES_NAME = "curves.png"
 STEM = "weights"
-_EXPORT = ".export-"
 CLASSES_NAME = "classes.json"
 INACTIVE = "not-active"
 """Folder, inside the output folder, of a model that is no better than the one it started from."""
@@ -52,6 +51,9 @@ def write_model(
 ) -> None:
     """Write weights, graph, what tells classes, card, curves and report; the report comes last: then all is there.
 
+    Until all is written an earlier model in `folder` stays. One that is not active leaves it and its report there: then its
+    own curves and report lie beside its card.
+
     `int8` is the graph in 8 bits of the same network, where there is one.
 
     Raises
@@ -59,44 +61,57 @@ def write_model(
     OutputError
         If the folder cannot be written to.
     """
-    for name in (REPORT_NAME, CARD_NAME):
-        (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / INACTIVE, ignore_errors=True)
-    report.path.mkdir(parents=True, exist_ok=True)
-    for left in report.path.glob(f"{_EXPORT}*"):  # by a run that was killed here
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=report.path, prefix=_EXPORT) as temporary:
-        paths = _export(network, base.family, Path(temporary))
+    for left in filter(is_temporary, folder.glob(".*")):  # by a run that was killed here
+        remove(left)
+    with staged(folder, STEM) as stage:
+        model = stage if report.active else stage / INACTIVE
+        model.mkdir(exist_ok=True)
+        paths = _export(network, base.family, model)
         if classifier is not None:
-            paths["classes"] = Path(temporary, CLASSES_NAME)
+            paths["classes"] = model / CLASSES_NAME
             classifier.save(paths["classes"])
         if int8 is not None:
-            paths["onnx_int8"] = Path(temporary, f"{STEM}.int8.onnx")
+            paths["onnx_int8"] = model / f"{STEM}.int8.onnx"
             shutil.copyfile(int8, paths["onnx_int8"])
         files = {kind: ModelFileRef(**file_entry(path)) for kind, path in paths.items()}
-        for path in paths.values():
-            path.replace(report.path / path.name)
-    write_card(report.path / CARD_NAME, _card(base, report, dataset, folder, files))
-    draw_curves(folder / CURVES_NAME, report.curve, report.best_step)
-    document = {
-        "schema": SCHEMA,
-        "cellbrook": metadata.version("cellbrook"),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "torch": metadata.version("torch"),
-        "data": {
-            "where": dataset.where,
-            "sha256": dataset.sha256,
-            "images": [
-                {"name": e.name, "sha256": e.sha256, "objects": e.n_objects} for e in dataset.examples
-            ],
-            "issues": [dataclasses.asdict(i) for i in dataset.issues],
-        },
-        **report.to_dict(),
-    }
-    with atomic(folder / REPORT_NAME) as part:
-        part.write_text(json.dumps(_finite(document), indent=1, ensure_ascii=False), encoding="utf-8")
+        write_card(model / CARD_NAME, _card(base, report, dataset, folder, files))
+        keeps = not report.active and (folder / CARD_NAME).exists()
+        beside = model if keeps else stage
+        draw_curves(beside / CURVES_NAME, report.curve, report.best_step)
+        document = _document(report, dataset)
+        (beside / REPORT_NAME).write_text(
+            json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8"
+        )
+        if not keeps:  # while files are replaced they do not belong together
+            for name in (REPORT_NAME, CARD_NAME):
+                (folder / name).unlink(missing_ok=True)
+        for path in sorted(stage.iterdir(), key=lambda path: path.name == REPORT_NAME):
+            put(path, folder / path.name)
+    if report.active:
+        remove(folder / INACTIVE)
+
+
+def _document(report: TrainReport, dataset: Dataset) -> Any:
+    """Return what the report's file says."""
+    return _finite(
+        {
+            "schema": SCHEMA,
+            "cellbrook": metadata.version("cellbrook"),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "python": platform.python_version(),
+            "torch": metadata.version("torch"),
+            "data": {
+                "where": dataset.where,
+                "sha256": dataset.sha256,
+                "images": [
+                    {"name": e.name, "sha256": e.sha256, "objects": e.n_objects} for e in dataset.examples
+                ],
+                "issues": [dataclasses.asdict(i) for i in dataset.issues],
+            },
+            **report.to_dict(),
+        }
+    )
 
 
 def _export(network: nn.Module, family: str, folder: Path) -> dict[str, Path]:
