@@ -37,8 +37,8 @@ class Ghosts:
     rows : list of dict
         As sent, with ``discarded`` and ``reason``; ``id`` is a leased one.
     numbers : Path or None
-        File with an array (planes, Y, X), uint32, of candidates counted from 1. It is open only while it is read: a project has
-        thousands of images, and a process may have few files open.
+        File with an array (planes, Y, X), uint32, of candidates counted from 1, open only while it is read: a project
+        has thousands of images, and a process may have few files open.
     first : int
         The id of number 1.
     """
