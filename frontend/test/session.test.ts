@@ -1,5 +1,6 @@
 // What the page does when the server speaks, is silent, or comes back.
 
+import { computed, effect } from "@preact/signals-core";
 import { describe, expect, it, vi } from "vitest";
 import type { Hand } from "../src/core/session";
 import type { ChannelSettings } from "../src/core/state";
@@ -244,6 +245,21 @@ describe("undo", () => {
     await wire.settle();
     session.undo();
     expect(heard.mock.lastCall?.[0].type).toBe("undo");
+  });
+});
+
+describe("an image in the list", () => {
+  it("hears of jobs only when one begins or ends on it", async () => {
+    const { session } = await opened();
+    const busy = computed(() => session.atWork.value.has("i"));
+    const drawn: boolean[] = [];
+    const stop = effect(() => void drawn.push(busy.value));
+    session.receive({ type: "job", job: job({ kind: "segment", image: "i", state: "queued" }) });
+    for (let done = 0; done < 9; done++) session.receive({ type: "job", job: job({ kind: "segment", image: "i", done }) });
+    session.receive({ type: "job", job: job({ id: "b", kind: "segment", image: "j" }) });
+    session.receive({ type: "job", job: job({ kind: "segment", image: "i", state: "done" }) });
+    stop();
+    expect(drawn).toEqual([false, true, false]);
   });
 });
 

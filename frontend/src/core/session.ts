@@ -313,6 +313,10 @@ export class Session extends Workplace {
   }
 
   // ---- jobs
+  /** Images that a job is at. */
+  readonly atWork: ReadonlySignal<ReadonlySet<string>> = computed(
+    () => new Set(this.jobs.value.flatMap(({ image, state }) => (image !== null && state === "running" ? [image] : []))),
+  );
   /** Segment the open image; `params` as the command's options; the window comes first, or alone with `window_only`. */
   segment(params: Record<string, unknown>): void {
     const { window_only, ...rest } = params;

@@ -1,12 +1,13 @@
 // Every cell with its measurements: a histogram that selects, a table of which only the rows in sight exist.
 
 import { signal } from "@preact/signals";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import type { Session } from "../core/session";
 import type { Cell } from "../core/objects";
 import { Fate } from "../core/state";
 import { brief, ends, Histogram } from "./charts";
 import { Button, Check, Empty, Section, Select } from "./controls";
+import { useRows } from "./rows";
 import { FATES, ORIGINS, plural, TERMS } from "./words";
 
 const ROW = 24;
@@ -61,16 +62,9 @@ function useColumns(session: Session): Column[] {
 
 function Table(props: { session: Session; columns: Column[]; cells: readonly Cell[] }) {
   const { session, columns, cells } = props;
-  const box = useRef<HTMLDivElement>(null);
-  const [top, setTop] = useState(0);
-  const [height, setHeight] = useState(300);
+  const { box, first, last, onScroll } = useRows(cells.length, ROW);
   const selection = session.selection.value;
   const grid = { gridTemplateColumns: columns.map((column) => `${column.width}px`).join(" ") };
-  useEffect(() => {
-    const watch = new ResizeObserver(() => setHeight(box.current?.clientHeight ?? 300));
-    watch.observe(box.current!);
-    return () => watch.disconnect();
-  }, []);
   // Follow a selection made in the picture.
   const only = selection.size === 1 ? [...selection][0] : 0;
   useEffect(() => {
@@ -80,8 +74,6 @@ function Table(props: { session: Session; columns: Column[]; cells: readonly Cel
     const y = row * ROW;
     if (y < view.scrollTop || y + 2 * ROW > view.scrollTop + view.clientHeight - ROW) view.scrollTop = y - view.clientHeight / 3;
   }, [only]);
-  const first = Math.max(0, Math.floor(top / ROW) - 4);
-  const shown = cells.slice(first, first + Math.ceil(height / ROW) + 8);
   const choose = (cell: Cell, event: MouseEvent | KeyboardEvent) => {
     session.select([cell.id], event.shiftKey || event.ctrlKey || event.metaKey ? "toggle" : "replace");
     // Move the picture only if the cell is not in sight.
@@ -104,7 +96,7 @@ function Table(props: { session: Session; columns: Column[]; cells: readonly Cel
     else key.value = id;
   };
   return (
-    <div class="table fill" ref={box} role="grid" aria-label="Cells" aria-rowcount={cells.length + 1} tabIndex={0} onKeyDown={onKey} onScroll={(event) => setTop(event.currentTarget.scrollTop)}>
+    <div class="table fill" ref={box} role="grid" aria-label="Cells" aria-rowcount={cells.length + 1} tabIndex={0} onKeyDown={onKey} onScroll={onScroll}>
       <div class="thead" role="row" style={grid}>
         {columns.map((column) => (
           <div key={column.id} role="columnheader" aria-sort={key.value === column.id ? (down.value ? "descending" : "ascending") : "none"}>
@@ -115,7 +107,7 @@ function Table(props: { session: Session; columns: Column[]; cells: readonly Cel
         ))}
       </div>
       <div class="tbody" role="rowgroup" style={{ height: `${cells.length * ROW}px` }}>
-        {shown.map((cell, i) => {
+        {cells.slice(first, last).map((cell, i) => {
           const fate = session.objects.fate(cell.id);
           const gone = fate !== Fate.kept;
           return (

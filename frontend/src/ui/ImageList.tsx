@@ -1,22 +1,23 @@
 // The images of the project: look for one, see how far each is, add more.
 
+import { useComputed } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Session } from "../core/session";
 import type { ImageInfo, ImageState } from "../core/wire";
 import { Button, Empty, Select } from "./controls";
 import { picked, toggle } from "./picked";
+import { useRows } from "./rows";
 import { plural, STATES } from "./words";
 
-function Row({ session, image }: { session: Session; image: ImageInfo }) {
-  const open = session.imageId.value === image.id;
-  const row = useRef<HTMLLIElement>(null);
-  useEffect(() => {
-    if (open) row.current?.scrollIntoView({ block: "nearest" });
-  }, [open]);
-  const chosen = picked.value.has(image.id);
-  const busy = session.jobs.value.some((job) => job.image === image.id && job.state === "running");
+const ROW = 58; // as in styles.css
+
+/** Drawn anew only when something of its own changes: jobs speak ten times a second. */
+function Row({ session, image, place, of }: { session: Session; image: ImageInfo; place: number; of: number }) {
+  const open = useComputed(() => session.imageId.value === image.id).value;
+  const chosen = useComputed(() => picked.value.has(image.id)).value;
+  const busy = useComputed(() => session.atWork.value.has(image.id)).value;
   return (
-    <li ref={row} class={chosen ? "picked" : ""}>
+    <li class={chosen ? "picked" : ""} aria-posinset={place} aria-setsize={of}>
       <button
         type="button" class="open" aria-current={open} title={image.problem ?? image.name}
         onClick={(event) => (event.ctrlKey || event.metaKey ? toggle(image.id) : session.openImage(image.id))}
@@ -48,6 +49,12 @@ export function ImageList({ session }: { session: Session }) {
   const input = useRef<HTMLInputElement>(null);
   const images = session.images.value;
   const shown = session.listed.value;
+  const { box, first, last, onScroll } = useRows(shown.length, ROW);
+  // Follow what is opened by a key or elsewhere.
+  useEffect(() => {
+    const [view, y] = [box.current!, ROW * shown.findIndex(({ id }) => id === session.imageId.value)];
+    if (y >= 0) view.scrollTop = Math.min(y, Math.max(view.scrollTop, y + ROW - view.clientHeight));
+  }, [session.imageId.value, session.wanted.value, session.wantedState.value, shown.length > 0]);
   const own = images.filter((image) => !image.again);
   const done = own.filter((image) => image.state === "done").length;
   return (
@@ -73,7 +80,11 @@ export function ImageList({ session }: { session: Session }) {
         <Empty title="No images yet" icon="images">Add images with the button above, or drop files onto the page. TIFF, PNG, JPEG, OME-Zarr and more.</Empty>
       )}
       {images.length > 0 && shown.length === 0 && <Empty title="Nothing found" icon="search">No image fits. Clear the search, or show all states.</Empty>}
-      <ul class="images">{shown.map((image) => <Row key={image.id} session={session} image={image} />)}</ul>
+      <div class="images" ref={box} onScroll={onScroll}>
+        <ul style={{ paddingTop: `${first * ROW}px`, paddingBottom: `${Math.max(0, shown.length - last) * ROW}px` }}>
+          {shown.slice(first, last).map((image, i) => <Row key={image.id} session={session} image={image} place={first + i + 1} of={shown.length} />)}
+        </ul>
+      </div>
       {images.length > 0 && (
         <div class="foot2">
           <span>{picked.value.size ? `${picked.value.size} chosen` : `${done} of ${own.length} done`}</span>
