@@ -82,6 +82,7 @@ def test_a_round_without_training(tmp_path: Path, images: Path, capsys: pytest.C
     code, out, _ = run(capsys, "export", project, "--out", tmp_path / "train", "--save", "training", "--json")
     assert sorted(p.name for p in (tmp_path / "train").iterdir()) == [
         "a_img.png", "a_masks.tif", "a_masks_objects.csv", "b_img.png", "b_masks.tif", "b_masks_objects.csv",
+        "training.json",
     ]  # fmt: skip
     code, out, _ = run(capsys, "activate", project, "compact")
     assert code == 0

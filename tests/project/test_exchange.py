@@ -15,8 +15,8 @@ import pytest
 
 from cellbrook.core.objects import ObjectTable
 from cellbrook.core.params import MaskParams
-from cellbrook.errors import ImageError, ProjectError, UsageError
-from cellbrook.io import read_labels, write_labels, write_png
+from cellbrook.errors import ImageError, OutputError, ProjectError, UsageError
+from cellbrook.io import read_labels, write_image, write_labels, write_png
 from cellbrook.measure import measure
 from cellbrook.project import ClassInfo, Delete, Lock, Paint, Project, Replace, SetClass
 from cellbrook.project.exchange import as_result, export_training
@@ -135,6 +135,46 @@ def test_training_folder(drawn: Project, image: str, place: Path, picture: Calla
     from cellbrook.io.pairs import find_labelled
 
     assert [p[0] for p in find_labelled(place / "train").pairs] == ["cells"]
+
+
+def test_an_export_for_training_replaces_nobody_s_work(
+    drawn: Project, image: str, place: Path, picture: Callable[..., Path]
+) -> None:
+    out = place / "train"
+    masks = drawn.export(out, kinds=["training"])["cells"]["masks"]
+    drawn.log(image).apply(Delete((1,)))
+    drawn.export(out, kinds=["training"])  # over what is ours
+    np.testing.assert_array_equal(read_labels(masks)[0], pixels(drawn))
+    write_labels(masks, np.ones(SHAPE, np.uint8))
+    kept = masks.read_bytes()
+    with pytest.raises(OutputError, match=r"cells_masks\.tif was changed since .* --overwrite"):
+        drawn.export(out, kinds=["training"])
+    assert masks.read_bytes() == kept
+    drawn.export(out, kinds=["training"], overwrite=True)
+    np.testing.assert_array_equal(read_labels(masks)[0], pixels(drawn))
+
+    other = place / "other"
+    write_labels(other / "cells_masks.tif", np.ones(SHAPE, np.uint8))
+    with pytest.raises(OutputError, match=r"cells_masks\.tif is there and not Cellbrook's"):
+        drawn.export(other, kinds=["training"])
+    assert [p.name for p in other.iterdir()] == ["cells_masks.tif"]
+    (out / "training.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"training\.json is not Cellbrook's"):
+        drawn.export(out, kinds=["training"])
+
+
+def test_an_export_for_training_never_replaces_an_image_of_the_project(place: Path) -> None:
+    raw = place / "plate" / "x_img.tif"
+    write_image(raw, np.zeros((3, 64, 64), np.uint8), axes="CYX")
+    before = raw.read_bytes()
+    with Project.create(place / "p", images=[raw], channels="0") as project:
+        record = project.images()[0]
+        project.labels(record.id).lease()
+        project.log(record.id).apply(Paint(1, square(5, 5)))
+        with pytest.raises(OutputError, match=r"x_img\.tif is an image of the project"):
+            project.export(raw.parent, kinds=["training"], overwrite=True)
+    assert raw.read_bytes() == before
+    assert [p.name for p in raw.parent.iterdir()] == ["x_img.tif"]
 
 
 def test_an_image_that_cannot_be_read_is_left_out_of_training(

@@ -294,7 +294,7 @@ def export(
         What to write, separated by commas: training, labels, overlay, objects, run, color, rois, geojson, coco, seg, zarr.
         "training" is NAME_img and NAME_masks of the corrected images. [default: labels,overlay,objects]
     overwrite
-        Replace files also where they were changed by hand.
+        Replace files also where they were changed by hand; of training, never an image of the project.
     """
     from cellbrook.project import Project
     from cellbrook.project.exchange import export_project

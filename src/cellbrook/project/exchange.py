@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 from dataclasses import replace
@@ -12,10 +13,11 @@ import numpy as np
 
 from cellbrook.core.objects import ObjectTable
 from cellbrook.core.result import SegmentationData
-from cellbrook.errors import ImageError, UsageError
+from cellbrook.errors import ImageError, OutputError, UsageError
 from cellbrook.export.table import objects_csv
-from cellbrook.io.atomic import atomic
-from cellbrook.io.files import OUTPUT_ENDINGS
+from cellbrook.io.atomic import atomic, put, staged
+from cellbrook.io.files import OUTPUT_ENDINGS, identity
+from cellbrook.io.hashing import sha256_of
 from cellbrook.io.pairs import image_id
 from cellbrook.io.writers import write_labels
 from cellbrook.measure import measure
@@ -37,6 +39,9 @@ log = logging.getLogger(__name__)
 
 TRAINING = "training"
 """Of kinds of export: images and masks as ``cellbrook train`` takes them."""
+
+MANIFEST = "training.json"
+"""Beside files for training: the hashes of those that Cellbrook wrote, as ``run.json`` has them of results."""
 
 KINDS = (TRAINING, *(k for k in OUTPUT_ENDINGS if k not in ("flows", "cellprob")))
 
@@ -137,13 +142,14 @@ def export_project(
     out : path
         Folder; made if it does not exist.
     kinds : sequence of str
-        Of `KINDS`; "training" writes ``<id>_img`` and ``<id>_masks`` pairs of images that a person has worked on.
+        Of `KINDS`; "training" writes ``<id>_img`` and ``<id>_masks`` pairs of images that a person has worked on, and
+        `MANIFEST`.
     names : sequence of str
         Images by id, name or path. Empty: those in `states`.
     states : sequence of str
         Of "new", "predicted", "corrected", "done".
     overwrite : bool
-        Replace what others changed since.
+        Replace what others changed since; of training, never an image of the project.
 
     Returns
     -------
@@ -169,8 +175,11 @@ def export_project(
             files = write_results(result, folder, wanted, overwrite=overwrite, classes=classes)
             written[record.name] = files
     if TRAINING in kinds:
-        for name, files in export_training(project, folder, names=names).items():
-            written.setdefault(name, {}).update(files)
+        with staged(folder, TRAINING) as stage:
+            taught = export_training(project, stage, names=names)
+            _put_training(project, stage, folder, overwrite=overwrite)
+        for name, files in taught.items():
+            written.setdefault(name, {}).update({kind: folder / p.name for kind, p in files.items()})
     if not written:
         raise UsageError("there is nothing to export: predict or correct images first, or name some")
     return written
@@ -233,6 +242,44 @@ def export_training(
     if unread is not None and not written:
         raise unread
     return written
+
+
+def _put_training(project: Project, stage: Path, folder: Path, *, overwrite: bool) -> None:
+    """Let files for training take their places, unless something would be lost."""
+    manifest, ours = folder / MANIFEST, _written(folder)
+    images = {identity(p) for p in (*(project.path(r.id) for r in project.images()), *project.taken_out())}
+    files: dict[str, list[str]] = {}
+    for path in sorted(stage.iterdir()):
+        target, digest = folder / path.name, sha256_of(path)
+        if identity(target) in images:
+            raise OutputError(f"{target} is an image of the project: give another --out")
+        old = sha256_of(target) if target.exists() else digest
+        if not overwrite and old not in (digest, *ours.get(path.name, ())):
+            why = (
+                "was changed since Cellbrook wrote it"
+                if path.name in ours
+                else "is there and not Cellbrook's"
+            )
+            raise OutputError(f"{target} {why}: give --overwrite to replace it, or another --out")
+        files[path.name] = [digest, old]
+    if not files:
+        return
+    if manifest.exists() and not ours and not overwrite:
+        raise OutputError(f"{manifest} is not Cellbrook's: give --overwrite to replace it, or another --out")
+    # it goes first, and knows what is replaced too: of what a killed export leaves, the next one can tell whose it is
+    with atomic(manifest) as temporary:
+        temporary.write_text(json.dumps({"schema": 1, "files": ours | files}, indent=1), encoding="utf-8")
+    for name in files:
+        put(stage / name, folder / name)
+
+
+def _written(folder: Path) -> dict[str, list[str]]:
+    """Return the hashes of what exports wrote for training into a folder, by file name."""
+    try:
+        files: dict[str, list[str]] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return {str(name): list(hashes) for name, hashes in files.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _write_classes(project: Project, record: ImageRecord, masks: Path, names: dict[int, str]) -> Path:
