@@ -44,8 +44,12 @@ def test_an_empty_project_says_what_to_do(tab, serve, axe, tmp_path, examples):
     with tab(served.start()) as page:
         page.get_by_role("button", name="one").first.hover()
         page.get_by_role("button", name="Take out of the project").click()
-        page.get_by_text("Start with an image").wait_for()
+        question = page.get_by_role("dialog", name="Take an image out")
+        question.get_by_text("your corrections are kept").wait_for()
         page.evaluate(axe)
+        check(page)
+        question.get_by_role("button", name="Take it out").click()
+        page.get_by_text("Start with an image").wait_for()
         check(page)
 
 

@@ -1,6 +1,6 @@
 // The images of the project: look for one, see how far each is, add more.
 
-import { useComputed } from "@preact/signals";
+import { signal, useComputed } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Session } from "../core/session";
 import type { ImageInfo, ImageState } from "../core/wire";
@@ -10,6 +10,7 @@ import { useRows } from "./rows";
 import { plural, STATES } from "./words";
 
 const ROW = 58; // as in styles.css
+const leaving = signal<ImageInfo | null>(null); // what is to be taken out, if that was meant
 
 /** Drawn anew only when something of its own changes: jobs speak ten times a second. */
 function Row({ session, image, place, of }: { session: Session; image: ImageInfo; place: number; of: number }) {
@@ -32,9 +33,34 @@ function Row({ session, image, place, of }: { session: Session; image: ImageInfo
         </span>
       </button>
       <span class="away">
-        <Button kind="quiet" icon="close" label="Take out of the project (the file stays)" onClick={() => void session.removeImage(image.id)} />
+        <Button kind="quiet" icon="close" label="Take out of the project" onClick={() => (leaving.value = image)} />
       </span>
     </li>
+  );
+}
+
+function TakeOut({ session }: { session: Session }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const image = leaving.value;
+  const close = () => dialog.current?.close();
+  useEffect(() => {
+    if (image) dialog.current?.showModal();
+  }, [image]);
+  return (
+    <dialog ref={dialog} class="question" aria-label="Take an image out" onClose={() => (leaving.value = null)} onClick={(event) => event.target === dialog.current && close()}>
+      {image && (
+        <>
+          <header><h2>Take this image out of the project?</h2></header>
+          <div class="section-body">
+            <p><b>{image.name}</b> leaves the list. Its file stays where it is, and your corrections are kept: adding the same file again brings them back.</p>
+            <div class="row">
+              <Button onClick={close}>Keep it</Button>
+              <Button kind="danger" icon="trash" onClick={() => { void session.removeImage(image.id); close(); }}>Take it out</Button>
+            </div>
+          </div>
+        </>
+      )}
+    </dialog>
   );
 }
 
@@ -91,6 +117,7 @@ export function ImageList({ session }: { session: Session }) {
           {picked.value.size > 0 && <Button kind="quiet" onClick={() => (picked.value = new Set())}>Choose none</Button>}
         </div>
       )}
+      <TakeOut session={session} />
     </nav>
   );
 }
