@@ -476,6 +476,18 @@ def test_classes_have_one_number_in_every_image(page):
     assert [a["category_id"] for a in coco["annotations"]] == [2]
 
 
+def test_a_class_goes_only_if_no_cell_has_it(page):
+    classes = [{"id": i, "name": name, "color": "#ff0000"} for i, name in ((1, "large"), (2, "small"))]
+    page.send(type="set", what="classes", value=classes)
+    page.until("project")
+    page.paint(page.next_id, [[5, 5, 20]])
+    page.edit("set_class", ids=[page.next_id], value=1)
+    page.send(type="set", what="classes", value=classes[1:])
+    assert "large stays" in page.until("notice")["message"]
+    page.send(type="set", what="classes", value=classes[:1])
+    assert [c["name"] for c in page.until("project")["project"]["classes"]] == ["large"]
+
+
 def test_exported_labels_come_back_as_one_edit(page):
     page.disc(page.next_id, 60, 60, 15)
     page.disc(page.next_id + 1, 200, 200, 25)

@@ -39,6 +39,9 @@ export function ClassList({ session }: { session: Session }) {
             <input type="color" value={item.color} aria-label={`Colour of ${item.name}`} onChange={(e) => change(item.id, { color: e.currentTarget.value })} />
             <TextField value={item.name} aria-label={`Name of class ${item.id}`} maxLength={60} onChange={(name) => change(item.id, { name: name.trim() || item.name })} />
             <span class="note">{counts.get(item.id) ?? 0}</span>
+            {!counts.get(item.id) && (
+              <Button kind="quiet" icon="close" label={`Take ${item.name} away`} onClick={() => session.setClasses(classes.filter(({ id }) => id !== item.id))} />
+            )}
             <Button kind="quiet" icon={hidden.has(item.id) ? "eyeoff" : "eye"} pressed={!hidden.has(item.id)} label={`Show ${item.name}`} onClick={() => session.toggleClass(item.id)} />
           </li>
         ))}

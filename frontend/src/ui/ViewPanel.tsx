@@ -3,7 +3,7 @@
 import type { Session } from "../core/session";
 import { MOST_CHANNELS, type ChannelSettings, type LabelColor } from "../core/state";
 import { ClassList } from "./ClassList";
-import { Button, Check, Choice, Empty, Section, Select, Slider } from "./controls";
+import { Button, Check, Choice, Empty, Field, Section, Select, Slider, TextField } from "./controls";
 import { Levels } from "./Levels";
 import { channelName, TERMS } from "./words";
 
@@ -38,6 +38,8 @@ const COLORS: { value: LabelColor; label: string }[] = [
   { value: "single", label: "One for all" },
 ];
 
+const SIZE_OF = "It holds for all images of the project; left empty, each has what its file says.";
+
 export function ViewPanel({ session }: { session: Session }) {
   const style = session.style.value;
   const overlays = session.overlays.value;
@@ -65,6 +67,15 @@ export function ViewPanel({ session }: { session: Session }) {
       </Section>
       <Section title="Classes" hint="Name kinds of cells; keys 1 to 9 give a kind to the selected cells">
         <ClassList session={session} />
+      </Section>
+      <Section title="Pixel size" folded={image.pixel_size_um !== null}>
+        <Field label="µm per pixel" for="pixel-size">
+          <TextField
+            id="pixel-size" type="number" min="0" step="any" value={image.pixel_size_um ?? ""} aria-description={SIZE_OF}
+            onChange={(text) => session.setPixelSize(text === "" ? null : Number(text))}
+          />
+        </Field>
+        <p class="note">{image.pixel_size_um === null ? "Unknown, so lengths and areas are in pixels. " : ""}{SIZE_OF}</p>
       </Section>
       <Section title="What the model saw" folded={!(overlays.cellprob || overlays.flows)}>
         <Check label="Where it sees cells" hint={TERMS.probability} checked={overlays.cellprob} onChange={(cellprob) => session.setOverlays({ cellprob, flows: false })} />

@@ -441,6 +441,14 @@ class Project:
             job["result"] = json.loads(job["result"]) if job["result"] else None
         return jobs
 
+    def images_with_class(self, class_id: int) -> list[str]:
+        """Return the names of the images in which an object has a class."""
+        rows = self.database.query(
+            "SELECT name FROM images WHERE NOT removed AND id IN (SELECT image FROM objects WHERE class = ?) ORDER BY place",
+            (class_id,),
+        )
+        return [name for (name,) in rows]
+
     def _interrupt_jobs(self) -> None:
         marks = ", ".join("?" for _ in _UNFINISHED)
         if self.database.one(f"SELECT 1 FROM jobs WHERE state IN ({marks})", _UNFINISHED):

@@ -399,6 +399,12 @@ class Workspace:
             ids = [c.id for c in classes]
             if len(set(ids)) < len(ids) or not all(0 < i < 256 for i in ids):
                 raise UsageError("classes have different numbers from 1 to 255")
+            for gone in (c for c in self.project.settings.classes if c.id not in ids):
+                if images := self.project.images_with_class(gone.id):
+                    some = ", ".join(images[:3]) + (" and others" if len(images) > 3 else "")
+                    raise UsageError(
+                        f"{gone.name} stays, as cells have this class: give them another one in {some}"
+                    )
             self.project.save_settings(classes=classes)
         elif what == "model":
             names = choosable(self.project)
