@@ -1,5 +1,6 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { RequestError } from "../src/core/http";
 import { IdPool } from "../src/core/ids";
 import { Look } from "../src/core/look";
 import { components, grown, Mask, shrunk, smoothed } from "../src/core/mask";
@@ -10,6 +11,7 @@ import { addPolygon, addStroke } from "../src/core/raster";
 import { Remap } from "../src/core/remap";
 import { areaOf, decodeRuns, encodeRuns, Region } from "../src/core/runs";
 import { Fate } from "../src/core/state";
+import { TileCache } from "../src/core/tiles";
 import { outlineOf } from "../src/core/trace";
 import type { Point } from "../src/core/wire";
 import { signal } from "@preact/signals-core";
@@ -62,6 +64,35 @@ describe("runs", () => {
 
   it("are refused when cut short", () => {
     expect(() => decodeRuns(Uint8Array.of(1, 2, 200))).toThrow("no runs");
+  });
+});
+
+describe("tiles", () => {
+  const tiles = [0, 1].map((tx) => ({ channel: 0, level: 0, ty: 0, tx }));
+
+  it.each([[409, 1], [507, 1], [500, 3], [403, 3]])("that are answered with %d are asked for %d times in three seconds, and again when wished", async (status, times) => {
+    vi.useFakeTimers();
+    try {
+      let broken = true;
+      const asked = vi.fn(({ tx }: { tx: number }) => (broken && tx === 1 ? Promise.reject(new RequestError(status, "plane 3 is torn\n")) : Promise.resolve(null)));
+      const cache = new TileCache(4, asked, { loaded() {}, written() {}, evicted() {} });
+      const askedFor = (): number => asked.mock.calls.filter(([{ tx }]) => tx === 1).length;
+      cache.want(tiles);
+      await vi.advanceTimersByTimeAsync(3100);
+      expect([askedFor(), cache.get(tiles[0]), cache.get(tiles[1])]).toEqual([times, null, undefined]);
+      expect(cache.refusal.value).toBe(times === 1 ? "plane 3 is torn" : null);
+      if (times === 1) {
+        cache.want([...tiles].reverse());
+        cache.refresh(({ tx }) => tx === 0);
+        expect(askedFor()).toBe(1);
+      }
+      broken = false;
+      cache.refresh(({ tx }) => tx === 1);
+      await vi.advanceTimersByTimeAsync(1600);
+      expect([cache.get(tiles[1]), cache.refusal.value]).toEqual([null, null]);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 

@@ -1,6 +1,7 @@
 // The browser's side of the wire, with a made-up browser.
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { RequestError } from "../src/core/http";
 import { FetchHttp } from "../src/net/http";
 import { Socket } from "../src/net/socket";
 import { opened, stroke } from "./fake";
@@ -51,5 +52,10 @@ describe("a request", () => {
   it("that nobody answers is told in words", async () => {
     vi.stubGlobal("fetch", () => Promise.reject(new TypeError("Failed to fetch")));
     await expect(new FetchHttp("http://localhost/").json("api/project")).rejects.toThrow("The server does not answer; try again when it is back");
+  });
+
+  it("is refused for good, or for now", () => {
+    expect([404, 409, 507].every((status) => new RequestError(status, "").lasting)).toBe(true);
+    expect([401, 403, 429, 500, 502, 503].some((status) => new RequestError(status, "").lasting)).toBe(false);
   });
 });

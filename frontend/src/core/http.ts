@@ -16,4 +16,9 @@ export class RequestError extends Error {
   ) {
     super(message);
   }
+
+  /** Asking again would be answered the same; but a key to the server (401, 403) and its leisure (408, 429) may come back. */
+  get lasting(): boolean {
+    return this.status === 507 || (this.status >= 400 && this.status < 500 && ![401, 403, 408, 429].includes(this.status));
+  }
 }

@@ -1,5 +1,7 @@
 // Tiles that are here, on their way, or wanted. What was not wanted for longest goes first when room is short.
 
+import { signal, type ReadonlySignal } from "@preact/signals-core";
+import { RequestError } from "./http";
 import { keyOf, type Tile } from "./pyramid";
 import type { Box } from "./wire";
 
@@ -26,7 +28,7 @@ interface Flight {
 }
 
 const MOST_IN_FLIGHT = 8;
-const RETRY_MS = 1500;
+export const RETRY_MS = 1500;
 
 export class TileCache<T extends TileArray> {
   private readonly entries = new Map<string, Entry<T>>(); // in order of last use
@@ -35,6 +37,10 @@ export class TileCache<T extends TileArray> {
   private wantedKeys: ReadonlySet<string> = new Set();
   private closed = false;
   private readonly waiting = new Map<string, (() => void)[]>();
+  private readonly refused = new Map<string, Tile>(); // not asked for again before `refresh` or `retry`
+  private readonly why = signal<string | null>(null);
+  /** What the server says of tiles that it cannot give; null while there are none. */
+  readonly refusal: ReadonlySignal<string | null> = this.why;
 
   constructor(
     private readonly capacity: number,
@@ -104,6 +110,13 @@ export class TileCache<T extends TileArray> {
       else this.evict(key, entry.tile);
     }
     this.outdate(touches);
+    this.retry(touches);
+  }
+
+  /** Ask again for what the server could not give. */
+  retry(touches: (tile: Tile) => boolean = () => true): void {
+    for (const [key, tile] of this.refused) if (touches(tile)) this.refused.delete(key);
+    if (this.refused.size === 0) this.why.value = null;
     this.pump();
   }
 
@@ -118,7 +131,7 @@ export class TileCache<T extends TileArray> {
     for (const tile of this.wanted) {
       if (this.flights.size >= MOST_IN_FLIGHT) return;
       const entry = this.entries.get(keyOf(tile));
-      if (entry === undefined || entry.stale) this.start(tile);
+      if ((entry === undefined || entry.stale) && !this.refused.has(keyOf(tile))) this.start(tile);
     }
   }
 
@@ -127,10 +140,11 @@ export class TileCache<T extends TileArray> {
     if (this.closed || this.flights.has(key)) return;
     const flight: Flight = { tile, abort: new AbortController(), outdated: false };
     this.flights.set(key, flight);
+    this.refused.delete(key);
     this.onBusy(this.flights.size);
     this.fetchTile(tile, flight.abort.signal).then(
       (data) => this.land(flight, data),
-      () => this.crash(flight),
+      (error: unknown) => this.crash(flight, error),
     );
   }
 
@@ -146,6 +160,7 @@ export class TileCache<T extends TileArray> {
     const ready = this.prepare(flight.tile, data);
     this.entries.delete(key);
     this.entries.set(key, { tile: flight.tile, data: ready, stale: flight.outdated });
+    if (this.refused.size === 0) this.why.value = null;
     this.makeRoom();
     this.listener.loaded(flight.tile, ready);
     for (const resolve of this.waiting.get(key) ?? []) resolve();
@@ -153,11 +168,17 @@ export class TileCache<T extends TileArray> {
     this.pump();
   }
 
-  private crash(flight: Flight): void {
-    this.end(keyOf(flight.tile));
+  private crash(flight: Flight, error: unknown): void {
+    const key = keyOf(flight.tile);
+    this.end(key);
     if (this.closed) return;
-    if (flight.abort.signal.aborted) this.pump();
-    else setTimeout(() => (this.waiting.has(keyOf(flight.tile)) ? this.start(flight.tile) : this.pump()), RETRY_MS);
+    const refused = error instanceof RequestError && error.lasting && !flight.outdated;
+    if (refused) {
+      this.refused.set(key, flight.tile);
+      this.why.value = error.message.trim();
+    }
+    if (refused || flight.abort.signal.aborted) this.pump();
+    else setTimeout(() => (this.waiting.has(key) ? this.start(flight.tile) : this.pump()), RETRY_MS);
   }
 
   private end(key: string): void {

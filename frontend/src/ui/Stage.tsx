@@ -1,7 +1,7 @@
 // The picture and what floats above it: options of the tool, scale bar, planes, zoom, and what to do while it is empty.
 
 import { signal } from "@preact/signals";
-import { useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import type { Session } from "../core/session";
 import type { Point } from "../core/wire";
 import { Button, Choice, Slider } from "./controls";
@@ -151,6 +151,24 @@ function ToolOptions({ session }: { session: Session }) {
   );
 }
 
+/** What the server cannot give of the picture: said in its place, or beside the parts that are there. */
+function Missing({ session }: { session: Session }) {
+  const image = session.picture.value?.image;
+  const refusal = image?.refusal.value ?? null;
+  void session.loading.value; // tiles come
+  const part = image?.resident().next().done === false;
+  useEffect(() => {
+    if (refusal && part) session.notify("error", `A part of the picture cannot be shown: ${refusal}`);
+  }, [refusal, part]);
+  if (!refusal || part) return null;
+  return (
+    <div class="center"><div class="card" role="alert">
+      <h2>This picture cannot be shown</h2><p>{refusal}</p>
+      <Button onClick={() => image?.retry()}>Try again</Button>
+    </div></div>
+  );
+}
+
 function Welcome({ session }: { session: Session }) {
   const project = session.project.value;
   const input = useRef<HTMLInputElement>(null);
@@ -189,6 +207,7 @@ export function Stage(props: { session: Session; hold: (element: HTMLElement | n
       {shown && (
         <>
           <Above session={session} />
+          <Missing session={session} />
           <ToolOptions session={session} />
           {session.overlays.value.scaleBar && <ScaleBar session={session} />}
           <Planes session={session} />
