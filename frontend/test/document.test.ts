@@ -1,5 +1,6 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import { RequestError } from "../src/core/http";
 import { Region, encodeRuns } from "../src/core/runs";
 import { addStroke } from "../src/core/raster";
 import type { Session } from "../src/core/session";
@@ -64,6 +65,35 @@ describe("a document", () => {
     await wire.settle();
     await loading;
     expect(session.objects.rows().length).toBe(2);
+  });
+
+  it.each([
+    ["that nobody answered", new Error("no answer"), false, true],
+    ["that failed at the server", new RequestError(500, "torn\n"), true, true],
+    ["that was refused for good", new RequestError(409, "torn\n"), true, false],
+  ])("asks again for objects %s, and after a lost connection", async (_, error, told, retried) => {
+    const { wire, session } = await opened();
+    session.draw(stroke(20, 500, 530, 9));
+    await wire.settle();
+    const asked = vi.spyOn(wire, "json").mockImplementation((path) => (path.includes("/objects") ? Promise.reject(error) : new Promise(() => undefined)));
+    vi.useFakeTimers();
+    try {
+      session.objects.clear();
+      await session.document?.loadObjects();
+      await vi.advanceTimersByTimeAsync(1600);
+      expect(asked).toHaveBeenCalledTimes(retried ? 2 : 1);
+      expect(session.notices.value.map(({ message }) => message)).toEqual(told ? ["Not all cells can be shown: torn"] : []);
+      asked.mockRestore();
+      if (!retried) {
+        wire.cut();
+        wire.mend(); // at the same revision
+      }
+      await vi.advanceTimersByTimeAsync(1600);
+    } finally {
+      vi.useRealTimers();
+    }
+    await wire.settle();
+    expect(session.objects.rows().length).toBe(1);
   });
 
   it("keeps a lock on its way though older rows arrive", async () => {

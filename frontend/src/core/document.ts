@@ -1,6 +1,8 @@
 // One plane of one image: its label tiles, its objects, and the edits on their way. Every edit is shown at once, then
 // sent; the server's word is final.
 
+import { signal } from "@preact/signals-core";
+import { RequestError } from "./http";
 import { randomId } from "./ids";
 import { Labels, touches, type PaintRule } from "./labels";
 import type { Cell, ObjectTable } from "./objects";
@@ -8,7 +10,7 @@ import type { Joined, Outbox, Painted, Pending } from "./outbox";
 import { Pyramid, type Tile } from "./pyramid";
 import { Remap } from "./remap";
 import { areaOf, boxOf, decodeRuns, encodeRuns, Region, unite, type Runs } from "./runs";
-import { TileCache, type TileListener } from "./tiles";
+import { RETRY_MS, TileCache, type TileListener } from "./tiles";
 import type { Box, Edit, EditPart, FromServer, ImageInfo, Mode, ObjectColumns, ObjectRow, Point } from "./wire";
 
 type Message<T extends FromServer["type"]> = Extract<FromServer, { type: T }>;
@@ -34,6 +36,10 @@ export class Document {
   readonly tiles: TileCache<Uint32Array>;
   readonly remap: Remap;
   rev: number;
+  /** What the server says where it cannot give the objects. */
+  readonly refusal = signal<string | null>(null);
+  private behind = false; // the objects that were asked for last did not come
+  private retry: ReturnType<typeof setTimeout> | undefined;
   private closed = false;
   private readonly drawing = new Set<Stroke>(); // not in the outbox before they end
 
@@ -58,15 +64,20 @@ export class Document {
 
   close(): void {
     this.closed = true;
+    clearTimeout(this.retry);
     this.tiles.close();
   }
 
   async loadObjects(): Promise<void> {
+    clearTimeout(this.retry);
     let rev: number;
     do {
       rev = this.rev;
-      const columns = await this.host.fetchObjects();
+      const columns = await this.host.fetchObjects().catch((error: Error) => error);
       if (this.closed) return;
+      if (columns instanceof Error) return this.loadLater(columns);
+      this.behind = false;
+      this.refusal.value = null;
       this.host.objects.load(columns);
       this.restate();
       const held = this.held();
@@ -206,16 +217,22 @@ export class Document {
     this.replay();
   }
 
-  /** After a reconnection: what is here may be old. */
+  /** After a reconnection: what is here may be old, and what did not come may do now. */
   catchUp(rev: number): void {
-    if (rev !== this.rev) {
-      this.rev = rev;
-      this.tiles.refresh(() => true);
-      void this.loadObjects();
-    }
+    const same = rev === this.rev;
+    this.rev = rev;
+    if (same) this.tiles.retry();
+    else this.tiles.refresh(() => true);
+    if (!same || this.behind) void this.loadObjects();
   }
 
   // ---- inside
+
+  private loadLater(error: Error): void {
+    this.behind = true;
+    if (error instanceof RequestError) this.refusal.value = error.message.trim();
+    if (!(error instanceof RequestError && error.lasting)) this.retry = setTimeout(() => void this.loadObjects(), RETRY_MS);
+  }
 
   /** @internal for Stroke */
   show(runs: Runs, rule: PaintRule): void {

@@ -105,8 +105,9 @@ export abstract class Workplace extends Signals {
       this.picture.value?.want(this.view.value, this.pixelRatio.value, this.channels.value, this.overlays.value, this.objects.ghostTiles.value),
     );
     effect(() => {
-      const refusal = this.picture.value?.document.refusal.value;
-      if (refusal) this.notify("error", `The cells cannot be listed: ${refusal}`);
+      const document = this.picture.value?.document;
+      const refusal = document?.refusal.value ?? document?.tiles.refusal.value;
+      if (refusal) this.notify("error", `Not all cells can be shown: ${refusal}`);
     });
   }
 
