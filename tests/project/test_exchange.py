@@ -122,6 +122,42 @@ def test_two_files_of_one_image(drawn: Project, place: Path) -> None:
     assert ["give the one that counts" in (r.error or "") for r in results] == [True, True]
 
 
+@pytest.mark.parametrize("copy", [False, True])
+def test_labels_belong_to_the_image_beside_them(place: Path, copy: bool) -> None:
+    files = [place / "plate" / well / "f1.png" for well in "AB"]
+    for k, file in enumerate(files):
+        file.parent.mkdir(parents=True)
+        write_png(file, np.full((40, 50), k, np.uint8))
+    with Project.create(place / "p", images=files, copy=copy) as project:
+        a, b = (r.id for r in project.images())
+        masks = files[1].with_name("f1_masks.png")
+        write_png(masks, np.eye(40, 50, dtype=np.uint8))
+        (result,) = project.import_labels([masks.parent])
+        if copy:  # nothing says which one
+            assert "fits f1 and f1_2: name the image with --image" in (result.error or "")
+            (result,) = project.import_labels([masks], image="f1_2")
+        assert result.image == b
+        assert project.labels(a).objects() == []
+        # an export says of which image it is, also without one beside it
+        labels = project.export(place / "out", kinds=["labels"])["f1_2"]["labels"]
+        labels = labels.rename(labels.with_name("f1_labels.tif"))
+        (result,) = project.import_labels([labels])
+        assert "fits f1 and f1_2" in (result.error or "")
+        labels.with_name("f1_2_run.json").rename(labels.with_name("f1_run.json"))
+        (result,) = project.import_labels([labels])
+        assert result.image == b
+
+
+def test_a_name_may_have_dots(place: Path) -> None:
+    files = [place / f"img.{k}.png" for k in range(2)]
+    for k, file in enumerate(files):
+        write_png(file, np.full((40, 50), k, np.uint8))
+    write_png(place / "img.1_masks.png", np.eye(40, 50, dtype=np.uint8))
+    with Project.create(place / "p", images=files) as project:
+        (result,) = project.import_labels([place / "img.1_masks.png"])
+        assert (result.name, result.error) == ("img.1", None)
+
+
 def test_training_folder(drawn: Project, image: str, place: Path, picture: Callable[..., Path]) -> None:
     drawn.add([picture("later.png", seed=1)])
     written = drawn.export(place / "train", kinds=["training"])

@@ -323,7 +323,8 @@ def import_(
     folder
         The project.
     labels
-        Label images, ImageJ ROIs (.zip), GeoJSON, COCO, _seg.npy, or folders of them; x_labels.tif belongs to image x.
+        Label images, ImageJ ROIs (.zip), GeoJSON, COCO, _seg.npy, or folders of them; x_labels.tif belongs to image x, of
+        several of that name to the one beside which it lies.
     image
         The image that a single file belongs to. [default: by the file's name]
     done

@@ -15,9 +15,9 @@ import numpy as np
 from cellbrook.core.objects import ObjectTable
 from cellbrook.errors import CellbrookError, ImageError, UsageError
 from cellbrook.export.classes import read_classes
-from cellbrook.io.files import stem_of
+from cellbrook.io.files import OUTPUT_ENDINGS, image_of_run, stem_of
 from cellbrook.io.labels import read_labels
-from cellbrook.io.pairs import image_id
+from cellbrook.io.pairs import image_id, result_stem
 from cellbrook.project.classes import class_ids
 from cellbrook.project.ops import Replace
 
@@ -80,7 +80,8 @@ def import_labels(
         those of the project.
         A file without objects is refused.
     image : str or None
-        The image that one file belongs to. None: by the file's name, as ``x_labels.tif`` belongs to ``x``.
+        The image that one file belongs to. None: by the file's name, as ``x_labels.tif`` belongs to ``x``; of several of
+        one name, the one beside which it lies, or of which the ``x_run.json`` beside it is.
     user : str
         Whose undo takes it back.
     done : bool
@@ -240,14 +241,29 @@ def _files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
 
 
 def _owner(project: Project, path: Path) -> ImageRecord:
+    """Return the image whose labels a file holds: by what its run.json says, else by its name and folder."""
     stem = stem_of(path)
     for ending in ("_rois", "_cp_masks", "_coco"):
         stem = stem.removesuffix(ending)
-    key = image_id(stem)
+    bare = path.with_name(f"{stem}{path.suffix}")
     records = project.images()
-    found = [r for r in records if r.name == stem] or [r for r in records if image_id(r.name) == key]
+    told = image_of_run(bare.with_name(f"{result_stem(bare)}{OUTPUT_ENDINGS['run']}"))
+    if of_run := [r for r in records if (r.sha256, r.scene) == (told.get("sha256"), told.get("scene"))]:
+        return of_run[0]
+
+    key = image_id(bare.name)
+    found = [r for r in records if key in (image_id(f"{n}.tif") for n in _names(r))]
+    # the folders of a plate's wells may hold files of one name
+    folder = path.resolve().parent
+    found = [r for r in found if (project.folder / r.path).resolve().parent == folder] or found
+    found = [r for r in found if stem in _names(r)] or found
     if len(found) == 1:
         return found[0]
     if found:
         raise UsageError(f"{path}: fits {' and '.join(r.name for r in found)}: name the image with --image")
     raise UsageError(f"{path}: the project has no image {key!r}: name the image it belongs to with --image")
+
+
+def _names(record: ImageRecord) -> tuple[str, str]:
+    """Return what an image is called in the project, and what its file was called before it came there."""
+    return record.name, stem_of(Path(record.path)).removeprefix(f"{record.id[:8]}-")
