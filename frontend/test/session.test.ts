@@ -3,9 +3,9 @@
 import { computed, effect } from "@preact/signals-core";
 import { describe, expect, it, vi } from "vitest";
 import type { Hand } from "../src/core/session";
-import type { ChannelSettings } from "../src/core/state";
+import { Fate, type ChannelSettings } from "../src/core/state";
 import { channelsOf } from "../src/core/viewing";
-import type { AddReport, FromServer, Job } from "../src/core/wire";
+import type { AddReport, FromServer, Job, JobState } from "../src/core/wire";
 import { opened, stroke } from "./fake";
 
 const job = (more: Partial<Job>): Job => ({
@@ -117,9 +117,17 @@ describe("without a server", () => {
   });
 });
 
+const limits = { flow_threshold: 0, cellprob_threshold: 0, niter: null, min_size: 15, max_size_fraction: null, exclude_border: false, min_score: 0 };
+
 describe("limits of cells", () => {
+  const segmented = async (): ReturnType<typeof opened> => {
+    const page = await opened();
+    page.session.receive({ type: "image", image: { ...page.server.info, limits } });
+    return page;
+  };
+
   it("that were moved without a server are sent when it is back, until it has heard of them", async () => {
-    const { wire, server, session } = await opened();
+    const { wire, server, session } = await segmented();
     const heard = vi.spyOn(server, "handle");
     const submitted = () => heard.mock.calls.filter(([message]) => message.type === "submit").map(([message]) => message);
     wire.cut();
@@ -134,7 +142,7 @@ describe("limits of cells", () => {
   });
 
   it("are followed once a slider rests, and at once when the image is left", async () => {
-    const { server, session } = await opened();
+    const { server, session } = await segmented();
     const heard = vi.spyOn(server, "handle");
     const submitted = () => heard.mock.calls.filter(([message]) => message.type === "submit").map(([message]) => message);
     vi.useFakeTimers();
@@ -154,10 +162,62 @@ describe("limits of cells", () => {
   });
 });
 
+describe("limits that cells cannot follow", () => {
+  it.each([
+    ["are those of an image that no run has looked at", "unsegmented", {}],
+    ["are those of an image too large to keep what the model saw", "large", { limits, shape: [2 ** 14, 2 ** 13] }],
+    ["are those of cells that are not the model's", "drawn", { limits }],
+  ] as const)("%s: they hide nothing and start no job", async (_, why, more) => {
+    const { session, server } = await opened();
+    session.objects.apply([{ id: 1, area: 5, origin: why === "drawn" ? "manual" : "auto" }, { id: 2, origin: "auto", discarded: true }]);
+    session.receive({ type: "image", image: { ...server.info, ...more, shape: [...("shape" in more ? more.shape : server.info.shape)] } });
+    const heard = vi.spyOn(server, "handle");
+    session.setThresholds({ min_size: 40 });
+    session.rethreshold({ cellprob_threshold: 2 });
+    expect([session.rigid.value, session.objects.fate(1), heard.mock.calls.length]).toEqual([why, Fate.kept, 0]);
+    expect(session.limits()).toMatchObject({ min_size: 40, cellprob_threshold: 2 }); // of the next run
+  });
+
+  it("are followed once there are cells of the model, told a moment before its limits", async () => {
+    const { session, server } = await opened();
+    session.objects.apply([{ id: 1, area: 5, origin: "auto" }]);
+    const segment = (state: JobState, result: object | null): void => session.receive({ type: "job", job: job({ kind: "segment", image: "i", state, result: { ...result } }) });
+    const told = [{}, { diameter_px: 30 }].map((result) => {
+      segment("running", null);
+      segment("done", result); // only in sight, then all
+      return session.rigid.value;
+    });
+    session.receive({ type: "image", image: { ...server.info, limits } });
+    session.setThresholds({ min_size: 40 });
+    expect([told, session.rigid.value, session.objects.fate(1)]).toEqual([["unsegmented", null], null, Fate.small]);
+  });
+
+  it("because the job came to nothing hide no cell that is in every file", async () => {
+    const { session, server } = await opened();
+    session.objects.apply([{ id: 1, area: 20, origin: "auto" }]);
+    session.receive({ type: "image", image: { ...server.info, limits } });
+    const said = (id: string, state: JobState): void => session.receive({ type: "job", job: job({ id, kind: "rethreshold", image: "i", state }) });
+    const move = (id: string): void => {
+      session.setThresholds({ min_size: 40 });
+      session.rethreshold();
+      said(id, "running");
+    };
+    const now = () => [session.objects.fate(1), session.objects.thresholds.value.min_size];
+    move("a");
+    move("b");
+    said("a", "cancelled"); // by the one that took its place
+    expect(now()).toEqual([Fate.small, 40]);
+    said("b", "failed");
+    expect(now()).toEqual([Fate.kept, 40]);
+    move("c");
+    said("c", "cancelled"); // by the user
+    expect(now()).toEqual([Fate.kept, 15]);
+  });
+});
+
 describe("a slider", () => {
   it("keeps what was chosen with it while the job of another one ends", async () => {
     const { server, session } = await opened();
-    const limits = { flow_threshold: 0, cellprob_threshold: 0, niter: null, min_size: 15, max_size_fraction: null, exclude_border: false, min_score: 0 };
     session.receive({ type: "image", image: { ...server.info, limits } });
     const made = (id: string, more: object): void => {
       session.receive({ type: "job", job: job({ id, kind: "rethreshold", image: "i", state: "done" }) });

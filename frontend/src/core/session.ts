@@ -6,10 +6,10 @@ import { clipped, windowOf } from "./pyramid";
 import type { Runs } from "./runs";
 import {
   Fate, MOST_CHANNELS,
-  type ChannelSettings, type DynamicsSettings, type LabelStyle, type Overlays, type Prefs, type Thresholds, type ToolName,
+  type ChannelSettings, type DynamicsSettings, type LabelStyle, type Overlays, type Prefs, type Rigid, type Thresholds, type ToolName,
 } from "./state";
 import { doubtful, fitted, nextOf, shownCell, zoomed } from "./viewing";
-import type { AddReport, Box, ClassInfo, EditPart, ImageInfo, ImageState, JobKind, Limits, Mode, Point } from "./wire";
+import { LARGEST_WHOLE_PX, type AddReport, type Box, type ClassInfo, type EditPart, type ImageInfo, type ImageState, type JobKind, type Limits, type Mode, type Point } from "./wire";
 import { few, Workplace } from "./workplace";
 
 const REST_MS = 350;
@@ -267,11 +267,19 @@ export class Session extends Workplace {
   }
 
   // ---- thresholds
+  /** Why the cells here cannot follow the thresholds, which then are those of the next run; null: they can. */
+  readonly rigid: ReadonlySignal<Rigid | null> = computed(() => {
+    const image = this.image.value;
+    if (!image || (!image.limits && this.limitsDue.value !== image.id)) return "unsegmented";
+    if (image.shape[0] * image.shape[1] > LARGEST_WHOLE_PX) return "large";
+    const cells = this.objects.rows().filter((cell) => !cell.discarded);
+    return cells.length > 0 && !cells.some((cell) => cell.origin === "auto" && !cell.locked) ? "drawn" : null;
+  });
   /** Live, while a slider moves: only the object table is asked. */
   setThresholds(change: Partial<Thresholds>): void {
     batch(() => {
       this.objects.thresholds.value = { ...this.objects.thresholds.value, ...change };
-      this.objects.moved.value = true;
+      this.objects.moved.value = this.rigid.value === null; // nothing is hidden on screen that would be in every file
     });
     this.limitsHeld = true;
   }
@@ -285,9 +293,9 @@ export class Session extends Workplace {
     clearTimeout(this.limitsRest);
     this.limitsRest = undefined;
     this.limitsHeld = false;
-    const image = this.image.value;
-    if (!image) return;
     this.dynamics.value = { ...this.dynamics.value, ...dynamics };
+    const image = this.image.value;
+    if (!image || this.rigid.value !== null) return;
     const params = { ...this.limits(), window: this.windowParam() };
     this.limitsSent = { type: "submit", kind: "rethreshold", image: image.id, params };
     this.transport.send(this.limitsSent);

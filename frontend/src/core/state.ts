@@ -57,6 +57,12 @@ export interface Thresholds {
   exclude_border: boolean;
 }
 
+/** Why cells cannot follow the thresholds. */
+export type Rigid =
+  | "unsegmented" // no run has looked at the whole image
+  | "large" // what the model saw of it is not kept
+  | "drawn"; // none of them is the model's own
+
 /** What only a new run of the dynamics can answer. */
 export interface DynamicsSettings {
   cellprob_threshold: number;

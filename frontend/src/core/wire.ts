@@ -2,6 +2,7 @@
 
 export const PROTOCOL = 1;
 export const TILE = 512;
+export const LARGEST_WHOLE_PX = 2 ** 26; // of larger planes the server keeps nothing that other thresholds could be tried on
 
 export type Box = [y0: number, x0: number, y1: number, x1: number]; // half-open, pixels
 export type Point = [y: number, x: number];

@@ -71,6 +71,7 @@ export abstract class Workplace extends Signals {
   protected readonly ended = new Set<string>(); // trainings that were ended here without keeping anything
   protected suggestion: string | null = null; // the job that was asked for here; "" until it is known
 
+  protected readonly limitsDue = signal<string | null>(null); // an image that was just segmented: with which limits is told a moment later
   /** The server is there but does not know this browser: it was started anew, with another token. */
   readonly shutOut = signal(false);
 
@@ -359,6 +360,7 @@ export abstract class Workplace extends Signals {
 
   private takeJob(job: Job): void {
     const jobs = this.jobs.peek();
+    if (image.id === this.limitsDue.peek()) this.limitsDue.value = null;
     const known = jobs.find(({ id }) => id === job.id);
     this.jobs.value = known ? jobs.map((other) => (other.id === job.id ? job : other)) : [...jobs, job];
     if (known && known.state !== "failed" && job.state === "failed") {
@@ -380,6 +382,7 @@ export abstract class Workplace extends Signals {
       if (job.image === this.imageId.peek()) this.labelsMade();
     }
   }
+    if (known && isLive(known) && job.kind === "rethreshold" && job.image === this.imageId.peek()) this.followed(job);
 
   private tellLeftOut(job: Job): void {
     const failed = (job.result?.failed ?? []) as { name: string; error: string }[];
@@ -389,6 +392,7 @@ export abstract class Workplace extends Signals {
 
   /** Go to the first image that is suggested, at the place that is worth a look; while something is begun, only name it. */
   private follow(job: Job): void {
+      if (typeof job.result?.diameter_px === "number") this.limitsDue.value = job.image; // not only in sight
     const [first] = (job.result?.suggestions ?? []) as (Place & { name: string; reason: string })[];
     if (!first) return;
     if (!this.hand?.busy()) this.goTo(first);
@@ -412,6 +416,14 @@ export abstract class Workplace extends Signals {
   private isOpen(message: { image: string; plane?: number }): boolean {
     return message.image === this.imageId.value && (message.plane ?? this.plane.value) === this.plane.value;
   }
+  /** New limits came to nothing: the labels are as they were, and no cell stays hidden that is in every file. */
+  private followed(job: Job): void {
+    const goesOn = this.jobs.peek().some((other) => other.kind === "rethreshold" && other.image === job.image && isLive(other));
+    if (job.state === "done" || goesOn || this.limitsMoving()) return;
+    if (job.state === "cancelled") this.takeLimits(this.image.peek() ?? undefined);
+    else this.objects.moved.value = false; // the sliders stay: they may be meant for the next run
+  }
+
 
   /** Of other cells than there are now. */
   private forgetMeasurements(): void {
@@ -472,6 +484,8 @@ function parsed<T>(text: string | null): T | null {
     return null;
   }
 }
+const isLive = ({ state }: Job): boolean => state === "queued" || state === "running";
+
 
 function isRecord(value: unknown): value is object {
   return typeof value === "object" && value !== null;

@@ -8,7 +8,7 @@ import { ends, Histogram } from "./charts";
 import { Button, Check, Choice, Empty, Section, Select, Slider, TextField } from "./controls";
 import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
 import { channels, chosenChannels, invert, model, recipe, target, type Target } from "./recipe";
-import { area, channelName, FATES, isLive, leftAlone, length, plural, TERMS } from "./words";
+import { area, channelName, FATES, isLive, leftAlone, length, plural, RIGID, TERMS } from "./words";
 
 const MOST_SEEN = 3; // channels that a model looks at
 
@@ -100,20 +100,27 @@ function Tune({ session }: { session: Session }) {
     return { errors, scores, areas, largest: ends(areas, 0, 100)[1], worst: Math.min(3, ends(errors, 0, 1)[1]) };
   }, [auto]);
   const set = (change: Partial<Thresholds>) => session.setThresholds(change);
-  const failed = currentJob(session, ["rethreshold"], session.imageId.value);
+  const rigid = session.rigid.value;
+  const failed = rigid ? null : currentJob(session, ["rethreshold"], session.imageId.value);
   const hidden = counts.reduce((sum, count, fate) => (fate === Fate.kept ? sum : sum + count), 0);
   const causes = counts.flatMap((count, fate) => (fate !== Fate.kept && count > 0 ? [`${count} ${FATES[fate as Fate]}`] : []));
   // Areas spread over decades: the slider walks in equal ratios.
   const toArea = (position: number) => (position <= 0 ? 0 : Math.round((largest + 1) ** (position / 100)));
   const toPosition = (px: number) => (px <= 0 ? 0 : (100 * Math.log(px)) / Math.log(largest + 1));
   return (
-    <Section title="Which cells to keep" hint="Acts at once and only hides: nothing is lost. Cells that you drew, corrected or locked always stay.">
+    <Section title="Which cells to keep" hint={rigid ? "Which cells the next run keeps. Cells that you drew, corrected or locked always stay." : "Acts at once and only hides: nothing is lost. Cells that you drew, corrected or locked always stay."}>
       <div class="tally" role="status">
         <span><b>{counts[Fate.kept].toLocaleString("en")}</b> shown</span>
         <span><b>{hidden.toLocaleString("en")}</b> hidden</span>
         <span class="causes">{causes.join(", ") || "nothing is hidden"}</span>
       </div>
-      {failed && !isLive(failed) && <JobProgress session={session} job={failed} />}
+      {rigid && <p class="note">{RIGID[rigid]}: what you set here and below holds for the next <i>Find cells</i>.</p>}
+      {failed && !isLive(failed) && (
+        <>
+          <JobProgress session={session} job={failed} />
+          <p class="note">The cells are as they were. What you set holds for the next <i>Find cells</i>.</p>
+        </>
+      )}
       <div>
         <Slider
           label="Score" hint={TERMS.score} min={0} max={1} step={0.01} value={limits.score ?? 0}
@@ -165,6 +172,7 @@ export function FindPanel({ session }: { session: Session }) {
   const busy = job !== null && (job.state === "running" || job.state === "queued");
   const models = session.models.value;
   const found = session.objects.rows().length > 0;
+  const tunable = found || image.limits !== null; // limits that leave no cell can be taken back
   const dynamics = session.dynamics.value;
   const stack = image.z * image.t > 1;
   const segmentable = session.segmentable();
@@ -204,8 +212,8 @@ export function FindPanel({ session }: { session: Session }) {
         {many ? <JobProgress session={session} job={many} /> : <LeftOut failed={resultOf<{ failed: Failure[] }>(session, "batch")?.failed} />}
         {!found && !busy && <p class="note">The cells appear as they are found. What you draw or correct is never changed by the model.</p>}
       </Section>
-      {found && <Tune session={session} />}
-      {found && (
+      {tunable && <Tune session={session} />}
+      {tunable && (
         <Section title="More or fewer cells" hint={TERMS.cellprob}>
           <Slider
             label="Certainty (cell probability)" hint={TERMS.cellprob} min={-6} max={6} step={0.1} value={dynamics.cellprob_threshold}

@@ -1,6 +1,6 @@
 // The terms that had to stay, each with the line that explains it; and numbers as people read them.
 
-import { Fate } from "../core/state";
+import { Fate, type Rigid } from "../core/state";
 import type { ImageState, Job, JobKind, Origin } from "../core/wire";
 
 export const TERMS = {
@@ -43,6 +43,12 @@ export const FATES: Record<Fate, string> = {
   [Fate.large]: "too large",
   [Fate.border]: "at the edge",
   [Fate.filtered]: "class hidden",
+};
+
+export const RIGID: Record<Rigid, string> = {
+  unsegmented: "The model has not looked at the whole image yet",
+  large: "What the model saw of so large an image is not kept",
+  drawn: "All cells here were drawn, corrected, locked or brought in",
 };
 
 export const JOBS: Record<JobKind, string> = {
