@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, it, vi } from "vitest";
 import { components, Mask } from "../src/core/mask";
 import type { Session } from "../src/core/session";
 import type { ToolName } from "../src/core/state";
-import type { Point } from "../src/core/wire";
+import type { Edit, Point } from "../src/core/wire";
 import { Controls } from "../src/tools/controls";
 import { HEIGHT, opened, stroke, WIDTH, type FakeServer, type FakeWire } from "./fake";
 
@@ -182,6 +182,67 @@ describe("cells of a hidden class", () => {
     await hand.cells();
     expect(server.rows.get(hidden)).toEqual(before);
     expect(session.selection.value.has(hidden)).toBe(false);
+  });
+});
+
+describe("drawing that can write nowhere", () => {
+  const said = (): string[] => hand.session.notices.value.flatMap(({ message, hint }) => [message, hint]);
+  let id: number;
+
+  beforeEach(async () => {
+    id = hand.session.draw(stroke(20, 100, 180, 25));
+    await hand.cells();
+  });
+
+  it.each<ToolName>(["outline", "polygon"])("in another cell is said, and leaves nothing selected that is not there (%s)", async (tool) => {
+    const { session } = hand;
+    session.setTool(tool);
+    for (const [mode, hint] of [["keep", "choose Over others (J)"], ["inside", "choose Keep others (J)"]] as const) {
+      session.notices.value = [];
+      session.setMode(mode);
+      const x = mode === "keep" ? 120 : 300; // in the cell, or beside the selected one
+      const corners: Point[] = [[15, x], [15, x + 40], [25, x + 40], [25, x]];
+      if (tool === "outline") hand.drag(1, "mouse", ...corners);
+      else if (mode === "keep") session.draw(stroke(20, x, x + 40, 9)); // a polygon's first click would edit the cell
+      else for (const at of corners) hand.click(at);
+      session.finish();
+      expect(session.unsaved.value).toBe(1);
+      expect(await hand.cells()).toBe(1);
+      expect([said()[1], session.objects.rows().length, session.selection.value.size]).toEqual([hint, 1, 0]);
+      session.select([id]);
+    }
+  });
+
+  it("is not selected either where the server refuses it", async () => {
+    const { session, server } = hand;
+    const heard = vi.spyOn(server, "handle");
+    const drawn = session.draw(stroke(20, 300, 340, 9));
+    const { op_id } = heard.mock.lastCall![0] as Edit;
+    session.receive({ type: "reject", op_id, image: "i", rev: server.rev, tiles: [], reason: "no" });
+    expect(session.selection.value.has(drawn)).toBe(false);
+  });
+
+  it.each<ToolName>(["brush", "eraser", "outline", "polygon", "fill"])("for want of a selected cell is said at the press (%s)", async (tool) => {
+    const { session, server } = hand;
+    session.select([]);
+    session.setMode("inside");
+    session.setTool(tool);
+    session.document?.paint(0, stroke(20, 120, 122, 4), "overwrite"); // a hole
+    session.document?.paint(session.freshId(), stroke(20, 121, 121, 1), "overwrite"); // with two cells around it
+    await hand.cells();
+    const { rev } = server;
+    hand.drag(1, "mouse", tool === "fill" ? [19, 120] : [5, 300], [30, 340], [30, 300]);
+    session.finish();
+    await hand.cells();
+    expect(said()).toEqual([`Select the cells to ${tool === "eraser" ? "erase" : "draw"} in first`, "or choose Keep others (J)"]);
+    expect([server.rev, session.preview.value.kind, session.selection.value.size]).toEqual([rev, "none", 0]);
+  });
+
+  it("because it lies outside the image selects nothing", () => {
+    const { session } = hand;
+    session.setTool("brush");
+    hand.click([-50, 300]);
+    expect([session.unsaved.value, [...session.selection.value]]).toEqual([0, [id]]);
   });
 });
 

@@ -174,14 +174,15 @@ export class Document {
 
   // ---- the server's word
 
-  acked(message: Message<"ack">, pending: Pending | null): void {
+  /** Returns what was drawn with and still has no pixel. */
+  acked(message: Message<"ack">, pending: Pending | null): number[] {
     const touched = (tile: Tile): boolean =>
       (pending?.joined.length ?? 0) > 0 || this.here(pending?.painted ?? []).some(({ runs }) => touches(tile, runs, 3));
     if (message.rev < this.rev) {
       // An answer that was lost and given again: what it says of objects and pixels may be outdated.
       this.tiles.refresh(touched);
       void this.loadObjects();
-      return;
+      return [];
     }
     this.rev = message.rev;
     // What stood in the way as locked here may not have been so there, when the edit was done.
@@ -189,8 +190,9 @@ export class Document {
     else this.tiles.outdate(touched); // a tile asked for before the edit was done may arrive without it
     // Of a stroke that could write nowhere the server says nothing: there is no such object.
     const known = new Set(message.objects.map(({ id }) => id));
-    const unborn = (pending?.fresh ?? []).filter((id) => !known.has(id)).map((id) => ({ id, gone: true }));
-    this.takeRows([...unborn, ...message.objects]);
+    const unborn = (pending?.fresh ?? []).filter((id) => !known.has(id));
+    this.takeRows([...unborn.map((id) => ({ id, gone: true })), ...message.objects]);
+    return unborn;
   }
 
   rejected(message: Message<"reject">, pending: Pending | null): void {

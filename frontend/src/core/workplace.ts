@@ -10,7 +10,7 @@ import { NO_SCREEN, Picture, type Screen } from "./picture";
 import { Signals } from "./signals";
 import { type Notice, type Thresholds, type View } from "./state";
 import { channelsOf, fitted, shownBox } from "./viewing";
-import { PROTOCOL, type Box, type FromServer, type History, type ImageInfo, type Job, type Limits, type Project, type ToServer } from "./wire";
+import { PROTOCOL, type Box, type FromServer, type History, type ImageInfo, type Job, type Limits, type Mode, type Project, type ToServer } from "./wire";
 
 /** Messages to the server; the other direction is `Session.receive`. */
 export interface Transport {
@@ -50,6 +50,13 @@ interface Turn {
   way: "undo" | "redo";
   planes: Set<number>;
 }
+
+/** Why a cell was drawn that got no pixel, and what to do: by what drawing does to other cells. */
+const NOTHING_DRAWN: Record<Mode, [message: string, hint: string]> = {
+  keep: ["Nothing was drawn: other cells lie there", "choose Over others (J)"],
+  overwrite: ["Nothing was drawn: the cells there are locked, or of a hidden class", "unlock them (L), or show the class"],
+  inside: ["Nothing was drawn: the selected cells lie elsewhere", "choose Keep others (J)"],
+};
 
 const QUIET_MS = 1000; // after a change of cells, before they are measured again
 const GHOSTS_MAY_TAKE_MS = 60_000;
@@ -164,7 +171,9 @@ export abstract class Workplace extends Signals {
       case "ack": {
         const pending = this.outbox.settle(message.op_id);
         if (this.isOpen(message)) {
-          this.document?.acked(message, pending);
+          const unborn = this.document?.acked(message, pending) ?? [];
+          if (unborn.length > 0) this.notify("info", ...NOTHING_DRAWN[this.mode.peek()]);
+          this.deselect(unborn);
           this.cellsChanged();
         }
         if (pending?.edit.kind === "prompt" && this.isOpen(pending.edit)) this.selection.value = new Set(message.objects.flatMap(({ id, gone }) => (gone ? [] : [id])));
@@ -173,7 +182,10 @@ export abstract class Workplace extends Signals {
       case "reject": {
         const pending = this.outbox.settle(message.op_id);
         this.notify("warning", `An edit was not possible: ${message.reason}`, "the newer state is shown");
-        if (this.isOpen(message)) this.document?.rejected(message, pending);
+        if (this.isOpen(message)) {
+          this.document?.rejected(message, pending);
+          this.deselect(pending?.fresh ?? []);
+        }
         return;
       }
       case "patch": {

@@ -2,7 +2,7 @@ import type { Stroke } from "../core/document";
 import { addStroke } from "../core/raster";
 import { Region } from "../core/runs";
 import type { Point } from "../core/wire";
-import type { Bench, Modifiers, Tool } from "./tool";
+import { canWrite, type Bench, type Modifiers, type Tool } from "./tool";
 
 /**
  * Brush and eraser. A brush that begins on an object adds to it; on the background it makes a new one, unless it begins
@@ -22,7 +22,7 @@ export class Brush implements Tool {
   press(at: Point, _modifiers: Modifiers): void {
     const { session } = this.bench;
     const document = this.bench.document();
-    if (!document) return;
+    if (!document || !canWrite(this.bench, this.erases ? "erase" : "draw")) return;
     const label = this.erases ? 0 : this.labelFor(at);
     if (!this.erases && label === 0) return;
     const { mode, inside } = session.drawing(this.erases);
@@ -46,7 +46,7 @@ export class Brush implements Tool {
     const { session } = this.bench;
     const label = this.stroke?.rule.label ?? 0;
     this.stroke?.commit(this.fresh ? session.activeClass.value : 0);
-    if (this.fresh && label !== 0) session.select([label]);
+    if (this.fresh && session.objects.peek(label)) session.select([label]); // not what began and ended outside the image
     this.stroke = null;
   }
 

@@ -3,7 +3,7 @@
 import { addPolygon, along } from "../core/raster";
 import { Region } from "../core/runs";
 import type { Point } from "../core/wire";
-import { distance, type Bench, type Tool } from "./tool";
+import { canWrite, distance, type Bench, type Tool } from "./tool";
 
 abstract class Line implements Tool {
   readonly cursor = "crosshair";
@@ -84,6 +84,10 @@ export class Outline extends Line {
   private following = false;
   private leftStart = false;
 
+  override press(at: Point): void {
+    if (canWrite(this.bench)) super.press(at);
+  }
+
   /** Cellpose's way: a click begins, the pointer draws, a click ends, or coming back to the start. */
   follow(at: Point): void {
     if (this.following) {
@@ -91,7 +95,7 @@ export class Outline extends Line {
       return;
     }
     this.press(at);
-    this.following = true;
+    this.following = this.path.length > 0;
     this.leftStart = false;
   }
 

@@ -6,7 +6,7 @@ import { clipped } from "../core/pyramid";
 import type { Box, Point } from "../core/wire";
 import { drawPolygon, simplified } from "./lines";
 import { reshape } from "./shapes";
-import { distance, type Bench, type Tool } from "./tool";
+import { canWrite, distance, type Bench, type Tool } from "./tool";
 
 const GRIP = 8; // CSS pixels around a vertex or an edge that take hold of it
 
@@ -41,7 +41,7 @@ export class Polygon implements Tool {
     if (this.active < 0 && this.editing) this.insert(at);
     else if (this.active < 0) {
       this.target = this.points.length === 0 ? this.bench.cellAt(at) : 0;
-      if (this.target === 0) this.active = this.points.push(at) - 1;
+      if (this.target === 0 && (this.points.length > 0 || canWrite(this.bench))) this.active = this.points.push(at) - 1;
     }
     this.show();
   }

@@ -5,7 +5,7 @@ import { filled, grown, type Mask, pieceAt, shrunk, smoothed } from "../core/mas
 import { clipped } from "../core/pyramid";
 import { encodeRuns, type Runs } from "../core/runs";
 import type { Box, EditPart, Point } from "../core/wire";
-import type { Bench, Tool } from "./tool";
+import { canWrite, type Bench, type Tool } from "./tool";
 
 const MARGIN = 6; // pixels around an object that its shape may grow into
 const FILL_REACH = 1024; // side of the window in which an enclosed area is looked for
@@ -113,7 +113,7 @@ export class Fill extends Click {
     }
     const neighbours = neighboursOf(document, gap.mask);
     if (neighbours.size === 1) reshape(document, [...neighbours][0], gap.mask.runs(shape), new Int32Array());
-    else session.draw(gap.mask.runs(shape));
+    else if (canWrite(this.bench)) session.draw(gap.mask.runs(shape));
   }
 }
 

@@ -43,6 +43,13 @@ export interface Bench {
   length(cssPixels: number): number;
 }
 
+/** "Inside only" writes in selected cells: without any, a word to the user. */
+export function canWrite({ session }: Bench, what: "draw" | "erase" = "draw"): boolean {
+  const nowhere = session.mode.peek() === "inside" && session.selection.peek().size === 0;
+  if (nowhere) session.notify("info", `Select the cells to ${what} in first`, "or choose Keep others (J)");
+  return !nowhere;
+}
+
 export function distance(a: Point, b: Point): number {
   return Math.hypot(a[0] - b[0], a[1] - b[1]);
 }
