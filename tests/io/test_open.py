@@ -267,6 +267,16 @@ def test_smaller_copies_are_no_scenes(tmp_path):
     assert open_image(path).shape == (20, 30)
 
 
+def test_pictures_of_the_slide_are_left_out_by_their_whole_name_and_it_is_said(tmp_path):
+    path = tmp_path / "cells.ome.tif"
+    names = ("Macrophages ctrl", "MAP2 neurons", "label image", "HeLa", "Thumbnail")
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        for name in names:
+            tif.write(pixels((20, 30)), photometric="minisblack", metadata={"axes": "YX", "Name": name})
+    assert scenes(path) == ("Macrophages ctrl", "MAP2 neurons", "HeLa")
+    assert open_image(path, scene=1).notes == ("pictures of the slide were left out: label image, Thumbnail",)
+
+
 def test_each_image_of_a_set_is_read_from_its_own_file(tmp_path):
     image = """<Image ID="Image:{0}" Name="{1}"><Pixels ID="Pixels:{0}" DimensionOrder="XYZCT" Type="uint16" SizeX="30"
         SizeY="20" SizeZ="1" SizeC="1" SizeT="1"><TiffData IFD="0" PlaneCount="1"><UUID FileName="{1}">{2}</UUID></TiffData>

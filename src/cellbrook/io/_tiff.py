@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,8 @@ from cellbrook.io.pixel_size import credible_resolution, to_micrometres
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Pictures of the slide that slide scanners put beside the image
-_EXTRAS = ("thumbnail", "label", "macro", "overview", "map")
+# Pictures of the slide that slide scanners put beside the image; a whole name, as cells may be called "MAP2 neurons"
+_EXTRA = re.compile(r"(thumbnail|label|macro|overview|map)( image)?", re.IGNORECASE)
 
 
 def open_tiff(path: Path, scene: str | None = None) -> StoredImage:
@@ -29,7 +30,7 @@ def open_tiff(path: Path, scene: str | None = None) -> StoredImage:
     with tifffile.TiffFile(path) as tif:
         if not len(tif.pages):
             raise ImageError(f"{path}: a TIFF file without any image in it")
-        names, series_list = _scenes(tif)
+        names, series_list, left_out = _scenes(tif)
         number = pick_scene(scene, names, str(path))
         series = series_list[number]
         for level in series.levels:
@@ -44,6 +45,8 @@ def open_tiff(path: Path, scene: str | None = None) -> StoredImage:
         colour = photometric in ("RGB", "YCBCR", "CIELAB", "ICCLAB") and samples >= 3
         alpha = sum(1 for kind in page.extrasamples if int(kind) in (1, 2)) if samples > 1 else 0
         alpha = min(alpha, samples - 1)
+        if left_out:
+            notes.append(f"pictures of the slide were left out: {', '.join(left_out)}")
         if photometric == "PALETTE":
             notes.append("pixels are indices into the file's colour palette; used as intensities")
         if photometric == "MINISWHITE":
@@ -88,15 +91,19 @@ def pick_scene(scene: str | None, names: list[str], name: str) -> int:
     raise UsageError(f"{name} has no scene {scene!r}; it has {', '.join(names[:12])}")
 
 
-def _scenes(tif: Any) -> tuple[list[str], list[Any]]:
-    pictures = [s for s in tif.series if not s.name.lower().startswith(_EXTRAS)]
+def _scenes(tif: Any) -> tuple[list[str], list[Any], list[str]]:
+    """Return names and series of the images, and the names of pictures of the slide that are none."""
+    extras = [s for s in tif.series if _EXTRA.fullmatch(s.name.strip())]
+    if len(extras) == len(tif.series):
+        extras = []
+    pictures = [s for s in tif.series if s not in extras]
     # a smaller copy of another picture, such as the thumbnails of an LSM file, is none of its own
-    series = [s for s in pictures if not s.keyframe.is_reduced] or pictures or list(tif.series)
+    series = [s for s in pictures if not s.keyframe.is_reduced] or pictures
     names: list[str] = []
     for index, one in enumerate(series):
         name = one.name.strip() if tif.is_ome and one.name else ""
         names.append(name if name and name not in names else str(index))
-    return names, series
+    return names, series, [s.name.strip() for s in extras]
 
 
 def _check_complete(series: Any, path: Path) -> None:
