@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { Job } from "../src/core/wire";
 import { brief, ends } from "../src/ui/charts";
 import { said } from "../src/ui/JobProgress";
-import { channels, recipe } from "../src/ui/recipe";
+import { channels, followModel, model, recipe } from "../src/ui/recipe";
 import { leftAlone, length } from "../src/ui/words";
 import { opened } from "./fake";
 
@@ -45,6 +45,22 @@ describe("many images", () => {
 });
 
 describe("the recipe", () => {
+  it("takes the model that was chosen until another is put to use", async () => {
+    const { session, server } = await opened();
+    const stop = followModel(session);
+    const use = (name: string): void => session.receive({ type: "project", project: { ...server.project, model: name } });
+    const asked = () => recipe(session).value.model;
+    expect(asked()).toBe("compact");
+    model.value = "other";
+    use("compact"); // told again
+    expect(asked()).toBe("other");
+    for (const name of ["round 1", "compact"]) {
+      use(name);
+      expect(asked()).toBe(name);
+    }
+    stop();
+  });
+
   it("names a channel only where the open image has it, for many images by its name", async () => {
     const { session } = await opened();
     const sent = (names: string[]) => {

@@ -12,6 +12,7 @@ import { ImageList } from "./ImageList";
 import { KeysDialog } from "./KeysDialog";
 import { followAddress, followTheme, leftOpen, rightOpen, tab, TABS } from "./layout";
 import { LostBanner, Notices, Tooltip } from "./Notices";
+import { followModel } from "./recipe";
 import { Stage } from "./Stage";
 import "./styles.css";
 import { TeachPanel } from "./TeachPanel";
@@ -81,6 +82,7 @@ export function App({ session, stage }: { session: Session; stage: (element: HTM
   const page = useRef<HTMLDivElement>(null);
   const [over, setOver] = useState(false);
   useEffect(() => followTheme(session), []);
+  useEffect(() => followModel(session), []);
   useEffect(() => followAddress(), []);
   const files = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
   return (

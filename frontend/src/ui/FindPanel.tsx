@@ -7,7 +7,7 @@ import { Fate, type Thresholds } from "../core/state";
 import { ends, Histogram } from "./charts";
 import { Button, Check, Choice, Empty, Section, Select, Slider, TextField } from "./controls";
 import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
-import { channels, chosenChannels, invert, model, recipe, target, type Target } from "./recipe";
+import { channels, chosenChannels, chosenModel, invert, model, recipe, target, type Target } from "./recipe";
 import { area, channelName, FATES, isLive, leftAlone, length, plural, RIGID, TERMS } from "./words";
 
 const MOST_SEEN = 3; // channels that a model looks at
@@ -183,7 +183,7 @@ export function FindPanel({ session }: { session: Session }) {
     <>
       <Section title="Find cells">
         <Select
-          label="Model" hint={TERMS.model} value={model.value ?? session.project.value?.model ?? ""}
+          label="Model" hint={TERMS.model} value={chosenModel(session)}
           options={models.map((item) => ({ value: item.name, label: item.title || item.name }))} onChange={(name) => (model.value = name)}
         />
         <Choice label="What to outline" hint={TERMS.target} value={target.value} options={TARGETS} onChange={(value) => (target.value = value)} />

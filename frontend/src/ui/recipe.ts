@@ -1,14 +1,26 @@
 // What is asked of the model: one recipe for the window, the image, and all images. Options are named as the command's.
 
-import { computed, signal, type ReadonlySignal } from "@preact/signals";
+import { computed, effect, signal, type ReadonlySignal } from "@preact/signals";
 import type { Session } from "../core/session";
 
 export type Target = "auto" | "cells" | "nuclei";
 
-export const model = signal<string | null>(null); // null: the project's active one
+export const model = signal<string | null>(null); // null: the project's
 export const target = signal<Target>("auto");
 export const invert = signal(false);
 export const channels = signal<readonly number[]>([]); // those that the model sees; none: it is left to the program
+
+/** The model that looks for cells next. */
+export const chosenModel = (session: Session): string => model.value ?? session.project.value?.model ?? "compact";
+
+/** Another model that is put to use, as after a training, takes the place of one that was chosen here. */
+export function followModel(session: Session): () => void {
+  const used = computed(() => session.project.value?.model);
+  return effect(() => {
+    void used.value;
+    model.value = null;
+  });
+}
 
 /** The channels that were chosen, where the open image has them and others beside them. */
 export function chosenChannels(session: Session): number[] {
@@ -26,7 +38,7 @@ export function recipe(session: Session, many = false): ReadonlySignal<Record<st
     const limits = { ...session.limits(), ...(ran ? {} : { flow_threshold: null, min_score: null }) };
     const diameter = session.diameter.value;
     return {
-      model: model.value ?? session.project.value?.model ?? "compact",
+      model: chosenModel(session),
       diameter: diameter === null ? "auto" : String(Number(diameter.toFixed(1))),
       target: target.value,
       ...(chosen.length > 0 && { channels: (many && telling ? names : chosen).join(",") }),
