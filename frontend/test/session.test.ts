@@ -449,7 +449,7 @@ describe("the walk through doubtful cells", () => {
 
 describe("a suggestion", () => {
   const result = { suggestions: [{ image: "j", plane: 0, box: [0, 0, 10, 10], name: "the next one", reason: "" }] };
-  const idle: Hand = { cancel: () => false, finish: () => false, busy: () => false };
+  const idle: Hand = { cancel: () => false, back: () => false, finish: () => false, busy: () => false };
 
   it.each([
     ["is followed in the page that asked", true, idle, "j"],

@@ -6,6 +6,7 @@ import type { Session } from "../src/core/session";
 import type { ToolName } from "../src/core/state";
 import type { Edit, Point } from "../src/core/wire";
 import { Controls } from "../src/tools/controls";
+import { KEYS } from "../src/tools/keys";
 import { HEIGHT, opened, stroke, WIDTH, type FakeServer, type FakeWire } from "./fake";
 
 type Kind = "mouse" | "pen" | "touch";
@@ -67,6 +68,7 @@ class Hand {
 }
 
 let hand: Hand;
+const press = (key: string): void => KEYS.find(({ keys }) => keys.includes(key))?.run(hand.session);
 
 beforeEach(async () => {
   vi.stubGlobal("window", { addEventListener: () => undefined });
@@ -262,6 +264,50 @@ describe("a polygon", () => {
     for (const at of [[10, 100], [10, 140], [30, 140], [30, 100], [11, 101]] as Point[]) hand.click(at);
     expect(await hand.cells()).toBe(1);
     expect([...hand.server.rows.values()][0].area).toBe(20 * 40);
+  });
+
+  it("gives its corners back one by one, then what was drawn before; redoing leaves it alone", async () => {
+    const { session } = hand;
+    const id = session.draw(stroke(20, 300, 340, 9));
+    await hand.cells();
+    session.setTool("polygon");
+    for (const at of [[10, 100], [10, 140], [30, 140]] as Point[]) hand.click(at);
+    hand.drag(1, "mouse", [10, 140], [10, 160]);
+    const points = (): Point[] => (session.preview.value as { points?: Point[] }).points ?? [];
+    session.redo();
+    expect(points()).toEqual([[10, 100], [10, 160], [30, 140]]);
+    session.undo();
+    expect(points()).toEqual([[10, 100], [10, 140], [30, 140]]);
+    press("Delete");
+    expect(points()).toEqual([[10, 100], [10, 140]]);
+    session.undo();
+    session.undo();
+    expect([points(), await hand.cells()]).toEqual([[], 1]);
+    session.undo();
+    expect(await hand.cells()).toBe(0);
+    session.redo();
+    expect(await hand.cells()).toBe(1);
+    session.select([id]);
+    press("Backspace");
+    expect(await hand.cells()).toBe(0);
+  });
+
+  it("of a cell is taken back to its outline, and left before the cell is deleted", async () => {
+    const { session } = hand;
+    session.draw(stroke(20, 100, 140, 21));
+    await hand.wire.settle();
+    session.setTool("polygon");
+    hand.click([20, 120]);
+    await hand.cells();
+    const { points } = session.preview.value as { points: Point[] };
+    hand.drag(1, "mouse", points[0], [points[0][0] - 4, points[0][1] - 4]);
+    expect(session.preview.value).not.toMatchObject({ points });
+    press("Delete");
+    expect(session.preview.value).toMatchObject({ points });
+    press("Delete");
+    expect([hand.corners, await hand.cells()]).toEqual([0, 1]);
+    press("Delete");
+    expect(await hand.cells()).toBe(0);
   });
 
   it("changes a cell only where a corner was moved: holes and other pieces stay", async () => {

@@ -404,7 +404,9 @@ export class Session extends Workplace {
 
   private inHistory(type: "undo" | "redo"): void {
     const image = this.imageId.value;
-    if (this.hand?.cancel() || !image) return;
+    // A step of what is begun comes before all that is done; there is none to do again.
+    if (type === "undo" ? this.hand?.back() || this.hand?.cancel() : this.hand?.busy()) return;
+    if (!image) return;
     if ([...this.outbox.of(image)].at(-1)?.edit.kind === "prompt") {
       this.notify("info", "A cell is still being proposed", "when it is there it can be taken back");
     } else if (this.ask({ type, image })) {

@@ -23,9 +23,11 @@ export interface Store {
   set(key: string, value: string): void;
 }
 
-/** What the tool in hand can be told from outside. `cancel` and `finish` say whether there was something to do. */
+/** What the tool in hand can be told from outside. `cancel`, `back` and `finish` say whether there was something to do. */
 export interface Hand {
   cancel(): boolean;
+  /** Take back a step of what is begun. */
+  back(): boolean;
   finish(): boolean;
   /** Something is begun that would be lost by going elsewhere. */
   busy(): boolean;

@@ -58,6 +58,7 @@ export class Controls implements Bench {
     this.keyboard = new Keyboard(session, canvas);
     session.hand = {
       cancel: () => this.cancel(),
+      back: () => this.tool.back?.() ?? false,
       finish: () => this.outline.finish() || (this.tool.finish?.() ?? false),
       busy: () => this.grip !== null || session.preview.peek().kind !== "none",
     };

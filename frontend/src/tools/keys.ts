@@ -50,7 +50,7 @@ export const KEYS: readonly KeyBinding[] = [
 
   { id: "undo", group: "Correct", keys: ["Mod+Z"], words: "Undo", run: (s) => s.undo() },
   { id: "redo", group: "Correct", keys: ["Mod+Y", "Mod+Shift+Z"], words: "Redo", run: (s) => s.redo() },
-  { id: "delete", group: "Correct", keys: ["Delete", "Backspace"], words: "Delete the selected cells", run: (s) => s.deleteSelected() },
+  { id: "delete", group: "Correct", keys: ["Delete", "Backspace"], words: "Delete the selected cells; the last corner while a polygon is drawn", run: (s) => void (s.hand?.back() || s.deleteSelected()) },
   { id: "merge_selected", group: "Correct", keys: ["Shift+M"], words: "Merge the selected cells", run: (s) => s.mergeSelected() },
   { id: "accept", group: "Correct", keys: ["Y"], words: "Bring the selected hidden cells back", run: (s) => s.accept([...s.selection.value]) },
   { id: "lock", group: "Correct", keys: ["L"], words: "Lock or unlock the selected cells", run: (s) => s.toggleLock() },

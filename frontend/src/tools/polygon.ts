@@ -26,7 +26,7 @@ interface Editing {
 export class Polygon implements Tool {
   readonly cursor = "crosshair";
   private points: Point[] = [];
-  private pressed: Point[] = []; // the points before the last press
+  private steps: Point[][] = []; // the points before each press that changed them
   private active = -1;
   private target = 0; // the object that is pressed
   private editing: Editing | null = null;
@@ -35,7 +35,7 @@ export class Polygon implements Tool {
   constructor(private readonly bench: Bench) {}
 
   press(at: Point): void {
-    this.pressed = [...this.points];
+    this.steps.push([...this.points]);
     if (!this.bench.document()) return;
     this.active = this.points.findIndex((point) => distance(point, at) < this.bench.length(GRIP));
     if (this.active < 0 && this.editing) this.insert(at);
@@ -53,10 +53,12 @@ export class Polygon implements Tool {
   }
 
   release(): void {
-    const { target, pressed } = this;
+    const { target } = this;
+    const pressed = this.steps.at(-1) ?? [];
     const first = this.active === 0 && !this.editing && pressed.length >= 3;
     const closes = first && distance(this.points[0], pressed[0]) < this.bench.length(GRIP / 2);
     if (closes) this.points = pressed;
+    if (this.points.length === pressed.length && this.points.every((point, i) => point === pressed[i])) this.steps.pop();
     this.letGo();
     if (closes) this.finish();
     else if (target !== 0) void this.take(target);
@@ -75,9 +77,19 @@ export class Polygon implements Tool {
     return begun;
   }
 
+  /** Takes the last corner away, or what was last done to one; with nothing done to a cell, leaves it. */
+  back(): boolean {
+    const before = this.steps.pop();
+    if (!before) return this.cancel();
+    this.points = before;
+    this.letGo();
+    return true;
+  }
+
   cancel(): boolean {
     const begun = this.points.length > 0;
     this.points = [];
+    this.steps = [];
     this.editing = null;
     this.turn++;
     this.letGo();
@@ -85,7 +97,7 @@ export class Polygon implements Tool {
   }
 
   abandon(): void {
-    this.points = this.pressed;
+    this.points = this.steps.pop() ?? [];
     this.letGo();
   }
 

@@ -24,6 +24,8 @@ export interface Tool {
   twice?(at: Point): void; // a double click
   /** Leave what was begun. True if there was something. */
   cancel(): boolean;
+  /** Take back the last step of what was begun. True if there was one. */
+  back?(): boolean;
   /** Take the press back, and leave what was begun before it; by default, `cancel`. */
   abandon?(): void;
   /** Finish what was begun without another click. True if there was something. */
