@@ -25,12 +25,12 @@ describe("numbers", () => {
   });
 });
 
-describe("a job", () => {
-  const job = (more: Partial<Job>): Job => ({
-    id: "a", kind: "train", image: null, state: "running", done: 3, total: 9, message: "step 3 of 9", eta_s: 40, stopping: false, error: null,
-    hint: null, result: null, ...more,
-  });
+const job = (more: Partial<Job>): Job => ({
+  id: "a", kind: "train", image: null, state: "running", done: 3, total: 9, message: "step 3 of 9", eta_s: 40, stopping: false, error: null,
+  hint: null, result: null, ...more,
+});
 
+describe("a job", () => {
   it.each([
     [{}, "step 3 of 9 · 40 s left"], [{ state: "queued" }, "waits for its turn"], [{ stopping: true }, "stopping"],
     [{ stopping: true, result: { loss: [1] } }, "finishing; the best so far is kept"],
@@ -59,6 +59,28 @@ describe("the recipe", () => {
       expect(asked()).toBe(name);
     }
     stop();
+  });
+
+  it("tells a model the doubt of another one only where a person chose it", async () => {
+    const { session, server } = await opened();
+    const limits = { flow_threshold: 0.4, cellprob_threshold: 0, niter: null, min_size: 15, max_size_fraction: null, exclude_border: false, min_score: 0.3 };
+    const asked = () => [recipe(session).value.flow_threshold, recipe(session).value.min_score, recipe(session).value.min_size];
+    const made = (more: object): void => session.receive({ type: "image", image: { ...server.info, model: "compact", limits: { ...limits, ...more } } });
+    expect(asked()).toEqual([undefined, undefined, 15]); // before the first run
+    made({});
+    expect(asked()).toEqual([0.4, 0.3, 15]);
+    model.value = "other";
+    expect(asked()).toEqual([undefined, undefined, 15]);
+    session.setThresholds({ score: 0.5 });
+    session.objects.moved.value = false; // as the labels that follow make it
+    session.rethreshold();
+    session.receive({ type: "job", job: job({ kind: "rethreshold", image: "i" }) });
+    made({ min_score: 0.5 });
+    expect(asked()).toEqual([undefined, 0.5, 15]);
+    made({ min_score: 0.2 }); // by somebody else
+    expect(asked()).toEqual([undefined, undefined, 15]);
+    model.value = null;
+    expect(asked()).toEqual([0.4, 0.2, 15]);
   });
 
   it("names a channel only where the open image has it, for many images by its name", async () => {

@@ -279,6 +279,7 @@ export class Session extends Workplace {
   setThresholds(change: Partial<Thresholds>): void {
     batch(() => {
       this.objects.thresholds.value = { ...this.objects.thresholds.value, ...change };
+      this.byHand.value = new Set([...this.byHand.value, ...(Object.keys(change) as (keyof Thresholds)[])]);
       this.objects.moved.value = this.rigid.value === null; // nothing is hidden on screen that would be in every file
     });
     this.limitsHeld = true;

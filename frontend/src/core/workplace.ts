@@ -73,6 +73,9 @@ export abstract class Workplace extends Signals {
   private anew = true; // another image is being opened: its channels, and where to look, are yet to be set
   protected limitsSent: Extract<ToServer, { type: "submit" }> | null = null; // until the server has made a job of them
   protected limitsHeld = false; // a slider is in the hand
+  /** The thresholds that a person chose: others are the model's, and of no use to another one. */
+  readonly byHand = signal<ReadonlySet<keyof Thresholds>>(new Set());
+  protected readonly limitsDue = signal<string | null>(null); // an image that was just segmented: with which limits is told a moment later
   protected limitsRest: ReturnType<typeof setTimeout> | undefined; // a slider was moved, and may move on
   private quiet: ReturnType<typeof setTimeout> | undefined;
   protected visited: Cell | null = null; // by the walk through doubtful cells, as it was then
@@ -80,7 +83,6 @@ export abstract class Workplace extends Signals {
   protected readonly ended = new Set<string>(); // trainings that were ended here without keeping anything
   protected suggestion: string | null = null; // the job that was asked for here; "" until it is known
 
-  protected readonly limitsDue = signal<string | null>(null); // an image that was just segmented: with which limits is told a moment later
   /** The server is there but does not know this browser: it was started anew, with another token. */
   readonly shutOut = signal(false);
 
@@ -362,6 +364,7 @@ export abstract class Workplace extends Signals {
     if (!project) return;
     // Made anew, perhaps by somebody else: the sliders follow, unless they are on the move.
     const before = project.images.find(({ id }) => id === image.id)?.limits ?? null;
+    if (image.id === this.limitsDue.peek()) this.limitsDue.value = null;
     const anew = image.id === this.imageId.peek() && JSON.stringify(image.limits) !== JSON.stringify(before);
     if (anew && !this.objects.moved.peek() && !this.limitsMoving()) this.takeLimits(image);
     const images = project.images.map((known) => (known.id === image.id ? this.known(image, known) : known));
@@ -374,7 +377,6 @@ export abstract class Workplace extends Signals {
 
   private takeJob(job: Job): void {
     const jobs = this.jobs.peek();
-    if (image.id === this.limitsDue.peek()) this.limitsDue.value = null;
     const known = jobs.find(({ id }) => id === job.id);
     this.jobs.value = known ? jobs.map((other) => (other.id === job.id ? job : other)) : [...jobs, job];
     if (known && known.state !== "failed" && job.state === "failed") {
@@ -384,6 +386,7 @@ export abstract class Workplace extends Signals {
       if (this.ended.has(job.id)) this.notify("info", "The training was ended without keeping anything", "the next round goes on from its last checkpoint");
       else this.notify("info", "Training was stopped before there was anything better to keep", "the model is as it was");
     }
+    if (known && isLive(known) && job.kind === "rethreshold" && job.image === this.imageId.peek()) this.followed(job);
     if (!known && job.kind === "rethreshold" && job.image === this.limitsSent?.image) this.limitsSent = null;
     if (!known && job.kind === "batch") this.batchSent = false;
     if (!known && job.kind === "suggest" && this.suggestion === "") this.suggestion = job.id;
@@ -393,10 +396,10 @@ export abstract class Workplace extends Signals {
     if (job.id === this.suggestion) this.follow(job);
     if (job.kind === "batch") this.tellLeftOut(job);
     if ((job.kind === "segment" || job.kind === "rethreshold") && job.image !== null) {
+      if (typeof job.result?.diameter_px === "number") this.limitsDue.value = job.image; // not only in sight
       if (job.image === this.imageId.peek()) this.labelsMade();
     }
   }
-    if (known && isLive(known) && job.kind === "rethreshold" && job.image === this.imageId.peek()) this.followed(job);
 
   private tellLeftOut(job: Job): void {
     const failed = (job.result?.failed ?? []) as { name: string; error: string }[];
@@ -406,7 +409,6 @@ export abstract class Workplace extends Signals {
 
   /** Go to the first image that is suggested, at the place that is worth a look; while something is begun, only name it. */
   private follow(job: Job): void {
-      if (typeof job.result?.diameter_px === "number") this.limitsDue.value = job.image; // not only in sight
     const [first] = (job.result?.suggestions ?? []) as (Place & { name: string; reason: string })[];
     if (!first) return;
     if (!this.hand?.busy()) this.goTo(first);
@@ -416,6 +418,14 @@ export abstract class Workplace extends Signals {
   /** The sliders say what no job has been told of yet. */
   private limitsMoving(): boolean {
     return this.limitsHeld || this.limitsRest !== undefined || this.limitsSent?.image === this.imageId.peek();
+  }
+
+  /** New limits came to nothing: the labels are as they were, and no cell stays hidden that is in every file. */
+  private followed(job: Job): void {
+    const goesOn = this.jobs.peek().some((other) => other.kind === "rethreshold" && other.image === job.image && isLive(other));
+    if (job.state === "done" || goesOn || this.limitsMoving()) return;
+    if (job.state === "cancelled") this.takeLimits(this.image.peek() ?? undefined);
+    else this.objects.moved.value = false; // the sliders stay: they may be meant for the next run
   }
 
   /** A job has made the labels: they follow its thresholds now, unless others were chosen meanwhile. */
@@ -430,14 +440,6 @@ export abstract class Workplace extends Signals {
   private isOpen(message: { image: string; plane?: number }): boolean {
     return message.image === this.imageId.value && (message.plane ?? this.plane.value) === this.plane.value;
   }
-  /** New limits came to nothing: the labels are as they were, and no cell stays hidden that is in every file. */
-  private followed(job: Job): void {
-    const goesOn = this.jobs.peek().some((other) => other.kind === "rethreshold" && other.image === job.image && isLive(other));
-    if (job.state === "done" || goesOn || this.limitsMoving()) return;
-    if (job.state === "cancelled") this.takeLimits(this.image.peek() ?? undefined);
-    else this.objects.moved.value = false; // the sliders stay: they may be meant for the next run
-  }
-
 
   /** Of other cells than there are now. */
   private forgetMeasurements(): void {
@@ -454,7 +456,10 @@ export abstract class Workplace extends Signals {
   /** Sliders stand where the labels are. */
   private takeLimits(image: ImageInfo | undefined): void {
     const limits = image?.limits; // without: what was chosen for the image before holds for this one too
-    this.objects.thresholds.value = { ...this.objects.thresholds.peek(), ...(limits && thresholdsOf(limits, image.shape)) };
+    const before = this.objects.thresholds.peek();
+    const now = { ...before, ...(limits && thresholdsOf(limits, image.shape)) };
+    this.objects.thresholds.value = now;
+    this.byHand.value = new Set([...this.byHand.peek()].filter((name) => now[name] === before[name]));
     this.objects.moved.value = false;
     this.limitsHeld = false;
     if (limits) this.dynamics.value = { cellprob_threshold: limits.cellprob_threshold, niter: limits.niter };
@@ -486,6 +491,8 @@ function thresholdsOf(limits: Limits, [height, width]: readonly [number, number]
   };
 }
 
+const isLive = ({ state }: Job): boolean => state === "queued" || state === "running";
+
 /** The first few of a list. */
 export function few(list: readonly string[], between: string): string {
   return [...list.slice(0, 4), ...(list.length > 4 ? ["…"] : [])].join(between);
@@ -498,8 +505,6 @@ function parsed<T>(text: string | null): T | null {
     return null;
   }
 }
-const isLive = ({ state }: Job): boolean => state === "queued" || state === "running";
-
 
 function isRecord(value: unknown): value is object {
   return typeof value === "object" && value !== null;

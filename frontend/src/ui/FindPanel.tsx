@@ -7,7 +7,7 @@ import { Fate, type Thresholds } from "../core/state";
 import { ends, Histogram } from "./charts";
 import { Button, Check, Choice, Empty, Section, Select, Slider, TextField } from "./controls";
 import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
-import { channels, chosenChannels, chosenModel, invert, model, recipe, target, type Target } from "./recipe";
+import { channels, chosenChannels, chosenModel, invert, isGiven, model, recipe, target, type Target } from "./recipe";
 import { area, channelName, FATES, isLive, leftAlone, length, plural, RIGID, TERMS } from "./words";
 
 const MOST_SEEN = 3; // channels that a model looks at
@@ -101,6 +101,8 @@ function Tune({ session }: { session: Session }) {
   }, [auto]);
   const set = (change: Partial<Thresholds>) => session.setThresholds(change);
   const rigid = session.rigid.value;
+  // What the next run is not told need not be what the last one had.
+  const own = (name: "flow_error" | "score") => rigid !== null && !isGiven(session, name);
   const failed = rigid ? null : currentJob(session, ["rethreshold"], session.imageId.value);
   const hidden = counts.reduce((sum, count, fate) => (fate === Fate.kept ? sum : sum + count), 0);
   const causes = counts.flatMap((count, fate) => (fate !== Fate.kept && count > 0 ? [`${count} ${FATES[fate as Fate]}`] : []));
@@ -125,7 +127,7 @@ function Tune({ session }: { session: Session }) {
         <Slider
           label="Score" hint={TERMS.score} min={0} max={1} step={0.01} value={limits.score ?? 0}
           onInput={(value) => set({ score: value <= 0 ? null : value })} onChange={() => session.rethresholdSoon()}
-          show={(value) => (limits.score === null ? "keep all" : `at least ${value.toFixed(2)}`)}
+          show={(value) => (own("score") ? "the model's own" : limits.score === null ? "keep all" : `at least ${value.toFixed(2)}`)}
         />
         {scores.length > 0 && <Histogram values={scores} low={0} high={1} label="Score" marks={limits.score === null ? [] : [limits.score]} />}
       </div>
@@ -134,7 +136,7 @@ function Tune({ session }: { session: Session }) {
           <Slider
             label="Doubtful shape (flow error)" hint={TERMS.flow_error} min={0} max={worst} step={0.01} value={limits.flow_error ?? worst}
             onInput={(value) => set({ flow_error: value >= worst ? null : Math.max(0.01, value) })} onChange={() => session.rethresholdSoon()}
-            show={(value) => (limits.flow_error === null ? "keep all" : `up to ${value.toFixed(2)}`)}
+            show={(value) => (own("flow_error") ? "the model's own" : limits.flow_error === null ? "keep all" : `up to ${value.toFixed(2)}`)}
           />
           <Histogram values={errors} low={0} high={worst} label="Flow error" marks={limits.flow_error === null ? [] : [limits.flow_error]} />
         </div>

@@ -22,6 +22,12 @@ export function followModel(session: Session): () => void {
   });
 }
 
+/** Whether a threshold goes with the next run: chosen by a person, or as that model had it. Else what is doubtful is the model's to say. */
+export function isGiven(session: Session, threshold: "flow_error" | "score"): boolean {
+  const image = session.image.value;
+  return session.byHand.value.has(threshold) || (image?.limits != null && image.model === chosenModel(session));
+}
+
 /** The channels that were chosen, where the open image has them and others beside them. */
 export function chosenChannels(session: Session): number[] {
   const count = session.channels.value.length;
@@ -34,8 +40,9 @@ export function recipe(session: Session, many = false): ReadonlySignal<Record<st
     const chosen = chosenChannels(session);
     const names = chosen.map((channel) => session.channels.value[channel].name);
     const telling = new Set(names).size === names.length && !names.some((name) => /^\d+$|[,=]/.test(name));
-    const ran = session.image.value?.limits ?? null; // before the first run, what is doubtful is the model's to say
-    const limits = { ...session.limits(), ...(ran ? {} : { flow_threshold: null, min_score: null }) };
+    const limits = session.limits();
+    if (!isGiven(session, "flow_error")) limits.flow_threshold = null;
+    if (!isGiven(session, "score")) limits.min_score = null;
     const diameter = session.diameter.value;
     return {
       model: chosenModel(session),
