@@ -152,8 +152,28 @@ def test_micrometres_of_the_label_file_count_where_nothing_else_says_them(folder
     tifffile.imwrite(
         folder / "a_img.tif", stated, imagej=True, resolution=(1, 1), metadata={"axes": "YX", "unit": "um"}
     )
-    assert run(capsys, "measure", folder / "a_labels.tif", folder / "a_img.tif", "--overwrite")[0] == 0
+    code, _, err = run(capsys, "measure", folder / "a_labels.tif", folder / "a_img.tif", "--overwrite")
+    assert code == 0
+    assert "a_labels.tif states 0.5 um a pixel" in err
+    assert "a_img.tif 1, which is taken" in err
     assert read_csv(folder / "a_objects.csv")["area_um2"].tolist() == [99, 88]
+
+
+def test_an_image_is_read_as_it_was_segmented(folder, capsys):
+    image, labels = folder / "deep" / "c.tif", folder / "deep" / "c_labels.tif"
+    tifffile.imwrite(
+        image, np.ones((2, 30, 40), np.uint8), resolution=(1e4, 1e4), resolutionunit="CENTIMETER"
+    )
+    write_labels(labels, read_labels(folder / "a_masks.png")[0], pixel_size_um=(0.5, 0.5))
+    run_of = {"image": {"path": str(image), "scene": None}, "parameters": {"axes": "CYX", "pixel_size": 0.5}}
+    (folder / "deep" / "c_run.json").write_text(json.dumps(run_of))
+    assert run(capsys, "measure", labels, image)[::2] == (0, "")
+    table = read_csv(folder / "deep" / "c_objects.csv")
+    assert (table["area_um2"].tolist(), table["mean_1"].tolist()) == ([24.75, 22], [1, 1])
+    assert run(capsys, "export", labels, image, "--save", "labels", "--out", folder / "out")[::2] == (0, "")
+    assert open_image(folder / "out" / "c_labels.tif").pixel_size_um == {"Y": 0.5, "X": 0.5}
+    assert run(capsys, "measure", labels, image, "--pixel-size", 2, "--overwrite")[::2] == (0, "")
+    assert read_csv(folder / "deep" / "c_objects.csv")["area_um2"].tolist() == [396, 352]
 
 
 def test_measure_without_image_has_no_intensities(folder, capsys):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellbrook.errors import CellbrookError, ImageError, OutputError, UsageError
-from cellbrook.io.files import OUTPUT_ENDINGS, image_name, image_of_run, natural_key
+from cellbrook.io.files import OUTPUT_ENDINGS, image_name, image_of_run, natural_key, part_of_run
 from cellbrook.io.pairs import image_id, images_by_id, label_files, result_stem
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class ExistingLabels:
         Beginning of their names: the label file's, without ``_labels``, ``_masks`` or ``_seg``.
     scene : str or None
         Which scene of the image.
+    parameters : mapping
+        Those with which the labels were made from this image; none where no ``run.json`` beside them says.
     """
 
     labels: Path
@@ -51,6 +53,7 @@ class ExistingLabels:
     folder: Path
     stem: str
     scene: str | None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -105,17 +108,23 @@ def find_existing(
 
 
 def _existing(labels: Path, image: Path | None, folder: Path, scene: str | None) -> ExistingLabels:
-    if scene is None and image is not None:
-        segmented = _segmented(labels)
-        # another file has scenes of its own
-        scene = segmented.get("scene") if segmented and Path(segmented["path"]).name == image.name else None
-    return ExistingLabels(labels, image, folder, result_stem(labels), scene)
+    segmented = _segmented(labels)
+    parameters: Mapping[str, Any] = {}
+    # another file has scenes, axes and pixels of its own
+    if segmented and (image is None or Path(segmented["path"]).name == image.name):
+        parameters = part_of_run(_run_of(labels), "parameters")
+        scene = segmented.get("scene") if scene is None and image is not None else scene
+    return ExistingLabels(labels, image, folder, result_stem(labels), scene, parameters)
 
 
 def _segmented(labels: Path) -> Mapping[str, Any]:
     """Return what the ``run.json`` beside labels says of the file that they were made from; nothing if it was none."""
-    image = image_of_run(labels.with_name(f"{result_stem(labels)}{OUTPUT_ENDINGS['run']}"))
+    image = image_of_run(_run_of(labels))
     return image if image.get("path") else {}
+
+
+def _run_of(labels: Path) -> Path:
+    return labels.with_name(f"{result_stem(labels)}{OUTPUT_ENDINGS['run']}")
 
 
 def check_free(folder: Path, names: Sequence[str], *, overwrite: bool) -> None:
@@ -143,9 +152,9 @@ def load_existing(
     job : ExistingLabels
         The files.
     axes, labels_axes : str or None
-        Axes of the image and of the labels. None: from their metadata.
+        Axes of the image and of the labels. None: as the image was segmented, or else from their metadata.
     pixel_size : float or None
-        Micrometres a pixel. None: from the image's metadata, or else the labels'.
+        Micrometres a pixel. None: as the image was segmented, or else from its metadata, or the labels'.
     volume : bool or None
         See `cellbrook.measure.measure`.
     threads : int or None
@@ -161,6 +170,8 @@ def load_existing(
     from cellbrook.io.labels import pixel_size_of_labels
     from cellbrook.measure import measure
 
+    axes = job.parameters.get("axes") if axes is None else axes
+    pixel_size = job.parameters.get("pixel_size") if pixel_size is None else pixel_size
     labels, found_axes = read_labels(job.labels, axes=labels_axes)
     known = pixel_size_of_labels(job.labels, axes=labels_axes)
     names: tuple[str, ...] = ()
@@ -169,6 +180,8 @@ def load_existing(
         source = open_image(job.image, axes=axes, pixel_size=pixel_size, scene=job.scene)
         pixels, found_axes = _aligned(source.read(), source.axes, labels, found_axes, job)
         names = source.channel_names
+        if pixel_size is None:
+            _warn_of_sizes(job, known, source.pixel_size_um)
         known = source.pixel_size_um or known
     size = _sizes(found_axes, known, pixel_size)
     objects = measure(
@@ -263,6 +276,20 @@ def _aligned(
             f"{job.labels} is {labels_axes} {labels.shape}: they must be of the same size"
         )
     return pixels, f"{stack}YX"
+
+
+def _warn_of_sizes(
+    job: ExistingLabels, of_labels: Mapping[str, float], of_image: Mapping[str, float]
+) -> None:
+    """Say it where the label file states another size of a pixel than the image."""
+    for axis in sorted({"Y", "X"} & of_labels.keys() & of_image.keys()):
+        said, counts = of_labels[axis], of_image[axis]
+        if abs(said - counts) > 1e-3 * counts:  # TIFF files state it with five digits or so
+            log.warning(
+                "%s states %g um a pixel, %s %g, which is taken: give --pixel-size if that is wrong",
+                *(job.labels, said, job.image, counts),
+            )
+            return
 
 
 def _sizes(axes: str, known: Any, pixel_size: float | None) -> tuple[float, ...] | None:

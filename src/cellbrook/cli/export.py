@@ -43,11 +43,11 @@ def export(
     out
         Folder for the files, made if needed. Without it they go beside the labels.
     axes
-        What the image's dimensions are, such as "CYX". [default: from its metadata]
+        What the image's dimensions are, such as "CYX". [default: as it was segmented, or else from its metadata]
     labels_axes
         What the labels' dimensions are, such as "ZYX". [default: from their metadata]
     pixel_size
-        Side of a pixel in micrometres. [default: from the image's metadata, or else the labels']
+        Side of a pixel in micrometres. [default: as it was segmented, or else from the image's metadata, or the labels']
     scene
         Scene of an image of several: its number from 0, or its name. [default: the one that the labels were made from]
     overwrite

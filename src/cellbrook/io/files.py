@@ -344,11 +344,16 @@ def image_name(path: str | Path, scene: str | None) -> str:
 
 def image_of_run(run: Path) -> Mapping[str, Any]:
     """Return what a ``run.json`` says of the image that was segmented; nothing if it is none."""
+    return part_of_run(run, "image")
+
+
+def part_of_run(run: Path, part: str) -> Mapping[str, Any]:
+    """Return what a ``run.json`` says of the "image", the "parameters" or the like; nothing if it is none."""
     try:
-        image = json.loads(run.read_text(encoding="utf-8"))["image"]
+        told = json.loads(run.read_text(encoding="utf-8"))[part]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-    return image if isinstance(image, dict) else {}
+    return told if isinstance(told, dict) else {}
 
 
 def identity(path: Path) -> str:
