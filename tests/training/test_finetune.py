@@ -21,7 +21,7 @@ pytest.importorskip("onnx")
 
 import cellbrook  # noqa: E402
 from cellbrook.core.progress import NoProgress  # noqa: E402
-from cellbrook.errors import Cancelled, ModelError, TrainingError, UsageError  # noqa: E402
+from cellbrook.errors import Cancelled, ModelError, OutputError, TrainingError, UsageError  # noqa: E402
 from cellbrook.networks.cards import FAMILY_SPECS, read_card  # noqa: E402
 from cellbrook.networks.store import resolve_model  # noqa: E402
 from cellbrook.normalize import normalize  # noqa: E402
@@ -34,6 +34,7 @@ from cellbrook.training.params import TrainParams  # noqa: E402
 from cellbrook.training.report import CurvePoint  # noqa: E402
 from cellbrook.training.settings import Settings  # noqa: E402
 from cellbrook.training.split import Split  # noqa: E402
+from cellbrook.training.state import held  # noqa: E402
 from cellbrook.training.synthetic import generate  # noqa: E402
 
 QUICK = TrainParams(steps=10, batch_size=2, crop=64, threads=1, device="cpu")
@@ -225,6 +226,11 @@ def test_a_finished_model_is_not_overwritten_by_chance(trained):
     _, out, _ = trained
     with pytest.raises(UsageError, match="finished model"):
         finetune(cells(), out, params=QUICK)
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    with held(tmp_path), pytest.raises(OutputError, match="another training"):
+        finetune(cells(), tmp_path, params=QUICK)
 
 
 @pytest.fixture

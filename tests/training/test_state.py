@@ -1,20 +1,22 @@
 """What an unfinished training leaves on disk is whole and belongs together, wherever it died."""
 
 import contextlib
+import errno
+import os
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 
-from cellbrook.errors import UsageError  # noqa: E402
+from cellbrook.errors import OutputError, UsageError  # noqa: E402
 from cellbrook.networks.compact.model import CompactNet  # noqa: E402
 from cellbrook.training import state as module  # noqa: E402
 from cellbrook.training.loop import LoopParams, Trainer  # noqa: E402
 from cellbrook.training.loss import LossParams  # noqa: E402
 from cellbrook.training.report import CurvePoint  # noqa: E402
 from cellbrook.training.settings import Settings  # noqa: E402
-from cellbrook.training.state import State, read_state, restore, save_state  # noqa: E402
+from cellbrook.training.state import State, held, read_state, restore, save_state  # noqa: E402
 
 SETTINGS = Settings(9, 2, 64, 1e-3, 0.9, 3, 0.25, False, "cpu", 1, 0, 1, 1)
 
@@ -71,6 +73,30 @@ def test_a_state_of_other_data_is_refused_or_replaced_but_its_own_is_gone_on_wit
         read_state(tmp_path, "other")
     assert read_state(tmp_path, "other", overwrite=True) is None
     assert read_state(tmp_path, "key") is None
+
+
+def test_a_folder_has_one_training_at_a_time(tmp_path):
+    folder = tmp_path / "deep" / "m"
+    with (
+        held(folder),
+        pytest.raises(OutputError, match=rf"m: another training writes there \(.*process {os.getpid()} on"),
+        held(folder),
+    ):
+        pass
+    with held(folder):
+        pass
+    with pytest.raises(OutputError, match="cannot be written to"), held(folder / ".lock"):
+        pass
+
+
+def test_where_no_locks_are_known_training_goes_on_without(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "FileLock", lambda path: raise_(OSError(errno.ENOLCK, "No locks available")))
+    with held(tmp_path / "m"):
+        assert (tmp_path / "m").is_dir()
+
+
+def raise_(error):
+    raise error
 
 
 def test_older_bests_are_removed(tmp_path):

@@ -55,8 +55,8 @@ def train(
     check
         Only check the images and say what was found.
     overwrite
-        Replace a finished model in OUT, if the new one is better than its start, or an unfinished training of other images or
-        options.
+        Replace a finished model in OUT, if the new one is better than its start, or an unfinished training of other images
+        or options.
 
     Returns
     -------

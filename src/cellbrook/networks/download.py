@@ -7,7 +7,6 @@ folder; the same command goes on where it stopped, if the server still has the s
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import http.client
 import json
@@ -22,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from cellbrook.core.progress import NoProgress
 from cellbrook.errors import ModelError
+from cellbrook.io.lock import NO_LOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHUNK = 1 << 20
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)  # some shared folders know none
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -248,7 +247,7 @@ def _locked(path: Path, url: str) -> Iterator[None]:
 
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise ModelError(
                     f"another process is downloading {url}: wait until it has finished"
                 ) from error

@@ -38,6 +38,7 @@ from cellbrook.training.report import (
 )
 from cellbrook.training.scores import Judge, Score
 from cellbrook.training.split import Split, split
+from cellbrook.training.state import held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -126,6 +127,8 @@ def finetune(
         If the loss is not finite any more; names the step.
     Cancelled
         If it was cancelled before there was anything to keep.
+    OutputError
+        If `out` cannot be written to, or another training writes there.
     """
     params = params or TrainParams()
     progress = progress or NoProgress()
@@ -133,79 +136,84 @@ def finetune(
     if not isinstance(dataset, Dataset):
         dataset = load_folder(dataset, channels=params.channels)
     dataset.require_usable()
-    if finished(folder) and not overwrite:
-        raise UsageError(f"{folder} holds a finished model: give another --out, or --overwrite to replace it")
-    parts = parts or split(dataset.examples, params.held_out, params.seed)
-    say(parts.how)
-    origin = start_from(str(start), params.seed)
-    if any(folder.absolute() in path.absolute().parents for path in origin.paths.values()):
-        raise UsageError(
-            f"{start} lies in {folder}, where the new model would replace it: give another --out"
-        )
-    parts = parts.by_role(origin.card.spec.channel_roles)
-    base = told_sizes(origin, parts.train)
+    with held(folder):
+        if finished(folder) and not overwrite:
+            raise UsageError(
+                f"{folder} holds a finished model: give another --out, or --overwrite to replace it"
+            )
+        parts = parts or split(dataset.examples, params.held_out, params.seed)
+        say(parts.how)
+        origin = start_from(str(start), params.seed)
+        if any(folder.absolute() in path.absolute().parents for path in origin.paths.values()):
+            raise UsageError(
+                f"{start} lies in {folder}, where the new model would replace it: give another --out"
+            )
+        parts = parts.by_role(origin.card.spec.channel_roles)
+        base = told_sizes(origin, parts.train)
 
-    def attempt(wishes: TrainParams, name: str) -> Learned:
-        return learn(
-            base,
-            parts,
-            wishes,
-            folder / STATE / name,
-            data_sha256=dataset.sha256,
-            progress=progress,
-            say=say,
-            watch=watch,
-            overwrite=overwrite,
-        )
+        def attempt(wishes: TrainParams, name: str) -> Learned:
+            return learn(
+                base,
+                parts,
+                wishes,
+                folder / STATE / name,
+                data_sha256=dataset.sha256,
+                progress=progress,
+                say=say,
+                watch=watch,
+                overwrite=overwrite,
+            )
 
-    learned = attempt(params, "first")
-    say("scoring on all held-out and on general images")
-    tests = _Tests(origin, base, parts, params, learned)
-    outcome = tests.judge(learned)
-    if not outcome.within and params.train == "all" and outcome.validation.n_pred:
-        share = max(params.replay or 0.0, GENTLE_REPLAY)
-        say(
-            f"it forgot too much: once more, gently (last layers only, {share:.0%} of the crops general images)"
+        learned = attempt(params, "first")
+        say("scoring on all held-out and on general images")
+        tests = _Tests(origin, base, parts, params, learned)
+        outcome = tests.judge(learned)
+        if not outcome.within and params.train == "all" and outcome.validation.n_pred:
+            share = max(params.replay or 0.0, GENTLE_REPLAY)
+            say(
+                f"it forgot too much: once more, gently (last layers only, {share:.0%} of the crops general images)"
+            )
+            gentle = dataclasses.replace(params, train="last", replay=share)
+            try:
+                second = tests.judge(attempt(gentle, "gentle"))
+            except Cancelled:
+                second = outcome
+            if second.within and tests.start is not None and second.validation.better_than(tests.start):
+                note = "The first attempt forgot too much, so only the last layers were trained, with more general images."
+                outcome = dataclasses.replace(second, words=(note, *second.words))
+        gained = outcome.learned.state.best_step > 0
+        better, words = words_of_result(tests.start, outcome.validation, origin.name, gained=gained)
+        network = outcome.network if better or tests.start is None else base.network
+        learnt = network is outcome.network
+        classifier, classes = learn_classes(
+            parts.train,
+            parts.validation,
+            lambda example: tests.segment(network, example),
+            threads=outcome.learned.settings.threads,
         )
-        gentle = dataclasses.replace(params, train="last", replay=share)
-        try:
-            second = tests.judge(attempt(gentle, "gentle"))
-        except Cancelled:
-            second = outcome
-        if second.within and tests.start is not None and second.validation.better_than(tests.start):
-            note = "The first attempt forgot too much, so only the last layers were trained, with more general images."
-            outcome = dataclasses.replace(second, words=(note, *second.words))
-    gained = outcome.learned.state.best_step > 0
-    better, words = words_of_result(tests.start, outcome.validation, origin.name, gained=gained)
-    network = outcome.network if better or tests.start is None else base.network
-    learnt = network is outcome.network
-    classifier, classes = learn_classes(
-        parts.train,
-        parts.validation,
-        lambda example: tests.segment(network, example),
-        threads=outcome.learned.settings.threads,
-    )
-    if classes is not None:
-        words = [*words, classes.words]
-    if classifier is None:
-        classifier = origin.classifier
-        if classifier is not None and classes is not None:
-            words.append(f"The new model tells the classes of {origin.name}: {', '.join(classifier.names)}.")
-    elif not learnt:
-        note = (
-            f"On held-out images the network became no better than {origin.name}, so it stays as it was: "
-            "the new model finds the same cells, and tells classes besides."
-        )
-        words = [note, *([classes.words] if classes else [])]
-        better, outcome = True, tests.unchanged(outcome)
-    card = base.card
-    if learnt and card.spec.score:
-        card, outcome = tests.calibrated(card, outcome)
-    report = _report(parts, origin, tests, outcome, folder, better, words, classes)
-    same = None if learnt or base is not origin else origin.paths.get("onnx_int8")
-    write_model(outcome.network, card, report, dataset, folder, classifier, same)
-    shutil.rmtree(folder / STATE, ignore_errors=True)
-    return report
+        if classes is not None:
+            words = [*words, classes.words]
+        if classifier is None:
+            classifier = origin.classifier
+            if classifier is not None and classes is not None:
+                words.append(
+                    f"The new model tells the classes of {origin.name}: {', '.join(classifier.names)}."
+                )
+        elif not learnt:
+            note = (
+                f"On held-out images the network became no better than {origin.name}, so it stays as it was: "
+                "the new model finds the same cells, and tells classes besides."
+            )
+            words = [note, *([classes.words] if classes else [])]
+            better, outcome = True, tests.unchanged(outcome)
+        card = base.card
+        if learnt and card.spec.score:
+            card, outcome = tests.calibrated(card, outcome)
+        report = _report(parts, origin, tests, outcome, folder, better, words, classes)
+        same = None if learnt or base is not origin else origin.paths.get("onnx_int8")
+        write_model(outcome.network, card, report, dataset, folder, classifier, same)
+        shutil.rmtree(folder / STATE, ignore_errors=True)
+        return report
 
 
 class _Tests:

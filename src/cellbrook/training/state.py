@@ -7,22 +7,28 @@ it names are whole and belong together.
 from __future__ import annotations
 
 import dataclasses
+import logging
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cellbrook.errors import ModelError, UsageError
+from cellbrook.errors import ModelError, OutputError, UsageError
 from cellbrook.io.atomic import atomic, is_temporary
+from cellbrook.io.lock import NO_LOCKS, FileLock
 from cellbrook.training.report import CurvePoint
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from torch import nn
 
     from cellbrook.training.loop import Trainer
     from cellbrook.training.settings import Settings
+
+log = logging.getLogger(__name__)
 
 LAST = "last.pt"
 
@@ -62,6 +68,36 @@ class State:
         """Return the state after one more validation: the best has the highest AP, and of equals the lowest loss."""
         better = (point.ap, -point.held_out_loss) > (self.best.ap, -self.best.held_out_loss)
         return State(self.key, (*self.curve, point), point.step if better else self.best_step, seconds)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a folder, which is made if it is missing: each would remove the files of the other.
+
+    Raises
+    ------
+    OutputError
+        If another training holds it (names it), or it cannot be written to.
+    """
+    lock = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+    except BlockingIOError as error:
+        raise OutputError(
+            f"{folder}: another training writes there{error}: wait until it has ended, or give another --out"
+        ) from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise OutputError(
+                f"{folder}: cannot be written to ({error.strerror or error}): give another --out"
+            ) from error
+        log.info("no lock on %s (%s), going on without", folder, error.strerror)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def trained_names(network: nn.Module) -> set[str]:
