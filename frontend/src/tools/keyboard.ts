@@ -19,6 +19,14 @@ export class Keyboard {
     window.addEventListener("keydown", (event) => this.down(event));
     window.addEventListener("keyup", (event) => this.up(event));
     window.addEventListener("blur", () => (this.spaceHeld = false));
+    window.addEventListener("click", (event) => this.clicked(event));
+  }
+
+  /** After a click with the mouse the keys are the picture's again: the space bar is to move it, not to press the button once more. */
+  private clicked(event: MouseEvent): void {
+    if (event.detail === 0 || !(event.target instanceof Element)) return; // by a key
+    const button = event.target.closest("button, summary");
+    if (button && button === document.activeElement && !button.closest("dialog, [role=menu]")) this.canvas.focus({ preventScroll: true });
   }
 
   private down(event: KeyboardEvent): void {
