@@ -1,8 +1,10 @@
 // What the panels say and send, as far as it needs no document.
 
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
+import type { Notice } from "../src/core/state";
 import type { Job } from "../src/core/wire";
 import { brief, ends } from "../src/ui/charts";
+import { download, making, nameOf } from "../src/ui/download";
 import { said } from "../src/ui/JobProgress";
 import { channels, followModel, model, recipe } from "../src/ui/recipe";
 import { leftAlone, length } from "../src/ui/words";
@@ -35,6 +37,36 @@ describe("a job", () => {
     [{}, "step 3 of 9 · 40 s left"], [{ state: "queued" }, "waits for its turn"], [{ stopping: true }, "stopping"],
     [{ stopping: true, result: { loss: [1] } }, "finishing; the best so far is kept"],
   ] as const)("%o says %s", (more, words) => expect(said(job(more))).toBe(words));
+});
+
+describe("a file to take along", () => {
+  const fetched = async (answer: () => Response): Promise<{ given: string[]; notices: readonly Notice[]; while: boolean; after: boolean }> => {
+    const { session } = await opened();
+    const given: string[] = [];
+    const link = { href: "", download: "", click: () => given.push(link.download) };
+    vi.stubGlobal("document", { createElement: () => link });
+    vi.stubGlobal("fetch", () => new Promise((resolve) => setTimeout(resolve)).then(answer));
+    vi.spyOn(URL, "createObjectURL").mockReturnValue("");
+    const done = download(session, "api/export/csv", "Measurements of all images");
+    const busy = making.value.has("api/export/csv");
+    await done;
+    vi.unstubAllGlobals();
+    return { given, notices: session.notices.value, while: busy, after: making.value.size > 0 };
+  };
+
+  it("is given under the server's name; meanwhile it is known to be made", async () => {
+    const headers = { "content-disposition": `attachment; filename="all_objects.csv"` };
+    expect(await fetched(() => new Response("a", { headers }))).toEqual({ given: ["all_objects.csv"], notices: [], while: true, after: false });
+    expect(nameOf("attachment; filename*=utf-8''Zellen%20%C2%B5.csv")).toBe("Zellen µ.csv");
+  });
+
+  it.each([
+    [() => new Response("no image has cells yet", { status: 400 }), "no image has cells yet"],
+    [(): Response => { throw new TypeError("Failed to fetch"); }, "the server does not answer: try again when it is back"],
+  ])("that cannot be made says why", async (answer, hint) => {
+    const { given, notices, after } = await fetched(answer);
+    expect([given, notices.map((notice) => [notice.message, notice.hint]), after]).toEqual([[], [["Measurements of all images could not be made", hint]], false]);
+  });
 });
 
 describe("many images", () => {

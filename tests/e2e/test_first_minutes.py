@@ -96,7 +96,7 @@ def test_from_an_image_to_corrected_files(page):
     # the files say the same
     page.get_by_role("tab", name="Export").click()
     with page.expect_download() as download:
-        page.get_by_role("link", name="Measurements").first.click()
+        page.get_by_role("button", name="Measurements").first.click()
     rows = list(csv.DictReader(io.StringIO(download.value.path().read_text())))
     assert len(rows) == found
     page.get_by_role("button", name="Mark as done").click()

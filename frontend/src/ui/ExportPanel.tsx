@@ -3,9 +3,9 @@
 import { useComputed } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import { begunOn, type Session } from "../core/session";
-import type { Job } from "../core/wire";
+import type { ImageInfo, Job } from "../core/wire";
 import { Button, Empty, Section } from "./controls";
-import { Icon } from "./icons";
+import { download, making } from "./download";
 import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
 import { picked } from "./picked";
 import { recipe } from "./recipe";
@@ -23,15 +23,25 @@ const FILES: { kind: Kind; name: string; hint: string }[] = [
   { kind: "run", name: "Recipe", hint: "run.json: every setting, to repeat this exactly" },
 ];
 
-function Links({ session, image }: { session: Session; image?: string }) {
-  const kinds = image ? FILES : FILES.filter((file) => file.kind === "csv");
+const ZIP = { kind: "zip", name: "All in a zip", hint: "A zip of all these files" } as const;
+
+function Files({ session, image }: { session: Session; image?: ImageInfo }) {
+  const unknown = image?.limits === null; // with which settings its cells were found
   return (
-    <div class="links">
-      {kinds.map((file) => (
-        <a key={file.kind} href={session.exportUrl(file.kind, image)} download data-hint={file.hint}><Icon name="download" />{file.name}</a>
-      ))}
-      <a href={session.exportUrl("zip", image)} download data-hint="A zip of all these files"><Icon name="download" />All in a zip</a>
-    </div>
+    <>
+      <div class="links">
+        {[...(image ? FILES : FILES.filter(({ kind }) => kind === "csv")), ZIP].map(({ kind, name, hint }) => {
+          const url = session.exportUrl(kind, image?.id);
+          const busy = making.value.has(url);
+          return (
+            <Button key={kind} icon="download" hint={hint} disabled={busy || (unknown && kind === "run")} onClick={() => void download(session, url, `${name} of ${image?.name ?? "all images"}`)}>
+              {busy ? "Being made…" : name}
+            </Button>
+          );
+        })}
+      </div>
+      {unknown && <span class="note">There is a recipe once the model has looked at the whole image.</span>}
+    </>
   );
 }
 
@@ -78,12 +88,13 @@ export function ExportPanel({ session }: { session: Session }) {
       {image && (
         <Section title={`Files of ${image.name}`}>
           {image.problem ? <p class="note">{image.problem}</p>
-            : image.objects > 0 ? <Links session={session} image={image.id} />
+            : image.objects > 0 ? <Files session={session} image={image} />
             : <p class="note">This image has no cells yet. Find or draw some, and their files appear here.</p>}
         </Section>
       )}
       <Section title="Files of all images">
-        <Links session={session} />
+        {images.some((item) => item.objects > 0 && !item.again) ? <Files session={session} />
+          : <p class="note">No image has cells yet. Find or draw some, and their files appear here.</p>}
       </Section>
       <Section title="Many images" hint="The settings of the tab Find, for one image after the other">
         <p class="note">With the settings of the tab Find. What you drew, corrected or locked stays as it is.</p>
