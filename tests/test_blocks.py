@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cellbrook import blocks, pipeline
+from cellbrook import blocks, inference, pipeline
 from cellbrook.blocks import Block, plan_blocks
 from cellbrook.errors import Cancelled, ImageError
 from cellbrook.testing.fakes import BLOB_SPEC
@@ -40,6 +40,31 @@ def test_the_same_objects_as_whole(small, monkeypatch, shape):
     for name in whole.objects:
         np.testing.assert_allclose(parted.objects[name], whole.objects[name], err_msg=name)
     assert len(parted.objects.discarded) == len(whole.objects.discarded)
+
+
+@pytest.mark.parametrize(("samples", "mosaic"), [(2, "fits"), (6, "is too large, too")])
+def test_a_plane_whose_objects_must_be_enlarged_is_as_large_as_the_network_sees_it(
+    monkeypatch, samples, mosaic
+):
+    image = blobs((300, 420), count=60)
+    enlarged = {"spec": dataclasses.replace(BLOB_SPEC, object_diameter_px=24.0), "diameter": 12}
+    whole, report = run(image, **enlarged)
+    assert report.planes[0]["scales"] == [2.0]
+    assert "blocks" not in report.planes[0]
+    monkeypatch.setattr(inference, "LARGEST_WHOLE_PX", 3 * image.size)
+    for name, value in {"WINDOW_PX": 256, "CONTEXT_PX": 16, "SAMPLES": samples, "SAMPLE_PX": 64}.items():
+        monkeypatch.setattr(blocks, name, value)
+    parted, report = run(image, **enlarged)
+    assert report.planes[0]["blocks"] > 3, mosaic
+    np.testing.assert_array_equal(parted.labels > 0, whole.labels > 0)
+    assert len(parted.objects) == len(whole.objects)
+
+
+def test_an_enlarged_plane_that_does_not_fit_the_memory_is_refused(monkeypatch):
+    monkeypatch.setattr(inference, "free_memory", lambda: 2**29)
+    monkeypatch.setattr(inference, "WORKING_BYTES", 2**12)
+    with pytest.raises(ImageError, match=r"2 times as large, which takes about .* GiB are free: crop"):
+        run(blobs((300, 420)), spec=dataclasses.replace(BLOB_SPEC, object_diameter_px=24.0), diameter=12)
 
 
 def test_the_same_class_maps_as_whole(small, monkeypatch):

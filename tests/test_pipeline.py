@@ -57,6 +57,50 @@ def run(image, engine=None, axes=None, spec=BLOB_SPEC, progress=None, keep_outpu
     return data, report
 
 
+def test_a_diameter_that_cannot_be_shown_is_said():
+    spec = replace(BLOB_SPEC, object_diameter_px=30.0)
+    assert run(blobs(), spec=spec, diameter=10)[1].notes == []
+    _, report = run(blobs(), spec=spec, diameter=8)
+    assert report.notes == [
+        "blobs can be shown objects of 10 to 480 px: the diameter 8 px was taken as 10 px"
+    ]
+    assert report.planes[0]["scales"] == [3.0]
+    _, report = run(blobs(), spec=spec, diameter=2000)
+    assert report.notes == [
+        "blobs can be shown objects of 10 to 480 px: the diameter 2000 px was taken as 480 px"
+    ]
+
+
+def test_which_channel_is_what_is_said_where_it_matters_and_nobody_told():
+    spec = replace(BLOB_SPEC, channels=2, channel_roles=("cell", "nucleus"))
+    image = np.stack([blobs(), blobs(seed=1)])
+    _, report = run(image, spec=spec, axes="CYX", diameter=12)
+    assert report.notes == [
+        "blobs took channel 0 for the cell, 1 for the nucleus; if that is wrong, say --channels cell=1,nucleus=0"
+    ]
+    for told in ({"channels": "nucleus=1,cell=0"}, {"channels": "0"}):
+        assert run(image, spec=spec, axes="CYX", diameter=12, **told)[1].notes == []
+
+
+def test_of_many_channels_those_are_read_that_are_wanted(monkeypatch):
+    read = []
+    image = np.stack([blobs(seed=k) for k in range(6)])
+    source = open_image(image, axes="CYX")
+    kind = type(source)
+    plainly = kind.read
+
+    def watched(self, selection=None, level=0):
+        read.append(dict(selection or {}).get("C"))
+        return plainly(self, selection, level)
+
+    monkeypatch.setattr(kind, "read", watched)
+    params = SegmentParams.from_keywords(channels="3,1", threads=1)
+    plan = pipeline.resolve(source, model_of(replace(BLOB_SPEC, channels=2)), params)
+    ((_, plane),) = pipeline.read_planes(source, plan)
+    np.testing.assert_array_equal(plane, image[[3, 1]])
+    assert read == [slice(1, 4)]
+
+
 @pytest.mark.parametrize("stack", [False, True])
 def test_a_channel_of_noise_is_not_shown_to_the_network_and_it_is_said(stack):
     rng = np.random.default_rng(0)

@@ -20,7 +20,7 @@ from cellbrook.core.progress import CancelOnly
 from cellbrook.core.result import NetworkOutput
 from cellbrook.dynamics import in_raster_order, labels_from_flows
 from cellbrook.errors import ImageError
-from cellbrook.inference import channel_order, infer
+from cellbrook.inference import BeyondWholeError, channel_order, infer, working_bytes
 from cellbrook.normalize import normalize, percentile_ranges
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from cellbrook.networks.base import NetworkSpec
     from cellbrook.networks.cp3.size import SizeModel
 
-LARGEST_WHOLE_PX = 2**26
-"""Pixels of a plane up to which it is worked on at once; whatever the machine has, so that results do not depend on it."""
-
 WINDOW_PX = 5568
 """Side of a block with its surroundings, as the network sees it: two tiles of compact by two."""
 
@@ -45,14 +42,12 @@ LARGEST_WINDOW_PX = 8192
 LEAST_CORE = 0.25
 """Part of a window that its core is at least: the window grows where large objects need wide surroundings."""
 
-WORKING_BYTES = 56
-"""Bytes a pixel that network outputs, blending and dynamics take at their peak, measured at 4096 x 4096."""
-
 CONTEXT_PX, OBJECTS = 256, 2.5
 """Surroundings, as the network sees them: its reach, and so many typical diameters for large objects."""
 
 SAMPLES, SAMPLE_PX = 4, 768
-"""Windows along each axis, and their side, from which scale and order of channels are taken."""
+"""Windows along each axis, and their side, from which scale and order of channels are taken; half as many where these, too,
+would be enlarged too much."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,20 +142,20 @@ def segment_in_blocks(
             ranges = percentile_ranges(image, params, threads=threads)
     around: dict[str, Any] = {"ranges": ranges, "threads": threads, "report": report}
     # windows from all over the plane, side by side, stand for it
-    sample = _mosaic(image)
+    sample = _mosaic(image, SAMPLES)
     order = (
         channel_order(normalize(sample, params, ranges=ranges, threads=threads)) if spec.order_free else None
     )
-    told, facts = infer(
-        sample,
-        plan,
-        spec,
-        engine,
-        size_model=size_model,
-        order=order,
-        progress=CancelOnly(progress),
+    sampling: dict[str, Any] = {
+        "size_model": size_model,
+        "order": order,
+        "progress": CancelOnly(progress),
         **around,
-    )
+    }
+    try:
+        told, facts = infer(sample, plan, spec, engine, **sampling)
+    except BeyondWholeError:
+        told, facts = infer(_mosaic(image, SAMPLES // 2), plan, spec, engine, **sampling)
     scale = float(facts["scales"][-1])
     usual = spec.object_diameter_px or 30.0
     # with a known diameter there is one look, at that scale
@@ -203,9 +198,9 @@ def segment_in_blocks(
     return labels, objects, output, facts
 
 
-def _mosaic(image: NDArray[Any]) -> NDArray[Any]:
+def _mosaic(image: NDArray[Any], samples: int) -> NDArray[Any]:
     """Return windows on a grid over the plane, side by side, (C, y, x)."""
-    rows, columns = (_starts(n) for n in image.shape[-2:])
+    rows, columns = (_starts(n, samples) for n in image.shape[-2:])
     return np.concatenate(
         [
             np.concatenate([image[:, y : y + SAMPLE_PX, x : x + SAMPLE_PX] for x in columns], axis=2)
@@ -215,10 +210,10 @@ def _mosaic(image: NDArray[Any]) -> NDArray[Any]:
     )
 
 
-def _starts(length: int) -> list[int]:
-    if length <= SAMPLES * SAMPLE_PX:
+def _starts(length: int, samples: int) -> list[int]:
+    if length <= samples * SAMPLE_PX:
         return list(range(0, length, SAMPLE_PX))
-    return [int(at) for at in np.linspace(0, length - SAMPLE_PX, SAMPLES)]
+    return [int(at) for at in np.linspace(0, length - SAMPLE_PX, samples)]
 
 
 def _objects_of(
@@ -317,7 +312,7 @@ def _numbered(
 
 def _check_memory(blocks: list[Block], scale: float, channels: int, diameter_px: float) -> None:
     largest = max((y1 - y0) * (x1 - x0) for y0, x0, y1, x1 in (block.window for block in blocks))
-    needed = blocks_bytes(channels, largest * max(1.0, scale) ** 2)
+    needed = working_bytes(channels, largest * max(1.0, scale) ** 2)
     free = free_memory()
     if free is not None and needed > free:
         raise ImageError(
@@ -325,8 +320,3 @@ def _check_memory(blocks: list[Block], scale: float, channels: int, diameter_px:
             f"{free / 2**30:.3g} GiB are free: shrink the image, give a smaller --diameter if that is not their size, "
             "or use a machine with more"
         )
-
-
-def blocks_bytes(channels: int, pixels: float = WINDOW_PX**2) -> int:
-    """Return the memory that a block of so many pixels takes; by default, where the network sees the plane as it is."""
-    return int(pixels) * (WORKING_BYTES + channels * 4)

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.core.memory import free_memory
 from cellbrook.core.params import MaskParams
 from cellbrook.core.progress import CancelOnly
 from cellbrook.core.result import NetworkOutput
 from cellbrook.dynamics import labels_from_flows
-from cellbrook.errors import EngineMemoryError, ModelError
+from cellbrook.errors import EngineMemoryError, ImageError, ModelError
 from cellbrook.networks.base import TARGET_VALUES
 from cellbrook.normalize import normalize
 from cellbrook.resize import resize, scaled_shape
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     from cellbrook.engines.base import Engine
     from cellbrook.networks.base import NetworkSpec
     from cellbrook.networks.cp3.size import SizeModel
+
+LARGEST_WHOLE_PX = 2**26
+"""Pixels, as the network sees them, up to which a plane is worked on at once; whatever the machine has, so that results do
+not depend on it."""
+
+WORKING_BYTES = 56
+"""Bytes a pixel that network outputs, blending and dynamics take at their peak, measured at 4096 x 4096."""
 
 MAX_ENLARGEMENT = 3.0
 """Small objects are enlarged up to this: beyond it the time grows with the square and nothing new is seen."""
@@ -71,6 +79,15 @@ rather than most objects, if that is so much smaller: grains beside large cells 
 wrong part falls by a fifth and a tenth more is right."""
 
 
+class BeyondWholeError(Exception):
+    """Raised where a plane has to be seen so much enlarged that it is too large to be worked on at once."""
+
+
+def working_bytes(channels: int, pixels: float) -> int:
+    """Return the memory that so many pixels take while they are worked on, as the network sees them."""
+    return int(pixels) * (WORKING_BYTES + channels * 4)
+
+
 def infer(
     image: NDArray[Any],
     plan: SegmentPlan,
@@ -108,6 +125,13 @@ def infer(
         At the image's own resolution.
     dict
         Scale, diameter and tiles, for the report.
+
+    Raises
+    ------
+    BeyondWholeError
+        If the scale makes it larger than `LARGEST_WHOLE_PX`.
+    ImageError
+        If what the scale makes of it does not fit the memory.
     """
     with report.timed("normalize"):
         x = normalize(image, plan.params.normalize_params, ranges=ranges, threads=threads)
@@ -125,6 +149,7 @@ def infer(
     def look(at: float) -> None:
         """See the plane at a scale, and say what diameter that shows."""
         nonlocal maps, tiles, diameter
+        _check_size(x, at)
         maps, more = _at_scale(x, at, plan, spec, engine, threads, report, progress)
         seen = _estimated_diameter(maps, None if passes else size_model)
         diameter = seen / at if seen is not None else diameter
@@ -328,6 +353,32 @@ def _objects(
             params,
             score_weights=spec.score,
             threads=threads,
+        )
+
+
+def told_otherwise(plan: SegmentPlan, spec: NetworkSpec) -> str | None:
+    """Return what to say where the network cannot be shown objects of the diameter that was given; None where it can."""
+    given, usual = plan.diameter_px, spec.object_diameter_px
+    if given is None or usual is None or _limited(usual / given) == usual / given:
+        return None
+    least, most = usual / MAX_ENLARGEMENT, usual / LOWEST_SCALE
+    return (
+        f"{plan.model} can be shown objects of {least:.0f} to {most:.0f} px: the diameter {given:g} px was taken as "
+        f"{least if given < least else most:.0f} px"
+    )
+
+
+def _check_size(x: NDArray[np.float32], scale: float) -> None:
+    pixels = x[0].size * scale**2
+    if pixels > LARGEST_WHOLE_PX:
+        raise BeyondWholeError
+    needed = working_bytes(len(x), pixels)
+    free = free_memory() if needed > 2**30 else None
+    if free is not None and needed > free:
+        raise ImageError(
+            f"its objects are so small that the network has to see it {scale:.2g} times as large, which takes about "
+            f"{needed / 2**30:.3g} GiB of memory, and {free / 2**30:.3g} GiB are free: crop it, give a larger --diameter if "
+            "that is not their size, find only the cells in sight in the workspace, or use a machine with more"
         )
 
 

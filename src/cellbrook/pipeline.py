@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.blocks import LARGEST_WHOLE_PX, WORKING_BYTES, blocks_bytes, segment_in_blocks
+from cellbrook.blocks import WINDOW_PX, segment_in_blocks
 from cellbrook.core.memory import free_memory
 from cellbrook.core.objects import ObjectTable, concatenate
 from cellbrook.core.plan import Diameter, SegmentPlan
@@ -25,7 +25,7 @@ from cellbrook.core.result import NetworkOutput, SegmentationData
 from cellbrook.core.threads import resolve_threads
 from cellbrook.dynamics import labels_from_flows, settled
 from cellbrook.errors import ImageError, UsageError
-from cellbrook.inference import infer
+from cellbrook.inference import LARGEST_WHOLE_PX, BeyondWholeError, infer, told_otherwise, working_bytes
 from cellbrook.io.channels import order_by_role, resolve_channels
 from cellbrook.measure import measure
 from cellbrook.measure.classify import ObjectClassifier, channels_of
@@ -109,6 +109,20 @@ def _choose_channels(
     return indices, tuple(source.channel_names[i] for i in indices)
 
 
+def _roles_taken(plan: SegmentPlan, spec: NetworkSpec) -> str | None:
+    """Return which channel was taken for what, where the network wants to know and nobody said."""
+    wish = plan.params.input_params.channels
+    if len(spec.channel_roles) < 2 or len(plan.channels) < 2 or "=" in (wish or ""):
+        return None
+    taken = ", ".join(
+        f"{n} for the {r}" for r, n in zip(spec.channel_roles, plan.channel_names, strict=False)
+    )
+    other = ",".join(
+        f"{r}={n}" for r, n in zip(spec.channel_roles, reversed(plan.channel_names), strict=False)
+    )
+    return f"{plan.model} took channel {taken}; if that is wrong, say --channels {other}"
+
+
 def _target(wish: str, model: ResolvedModel, channels: int, source: Source) -> str:
     """Settle what to look for: the user's wish, else whole cells where there are several stains."""
     targets = model.card.spec.targets
@@ -152,8 +166,12 @@ def _read_plane(source: Source, plan: SegmentPlan, index: dict[str, int]) -> NDA
     selection: dict[str, int | slice] = dict(index)
     if isinstance(plan.projection, int):
         selection["Z"] = plan.projection
-    if "C" in source.axes and len(plan.channels) == 1:
-        selection["C"] = plan.channels[0]
+    channels = list(plan.channels)
+    if "C" in source.axes and len(channels) == 1:
+        selection["C"] = channels[0]
+    elif "C" in source.axes:
+        selection["C"] = slice(min(channels), max(channels) + 1)
+        channels = [c - min(channels) for c in channels]
     pixels = source.read(selection)
     left = [a for a in source.axes if a not in selection or isinstance(selection[a], slice)]
     if plan.projection == "max":
@@ -164,7 +182,7 @@ def _read_plane(source: Source, plan: SegmentPlan, index: dict[str, int]) -> NDA
         left.remove("Z")
     if "C" not in left:
         return pixels[None]
-    return pixels if plan.channels == tuple(range(len(pixels))) else pixels[list(plan.channels)]
+    return pixels if channels == list(range(len(pixels))) else pixels[channels]
 
 
 def _stack(source: Source, plan: SegmentPlan) -> tuple[int, ...]:
@@ -235,6 +253,9 @@ def run(
     threads = resolve_threads(plan.params.model_params.threads)
     report = report or Report()
     report.notes += source.notes
+    report.notes += [
+        n for n in (told_otherwise(plan, model.card.spec), _roles_taken(plan, model.card.spec)) if n
+    ]
     _check_memory(source, plan, keep_output)
     with report.timed("read"):
         pixels = _read(source, plan)
@@ -264,12 +285,15 @@ def run(
         image = seen(plane)
         around: dict[str, Any] = {"ranges": ranges, "size_model": size_model, "threads": threads}
         around |= {"report": report, "progress": progress}
-        if image[0].size > LARGEST_WHOLE_PX:
+        try:
+            if image[0].size > LARGEST_WHOLE_PX:
+                raise BeyondWholeError
+            output, facts = infer(image, plan, model.card.spec, engine, **around)
+        except BeyondWholeError:
             plane_labels, table, output, facts = segment_in_blocks(
                 image, plan, model.card.spec, engine, keep_output=keep_output, **around
             )
         else:
-            output, facts = infer(image, plan, model.card.spec, engine, **around)
             with report.timed("flows to labels"):
                 plane_labels, table = labels_from_flows(
                     output.flows,
@@ -371,7 +395,7 @@ def _check_memory(source: Source, plan: SegmentPlan, keep_output: bool) -> None:
     plane = sizes["Y"] * sizes["X"]
     planes = int(np.prod([sizes[a] for a in plan.stack_axes], dtype=np.int64))
     channels = len(plan.channels)
-    working = min(plane * (WORKING_BYTES + channels * 4), blocks_bytes(channels))
+    working = working_bytes(channels, min(plane, WINDOW_PX**2))
     itemsize = 4 if plan.projection == "mean" else source.dtype.itemsize
     stored = plane * planes * (channels * itemsize + 4 + (12 if keep_output else 0))
     if len(names_of_channels(source)) > channels:  # the others are measured one by one

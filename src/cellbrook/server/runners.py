@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from cellbrook.blocks import LARGEST_WHOLE_PX
 from cellbrook.core.params import MaskParams, types_of_keywords
 from cellbrook.errors import CellbrookError, UsageError
+from cellbrook.inference import LARGEST_WHOLE_PX
 from cellbrook.io.atomic import atomic
 from cellbrook.project.models import model_of_run, model_reference
 from cellbrook.project.ops import Replace
