@@ -132,8 +132,22 @@ def test_invert_exchanges_dark_and_bright() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_switched_off_only_casts(dtype: str) -> None:
     image = NOISE.astype(dtype)
-    params = NormalizeParams(normalize=False, invert=True, smooth_radius=3)
-    np.testing.assert_array_equal(normalize(image, params), image.astype(np.float32))
+    np.testing.assert_array_equal(
+        normalize(image, NormalizeParams(normalize=False)), image.astype(np.float32)
+    )
+
+
+def test_options_that_would_do_nothing_are_refused() -> None:
+    with pytest.raises(UsageError, match="without normalization invert, smooth_radius would do nothing"):
+        NormalizeParams(normalize=False, invert=True, smooth_radius=3)
+
+
+def test_a_channel_of_more_than_2_to_the_32_pixels() -> None:
+    image = np.zeros((1, 2**16, 2**16 + 1), np.uint8)  # of zeros that nobody writes, memory holds one page
+    image[0, -1, -1], image[0, 0, 0] = 200, 7
+    np.testing.assert_array_equal(
+        percentile_ranges(image, NormalizeParams(percentile_low=0, percentile_high=100)), [[0, 200]]
+    )
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4), (1, 0, 4), (1, 4, 0), (0, 0, 0)])

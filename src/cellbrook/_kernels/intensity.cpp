@@ -78,8 +78,8 @@ static int64_t select(const U* data, int64_t size, const double* fractions, int6
     for (int pass = 0; pass < passes; ++pass) {
         const int shift = digit_bits * (passes - 1 - pass);
         const int64_t groups = prefixes.size();
-        for (auto& counter : counters) counter.assign(groups * bins, 0);
-        parallel_for(size, 1 << 18, threads, [&](int64_t begin, int64_t end, int thread) {
+        std::vector<int64_t> total(groups * bins, 0);
+        auto count_piece = [&](int64_t begin, int64_t end, int thread) {
             uint32_t* count = counters[thread].data();
             auto tally = [&](U bits, uint32_t times) {
                 const U key = to_key<kind>(bits);
@@ -103,10 +103,15 @@ static int64_t select(const U* data, int64_t size, const double* fractions, int6
                     for (int64_t j = 0; j < block; ++j) tally(data[i + j], 1);
             }
             for (; i < end; ++i) tally(data[i], 1);
-        });
-        std::vector<int64_t> total(groups * bins, 0);
-        for (const auto& counter : counters)
-            for (int64_t b = 0; b < groups * bins; ++b) total[b] += counter[b];
+        };
+        constexpr int64_t part = int64_t(1) << 31;  // the counters, small for the caches, hold no more
+        for (int64_t first = 0; first < size; first += part) {
+            for (auto& counter : counters) counter.assign(groups * bins, 0);
+            parallel_for(std::min(part, size - first), 1 << 18, threads,
+                         [&](int64_t begin, int64_t end, int thread) { count_piece(first + begin, first + end, thread); });
+            for (const auto& counter : counters)
+                for (int64_t b = 0; b < groups * bins; ++b) total[b] += counter[b];
+        }
         if (pass == 0) {
             for (int64_t b = 0; b < bins; ++b) {
                 if (!finite_digit<kind, U>(uint32_t(b))) total[b] = 0;
@@ -148,7 +153,6 @@ static int64_t percentiles(nb::ndarray<const U, nb::ndim<1>, nb::c_contig, nb::d
         if (!(fractions.data()[i] >= 0 && fractions.data()[i] <= 1)) throw nb::value_error("fractions must lie in 0..1");
     const U* in = data.data();
     const int64_t size = data.shape(0), wanted = fractions.shape(0);
-    if (size > int64_t(std::numeric_limits<uint32_t>::max())) throw nb::value_error("more than 4,294,967,295 pixels in one channel");
     nb::gil_scoped_release release;
     if (kind == Unsigned) return select<Unsigned>(in, size, fractions.data(), wanted, out.data(), threads);
     if (kind == Signed) return select<Signed>(in, size, fractions.data(), wanted, out.data(), threads);

@@ -90,7 +90,7 @@ class NormalizeParams:
     Parameters
     ----------
     normalize : bool
-        Stretch each channel so that the two percentiles become 0 and 1.
+        Stretch each channel so that the two percentiles become 0 and 1. Else values are shown as they are.
     percentile_low : float
         Percentile that becomes 0.
     percentile_high : float
@@ -118,6 +118,13 @@ class NormalizeParams:
         low, high = self.percentile_low, self.percentile_high
         if not 0 <= low < high <= 100:
             raise UsageError(f"percentiles must satisfy 0 <= low < high <= 100, got {low} and {high}")
+        if not self.normalize:
+            changed = (f.name for f in dataclasses.fields(self) if getattr(self, f.name) != f.default)
+            others = [name for name in changed if name != "normalize"]
+            if others:
+                raise UsageError(
+                    f"without normalization {', '.join(others)} would do nothing: leave out either the one or the other"
+                )
 
 
 @dataclass(frozen=True, slots=True)
