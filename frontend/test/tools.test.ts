@@ -30,13 +30,20 @@ class Hand {
   }
 
   /** What the browser tells of a pointer; positions are image pixels. */
-  tell(name: "down" | "move" | "up" | "cancel", pointerId: number, [clientY, clientX]: Point = [0, 0], pointerType: Kind = "touch"): void {
-    this.listeners.get(`pointer${name}`)?.({ pointerId, pointerType, clientY, clientX, button: 0, buttons: 1 });
+  tell(name: "down" | "move" | "up" | "cancel", pointerId: number, [clientY, clientX]: Point = [0, 0], pointerType: Kind = "touch", more = {}): void {
+    this.listeners.get(`pointer${name}`)?.({ pointerId, pointerType, clientY, clientX, button: 0, buttons: 1, ...more });
   }
 
-  click(at: Point): void {
-    this.tell("down", 1, at, "mouse");
-    this.tell("up", 1, at, "mouse");
+  click(at: Point, more = {}): void {
+    this.tell("down", 1, at, "mouse", more);
+    this.tell("up", 1, at, "mouse", more);
+  }
+
+  /** What the browser tells of a wheel or touchpad, milliseconds after the start; true if it zooms. */
+  wheel(timeStamp: number, event: Partial<WheelEvent> & { wheelDeltaY?: number }): boolean {
+    const { zoom } = this.session.view.value;
+    this.listeners.get("wheel")?.({ timeStamp, deltaMode: 0, deltaX: 0, deltaY: 0, clientX: 300, clientY: 20, preventDefault: () => undefined, ...event });
+    return this.session.view.value.zoom !== zoom;
   }
 
   drag(pointerId: number, pointerType: Kind, ...path: Point[]): void {
@@ -72,6 +79,7 @@ const press = (key: string): void => KEYS.find(({ keys }) => keys.includes(key))
 
 beforeEach(async () => {
   vi.stubGlobal("window", { addEventListener: () => undefined });
+  vi.stubGlobal("navigator", { platform: "Linux x86_64" });
   const { server, wire, session } = await opened();
   hand = new Hand(server, wire, session);
   session.setBrushSize(5);
@@ -245,6 +253,42 @@ describe("drawing that can write nowhere", () => {
     session.setTool("brush");
     hand.click([-50, 300]);
     expect([session.unsaved.value, [...session.selection.value]]).toEqual([0, [id]]);
+  });
+});
+
+describe("a click with Ctrl or Cmd", () => {
+  it.each([
+    ["Linux x86_64", "ctrlKey", "deletes"], ["Win32", "ctrlKey", "deletes"],
+    ["MacIntel", "metaKey", "deletes"], ["MacIntel", "ctrlKey", "begins an outline, as its right button does"],
+  ])("on %s with %s %s", async (platform, key, does) => {
+    vi.stubGlobal("navigator", { platform });
+    hand = new Hand(hand.server, hand.wire, hand.session);
+    hand.session.draw(stroke(20, 100, 140, 9));
+    await hand.cells();
+    hand.click([20, 120], { [key]: true });
+    expect([await hand.cells(), hand.session.preview.value.kind]).toEqual(does === "deletes" ? [0, "none"] : [1, "path"]);
+  });
+});
+
+describe("a wheel", () => {
+  beforeEach(() => void vi.stubGlobal("WheelEvent", { DOM_DELTA_PIXEL: 0 }));
+
+  it.each([
+    ["of Windows, also where the screen is scaled", { deltaY: 100 / 1.5, wheelDeltaY: -120 }],
+    ["that turns slowly on a Mac", { deltaY: 4.000244140625, wheelDeltaY: -120 }],
+    ["of Firefox", { deltaMode: 1, deltaY: 3 }],
+    ["that is not counted", { deltaY: 53 }],
+  ])("%s zooms, and notch by notch so that it is seen", (_, event) => {
+    const { zoom } = hand.session.view.value;
+    for (const time of [0, 40, 2000]) expect(hand.wheel(time, event)).toBe(true);
+    expect(zoom / hand.session.view.value.zoom).toBeGreaterThan(1.2);
+  });
+
+  it("is none where fingers sweep over a touchpad, however fast they get, until they rest", () => {
+    const sweep = [0.5, 3, 41, 80, 120, 160.5, 64, 7];
+    sweep.forEach((deltaY, i) => expect(hand.wheel(16 * i, { deltaY, deltaX: i % 2, wheelDeltaY: -3 * deltaY })).toBe(false));
+    expect(hand.wheel(500, { deltaX: 3, deltaY: 120, wheelDeltaY: -360 })).toBe(false);
+    expect(hand.wheel(1000, { deltaY: 100, wheelDeltaY: -120 })).toBe(true);
   });
 });
 

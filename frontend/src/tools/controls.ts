@@ -17,6 +17,8 @@ import type { Bench, Modifiers, Tool } from "./tool";
 
 const CLICK_MOVES = 4; // CSS pixels that a click may wander
 const WHEEL_STEP = 0.0016; // of a factor e, a unit of the wheel
+const LEAST_NOTCH = 40; // units: a Mac counts the notches of a wheel that turns slowly for next to nothing
+const SAME_TURN_MS = 200; // between events of one turn of a wheel, or one sweep over a touchpad
 const PEN_ERASER = 32; // among PointerEvent.buttons
 
 type Grip =
@@ -33,6 +35,9 @@ export class Controls implements Bench {
   private readonly pointers = new Map<number, Place>();
   private grip: Grip | null = null;
   private penUsed = false; // then a finger moves the picture, and draws nothing
+  private readonly mac = /Mac|iP(hone|ad)/.test(navigator.platform); // there Ctrl and a click are the right button
+  private wheelAt = Number.NEGATIVE_INFINITY; // when it last turned
+  private notches = false; // it is a mouse's wheel that turns
 
   constructor(
     readonly session: Session,
@@ -140,7 +145,7 @@ export class Controls implements Bench {
       return;
     }
     if (this.pointers.size > 2) return;
-    const right = event.button === 2;
+    const right = event.button === 2 || (this.mac && event.ctrlKey && event.button === 0);
     const finger = event.pointerType === "touch" && this.penUsed && this.tool !== this.tools.pick;
     if (right || event.button === 1 || this.keyboard.spaceHeld || finger) {
       this.keyboard.spaceUsed = true;
@@ -152,7 +157,7 @@ export class Controls implements Bench {
 
   private press(event: PointerEvent): Grip {
     const at = this.at(event);
-    const modifiers: Modifiers = { shift: event.shiftKey, alt: event.altKey, mod: event.ctrlKey || event.metaKey };
+    const modifiers: Modifiers = { shift: event.shiftKey, alt: event.altKey, mod: event.metaKey || (event.ctrlKey && !this.mac) };
     if (modifiers.mod) {
       this.deleteAt(at);
       return { kind: "done" };
@@ -257,15 +262,17 @@ export class Controls implements Bench {
 
   private wheel(event: WheelEvent): void {
     event.preventDefault();
+    if (event.timeStamp - this.wheelAt > SAME_TURN_MS) this.notches = isWheel(event);
+    this.wheelAt = event.timeStamp;
     const unit = event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? 1 : 33;
     if (event.shiftKey && !event.ctrlKey) {
       // Browsers turn Shift and the wheel into sideways.
       const turn = Math.sign(event.deltaY || event.deltaX);
       this.session.setBrushSize(this.session.brushSize.value * 1.15 ** -turn - 0.5 * turn);
-    } else if (event.ctrlKey || (this.session.prefs.value.wheel === "zoom" && isWheel(event))) {
+    } else if (event.ctrlKey || (this.session.prefs.value.wheel === "zoom" && this.notches)) {
       // A pinch on a touchpad arrives as a wheel with Ctrl, in smaller units.
-      const strength = event.ctrlKey ? 6 : 1;
-      this.session.zoomBy(Math.exp(-event.deltaY * unit * WHEEL_STEP * strength), this.at(event));
+      const turn = event.ctrlKey ? 6 * event.deltaY * unit : Math.sign(event.deltaY) * Math.max(LEAST_NOTCH, Math.abs(event.deltaY * unit));
+      this.session.zoomBy(Math.exp(-turn * WHEEL_STEP), this.at(event));
     } else {
       this.panScreen(-event.deltaX * unit, -event.deltaY * unit);
     }
@@ -277,7 +284,12 @@ function placeOf(event: PointerEvent): Place {
   return { x: event.clientX, y: event.clientY, pen: event.pointerType === "pen" };
 }
 
-/** A mouse's wheel, not two fingers on a touchpad: it turns in one direction, in coarse steps. */
-function isWheel(event: WheelEvent): boolean {
-  return event.deltaMode !== WheelEvent.DOM_DELTA_PIXEL || (event.deltaX === 0 && Math.abs(event.deltaY) >= 40);
+/**
+ * A mouse's wheel, not two fingers on a touchpad, which begin with a few pixels, or fractions, to any side: it turns in one
+ * direction, by lines, or by whole notches. Most browsers still count a notch as 120, whatever the pixels that they make of it.
+ */
+function isWheel({ deltaMode, deltaX, deltaY, wheelDeltaY: counted }: WheelEvent & { wheelDeltaY?: number }): boolean {
+  if (deltaMode !== WheelEvent.DOM_DELTA_PIXEL) return true;
+  const whole = counted ? counted % 120 === 0 : Number.isInteger(deltaY) && Math.abs(deltaY) >= LEAST_NOTCH;
+  return deltaX === 0 && whole;
 }
