@@ -395,6 +395,15 @@ describe("files that are added", () => {
   });
 });
 
+describe("cells that are brought in", () => {
+  it.each([[0, "No new cell came in from a.tif"], [1, "A cell came in from a.tif"], [1234, "1,234 cells came in from a.tif"]])("are counted: %i", async (objects, message) => {
+    const { wire, session } = await opened();
+    vi.spyOn(wire, "upload").mockResolvedValue({ rev: 2, objects });
+    await session.importLabels(new File([], "a.tif"));
+    expect(session.notices.value).toMatchObject([{ level: "info", message, hint: "Undo brings back what was here" }]);
+  });
+});
+
 describe("measurements", () => {
   it("are asked for again once cells have changed, and stay meanwhile", async () => {
     const { wire, session } = await opened();

@@ -74,9 +74,12 @@ export class Session extends Workplace {
   async removeImage(id: string): Promise<void> {
     await this.tried(this.http.remove(`api/images/${id}`));
   }
-  /** Labels, ROI zip, GeoJSON or `_seg.npy` onto the open image; can be undone. */
-  async importLabels(files: readonly File[]): Promise<void> {
-    await this.tried(this.http.upload(`api/images/${this.imageId.value}/import`, files));
+  /** Labels, ROI zip, GeoJSON or `_seg.npy` in the place of the open image's cells; can be undone. */
+  async importLabels(file: File): Promise<void> {
+    const answer = await this.tried(this.http.upload<{ objects: number }>(`api/images/${this.imageId.value}/import`, [file]));
+    if (!answer) return;
+    const came = answer.objects === 0 ? "No new cell" : answer.objects === 1 ? "A cell" : `${answer.objects.toLocaleString("en")} cells`;
+    this.notify("info", `${came} came in from ${file.name}`, "Undo brings back what was here");
   }
 
   // ---- looking

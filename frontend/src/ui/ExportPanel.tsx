@@ -111,9 +111,9 @@ export function ExportPanel({ session }: { session: Session }) {
       </Section>
       {image && (
         <Section title="Bring cells in" hint="Onto the open image; can be undone">
-          <p class="note">Label image (TIFF, PNG), ImageJ ROI zip, GeoJSON, COCO or Cellpose's _seg.npy, onto {image.name}. Undo takes it back.</p>
-          <input ref={input} type="file" hidden multiple accept=".tif,.tiff,.png,.zip,.roi,.geojson,.json,.npy" aria-label="Files with cells"
-            onChange={(event) => { void session.importLabels([...(event.currentTarget.files ?? [])]); event.currentTarget.value = ""; }} />
+          <p class="note">Label image (TIFF, PNG), ImageJ ROI zip, GeoJSON, COCO or Cellpose's _seg.npy, onto {image.name}. They take the place of all cells here but locked ones; Undo brings those back.</p>
+          <input ref={input} type="file" hidden accept=".tif,.tiff,.png,.zip,.roi,.geojson,.json,.npy" aria-label="File with cells"
+            onChange={(event) => { const file = event.currentTarget.files?.[0]; if (file) void session.importLabels(file); event.currentTarget.value = ""; }} />
           <Button icon="upload" onClick={() => input.current?.click()}>Import cells…</Button>
         </Section>
       )}
