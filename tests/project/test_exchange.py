@@ -450,6 +450,73 @@ def test_merging_what_nobody_else_touched(copies: tuple[Project, Project], image
     assert {r.id for r in here.store.objects()} == {1, 2, 3, mine}
 
 
+def test_merging_again_takes_over_what_is_new(copies: tuple[Project, Project], image: str) -> None:
+    ours, theirs = copies
+    here, there = ours.log(image), theirs.log(image)
+    there.store.lease(9)
+    here.store.lease(9)
+    here.apply(Paint(51, square(400, 400)))  # the same number as a cell there
+    there.apply(Paint(51, square(200, 200)))
+    there.apply(Paint(52, square(300, 300)))
+    theirs.set_state(image, "done")
+    assert merge_projects(ours, theirs).taken == 2
+    first, second = (here.store.at(0, y, y) for y in (205, 305))
+    here.apply(Delete((first,)))
+    ours.set_state(image, "corrected")
+    report = merge_projects(ours, theirs)
+    assert (report.taken, report.conflicts) == (0, [])
+    assert here.store.at(0, 205, 205) == 0
+    assert ours.image(image).state == "corrected"
+
+    there.apply(Paint(52, square(310, 300)))
+    there.apply(SetClass((52,), 1))
+    there.apply(Delete((2,)))
+    assert merge_projects(ours, theirs).taken == 3
+    rows = {r.id: r for r in here.store.objects()}
+    assert (rows[second].area, rows[second].class_id) == (200, 1)
+    assert rows.keys() == {1, 3, 51, second}
+    there.apply(SetClass((52,), 0))
+    there.apply(Lock((52,)))
+    assert merge_projects(ours, theirs).taken == 1
+    row = next(r for r in here.store.objects() if r.id == second)
+    assert (row.class_id, row.locked) == (0, True)
+
+    there.apply(Paint(51, square(205, 200)))  # was deleted here
+    report = merge_projects(ours, theirs)
+    assert [c.reason for c in report.conflicts] == [f"object {first} was changed in both copies"]
+    assert merge_projects(ours, theirs).conflicts == []
+    assert len(conflicts(ours)) == 1  # it is told once, and stays until it is settled
+    for _ in range(3):
+        here.undo("merge")
+    assert merge_projects(ours, theirs).taken == 3  # what was taken back can be had again
+    assert here.store.at(0, 305, 305)
+
+
+def test_what_was_in_conflict_once_is_never_taken_over(copies: tuple[Project, Project], image: str) -> None:
+    ours, theirs = copies
+    ours.log(image).apply(Paint(0, square(10, 20, 5)))
+    theirs.log(image).apply(Paint(0, square(10, 10, 5)))
+    before = pixels(ours)
+    assert len(merge_projects(ours, theirs).conflicts) == 1
+    theirs.log(image).apply(Paint(0, square(20, 20, 5)))
+    assert len(merge_projects(ours, theirs).conflicts) == 1
+    assert len(conflicts(ours)) == 1
+    np.testing.assert_array_equal(pixels(ours), before)
+
+
+def test_an_image_that_was_taken_out_stays_out(
+    copies: tuple[Project, Project], picture: Callable[..., Path]
+) -> None:
+    ours, theirs = copies
+    theirs.add([picture("second.png", seed=2)])
+    second = theirs.find("second").id
+    merge_projects(ours, theirs)
+    ours.remove(second)
+    report = merge_projects(ours, theirs)
+    assert report.notes == ["left out second, which was taken out here: add it to have it again"]
+    assert [r.name for r in ours.images()] == ["cells"]
+
+
 def test_merging_what_both_changed(copies: tuple[Project, Project], image: str) -> None:
     ours, theirs = copies
     for project, y in ((ours, 10), (theirs, 20)):

@@ -26,6 +26,9 @@ _CHECKED = 64 << 20  # bytes
 _LATER = """
 CREATE TABLE IF NOT EXISTS runs (
     image TEXT NOT NULL, rev INTEGER NOT NULL, before TEXT, after TEXT NOT NULL, PRIMARY KEY (image, rev));
+CREATE TABLE IF NOT EXISTS merges (
+    number INTEGER PRIMARY KEY, image TEXT NOT NULL, rev INTEGER NOT NULL, uid TEXT NOT NULL, ids TEXT NOT NULL,
+    state TEXT NOT NULL);
 """
 """Tables that projects of earlier versions lack and get when they are opened for writing."""
 
@@ -104,7 +107,7 @@ class Database:
                 if not create:
                     self._check()
                 if not create and not read_only:
-                    self._connection.execute(_LATER)
+                    self._connection.executescript(_LATER)
         except BaseException:
             self._connection.close()
             raise

@@ -1,13 +1,15 @@
 """Two copies of a project made one again, object by object.
 
-Copies share the beginning of each image's log. What the other copy changed since then is taken over where this copy has
-not changed the same objects. Where both did, a person's work goes before a model's; where both are a person's, this copy's
-stays and the place is flagged. All that is taken over of an image is one edit, which can be undone.
+Copies share the beginning of each image's log. What the other copy changed since then, or since it was merged last, is
+taken over where this copy has not changed the same objects. Where both did, a person's work goes before a model's; where
+both are a person's, this copy's stays and the place is flagged. All that is taken over of an image is one edit, which can be
+undone.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +29,7 @@ from cellbrook.project.settings import with_classes
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
+    from sqlite3 import Connection
 
     from numpy.typing import NDArray
 
@@ -117,7 +120,11 @@ def merge_projects(
     report = MergeReport()
     classes = _merge_classes(project, other, report)
     here = {r.id for r in project.images()}
+    removed = {i for (i,) in project.database.query("SELECT id FROM images WHERE removed")}
     for record in other.images():
+        if record.id in removed:
+            report.notes.append(f"left out {record.name}, which was taken out here: add it to have it again")
+            continue
         if record.id not in here and not _add(project, other, record, report):
             continue
         _merge_image(project, other, record, classes, user, report)
@@ -126,7 +133,6 @@ def merge_projects(
             with atomic(project.folder / "models" / name) as target:
                 shutil.copytree(other.folder / "models" / name, target)
             report.notes.append(f"took over the model {name}")
-    _store_conflicts(project, other, report)
     return report
 
 
@@ -168,53 +174,102 @@ def _merge_image(
     report: MergeReport,
 ) -> None:
     ours, theirs = project.log(record.id), other.log(record.id)
-    base = _common_revision(ours, theirs)
-    if theirs.rev == base:
+    common = _common(project, ours, theirs)
+    if theirs.rev == common.rev and common.state in (None, record.state):
         return
     ops: list[Op] = []
-    ids: dict[int, int] = {}  # of objects that are new in the other copy -> here
-    before, state = len(report.conflicts), project.image(record.id).state
+    before, state, rev = len(report.conflicts), project.image(record.id).state, ours.rev
     for plane in range(ours.store.planes):
-        ops += _Plane(project.image(record.id), ours, theirs, base, plane, ids, classes, report).ops()
+        ops += _Plane(project.image(record.id), ours, theirs, common, plane, classes, report).ops()
     if ops:
         ours.apply(Batch(tuple(ops), kind="merge_copies"), user=user)
     if len(report.conflicts) == before:  # else somebody has to look first
         project.set_state(record.id, max(state, record.state, key=_ORDER.index))
+    ids = json.dumps([pair for pair in common.ids.items() if pair[0] not in common.shared])
+    with project.database.transaction() as connection:
+        connection.execute(
+            "INSERT INTO merges (image, rev, uid, ids, state) VALUES (?, ?, ?, ?, ?)",
+            (record.id, ours.rev if ours.rev > rev else 0, theirs.history()[-1].op_id, ids, record.state),
+        )
+        _store_conflicts(connection, report.conflicts[before:], str(other.folder))
 
 
-def _common_revision(ours: OpLog, theirs: OpLog) -> int:
-    base = 0
-    for mine, other in zip(ours.history(), theirs.history(), strict=False):
-        if mine.op_id != other.op_id:
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What two copies of an image have in common.
+
+    Parameters
+    ----------
+    fork, rev : int
+        Up to where their logs are one; up to where this copy has what the other one did, by the other's log.
+    rows : list of ObjectRow
+        The other copy's objects at `rev`.
+    shared : frozenset of int
+        Objects that were there before they parted.
+    ids : dict of int to int
+        What objects of the other copy are called here. Those that are taken over are added.
+    state : str or None
+        Of the other copy when it was merged last.
+    """
+
+    fork: int
+    rev: int
+    rows: list[ObjectRow]
+    shared: frozenset[int]
+    ids: dict[int, int]
+    state: str | None
+
+
+def _common(project: Project, ours: OpLog, theirs: OpLog) -> _Common:
+    mine, other = ours.history(), theirs.history()
+    fork = 0
+    for here, there in zip(mine, other, strict=False):
+        if here.op_id != there.op_id:
             break
-        base = mine.rev
-    return base
+        fork = here.rev
+    rows = rows_at(theirs, fork)
+    shared = frozenset(r.id for r in rows)
+    common = _Common(fork, fork, rows, shared, {i: i for i in shared}, None)
+    undone = {h.rev for h in mine if h.undone}
+    revs = {h.op_id: h.rev for h in other}
+    last = None
+    for merge in project.database.query(
+        "SELECT rev, uid, ids, state FROM merges WHERE image = ? ORDER BY number", (ours.store.image,)
+    ):
+        if merge[0] in undone:  # what it took is not here, nor is it known of what came after
+            break
+        last = merge if merge[1] in revs else last
+    if last is None:
+        return common
+    rev = revs[last[1]]
+    ids = common.ids | dict(json.loads(last[2]))
+    return dataclasses.replace(common, rev=rev, rows=rows_at(theirs, rev), ids=ids, state=last[3])
 
 
 class _Plane:
-    """One plane of an image in three states: common, ours, theirs."""
+    """One plane of an image in three states: common, ours, theirs. The first and the last have the other copy's numbers."""
 
     def __init__(
         self,
         record: ImageRecord,
         ours: OpLog,
         theirs: OpLog,
-        base: int,
+        common: _Common,
         plane: int,
-        ids: dict[int, int],
         classes: dict[int, int],
         report: MergeReport,
     ) -> None:
-        self.record, self.plane, self.ids, self.classes, self.report = record, plane, ids, classes, report
-        self.store = ours.store
-        self.base = theirs.store.read_at(base, plane)
+        self.record, self.plane, self.classes, self.report = record, plane, classes, report
+        self.store, self.ids = ours.store, common.ids
+        self.base = theirs.store.read_at(common.rev, plane)
         self.ours, self.theirs = ours.store.read(plane), theirs.store.read(plane)
-        self.base_rows = {r.id: r for r in rows_at(theirs, base) if r.plane == plane}
+        self.base_rows = {r.id: r for r in common.rows if r.plane == plane}
         self.our_rows = {r.id: r for r in ours.store.objects(plane)}
         self.their_rows = {r.id: r for r in theirs.store.objects(plane)}
+        # here since they parted: what a person did then, and what did not fit it, was not taken over
         self.our_hand, self.their_hand = (
-            [b for h in log.history(base) if h.kind not in MODEL_RUNS for b in h.boxes if b[0] == plane]
-            for log in (ours, theirs)
+            [b for h in log.history(since) if h.kind not in MODEL_RUNS for b in h.boxes if b[0] == plane]
+            for log, since in ((ours, common.fork), (theirs, common.rev))
         )
 
     def ops(self) -> Iterator[Op]:
@@ -258,7 +313,7 @@ class _Plane:
         region = np.isin(base, members) | np.isin(theirs, members)
         changed = region & (base != theirs)
         box: Box = (self.plane, y0, x0, y1, x1)
-        untouched = np.array_equal(ours[region], base[region])
+        untouched = np.array_equal(ours[region], self._called_here(base[region]))
         if not untouched and self._same(ours, theirs, region, members):
             self.report.same += 1
             return
@@ -271,7 +326,7 @@ class _Plane:
             return
         ours_by_hand, theirs_by_hand = _meets(box, self.our_hand), _meets(box, self.their_hand)
         if ours_by_hand and theirs_by_hand:
-            self._conflict(box, _difference(members, self.base_rows, self.their_rows))
+            self._conflict(box, self._difference(members))
         elif theirs_by_hand:
             mask = region | self._displaced(ours, region)
             new = np.where(np.isin(theirs, members), theirs, 0).astype(np.uint32)
@@ -292,8 +347,18 @@ class _Plane:
         here = np.where(np.isin(ours, here_ids), ours, 0).astype(np.uint32)
         table = overlaps(here, there)
         drawn_twice = not any(i in self.base_rows for i in members)
-        good = int((table.iou >= (_SAME if drawn_twice else 1.0)).sum())
-        return good == table.n_true == table.n_pred
+        good = table.iou >= (_SAME if drawn_twice else 1.0)
+        same = int(good.sum()) == table.n_true == table.n_pred
+        if same:
+            found, known = table.pred_ids[table.pred_index[good]], table.true_ids[table.true_index[good]]
+            self.ids.update(zip(found.tolist(), known.tolist(), strict=True))
+        return same
+
+    def _called_here(self, labels: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Return labels of the other copy with the numbers that its objects have here; -1 where they have none."""
+        found, place = np.unique(labels, return_inverse=True)
+        numbers = np.array([self.ids.get(i, -1) if i else 0 for i in found.tolist()], np.int64)
+        return numbers[place].reshape(labels.shape)
 
     def _displaced(self, ours: NDArray[np.uint32], region: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the pixels of a model's objects here that lie mostly where the other copy's person worked."""
@@ -308,15 +373,15 @@ class _Plane:
         self, mask: NDArray[np.bool_], labels: NDArray[np.uint32], y0: int, x0: int, members: Iterable[int]
     ) -> SetPixels:
         self.report.taken += 1
-        fresh = [i for i in members if i not in self.base_rows and i in self.their_rows and i not in self.ids]
+        fresh = [i for i in members if i in self.their_rows and i not in self.ids]
         if fresh:
-            self.ids |= dict(zip(fresh, self.store.lease(len(fresh)), strict=True))
+            self.ids.update(zip(fresh, self.store.lease(len(fresh)), strict=True))
         new = labels.copy()
         for i in members:
             if i in self.ids:
                 new[labels == i] = self.ids[i]
         rows = tuple(
-            dataclasses.replace(self.their_rows[i], id=self.ids.get(i, i), class_id=self._class_of(i))
+            dataclasses.replace(self.their_rows[i], id=self.ids[i], class_id=self._class_of(i))
             for i in members
             if i in self.their_rows
         )
@@ -324,29 +389,46 @@ class _Plane:
 
     def _class_of(self, i: int) -> int:
         """Return the class here of an object of the other copy: what was said of it here since goes first."""
-        old, mine = self.base_rows.get(i), self.our_rows.get(i)
-        if old is not None and mine is not None and mine.class_id != old.class_id:
+        old, mine = self.base_rows.get(i), self.our_rows.get(self.ids[i])
+        if old is not None and mine is not None and not self._is_class(mine, old):
             return mine.class_id
-        there = self.their_rows[i].class_id
-        return self.classes.get(there, there)
+        return self._class_here(self.their_rows[i])
+
+    def _class_here(self, row: ObjectRow) -> int:
+        return self.classes.get(row.class_id, row.class_id)
+
+    def _is_class(self, mine: ObjectRow, old: ObjectRow) -> bool:
+        """Tell whether an object has the class still that it had; it was of another number if it came from there."""
+        return mine.class_id in (old.class_id, self._class_here(old))
 
     def _attributes(self) -> Iterator[Op]:
         """Yield changes of class and lock, of objects that are still there in both copies."""
         for i, old in self.base_rows.items():
-            mine, other = self.our_rows.get(i), self.their_rows.get(i)
+            mine, other = self.our_rows.get(self.ids.get(i, 0)), self.their_rows.get(i)
             if mine is None or other is None:
                 continue
-            class_id = self.classes.get(other.class_id, other.class_id)
+            class_id = self._class_here(other)
             if other.class_id != old.class_id and class_id != mine.class_id:
-                if mine.class_id == old.class_id and not mine.locked:
+                if self._is_class(mine, old) and not mine.locked:
                     self.report.taken += 1
-                    yield SetClass((i,), class_id)
+                    yield SetClass((mine.id,), class_id)
                 else:
                     self._conflict(
-                        mine.box, f"object {i} has class {mine.class_id} here and {class_id} there"
+                        mine.box, f"object {mine.id} has class {mine.class_id} here and {class_id} there"
                     )
             if other.locked and not old.locked and not mine.locked:
-                yield Lock((i,), True)
+                yield Lock((mine.id,), True)
+
+    def _difference(self, members: list[int]) -> str:
+        gone = [str(self.ids.get(i, i)) for i in members if i in self.base_rows and i not in self.their_rows]
+        new = [i for i in members if i in self.their_rows and i not in self.base_rows]
+        if gone and new:
+            return f"objects {', '.join(gone[:3])} were replaced there and changed here"
+        if gone:
+            return f"object {gone[0]} was deleted or merged there and changed here"
+        if new:
+            return "both copies drew something here, differently"
+        return f"object {self.ids.get(members[0], members[0])} was changed in both copies"
 
     def _conflict(self, box: Box, reason: str) -> None:
         self.report.conflicts.append(Conflict(self.record.id, self.record.name, box, reason))
@@ -368,24 +450,14 @@ def _meets(box: Box, others: list[Box]) -> bool:
     return any(box[1] < b[3] and b[1] < box[3] and box[2] < b[4] and b[2] < box[4] for b in others)
 
 
-def _difference(members: list[int], base: dict[int, ObjectRow], theirs: dict[int, ObjectRow]) -> str:
-    gone = [i for i in members if i in base and i not in theirs]
-    new = [i for i in members if i in theirs and i not in base]
-    if gone and new:
-        return f"objects {', '.join(map(str, gone[:3]))} were replaced there and changed here"
-    if gone:
-        return f"object {gone[0]} was deleted or merged there and changed here"
-    if new:
-        return "both copies drew something here, differently"
-    return f"object {members[0]} was changed in both copies"
-
-
-def _store_conflicts(project: Project, other: Project, report: MergeReport) -> None:
-    source, now = str(other.folder), datetime.now(UTC).isoformat(timespec="seconds")
-    with project.database.transaction() as connection:
-        connection.execute("DELETE FROM conflicts WHERE source = ?", (source,))  # of an earlier try
-        connection.executemany(
-            "INSERT INTO conflicts (image, plane, y0, x0, y1, x1, reason, source, created)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [(c.image, *c.box, c.reason, source, now) for c in report.conflicts],
-        )
+def _store_conflicts(connection: Connection, conflicts: list[Conflict], source: str) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    connection.executemany(  # of an earlier try
+        "DELETE FROM conflicts WHERE source = ? AND image = ? AND plane = ? AND y1 > ? AND x1 > ? AND y0 < ? AND x0 < ?",
+        [(source, c.image, *c.box) for c in conflicts],
+    )
+    connection.executemany(
+        "INSERT INTO conflicts (image, plane, y0, x0, y1, x1, reason, source, created)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [(c.image, *c.box, c.reason, source, now) for c in conflicts],
+    )
