@@ -1,5 +1,10 @@
 """Tables: exact numbers, whole files, and reading back."""
 
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,6 +23,7 @@ from cellbrook.export.table import (
     summary_csv,
     write_tables,
 )
+from cellbrook.io.lock import FileLock
 from cellbrook.measure import measure
 
 
@@ -175,6 +181,28 @@ def test_rows_of_other_images_stay_while_these_are_there(tmp_path):
     before = summary.read_bytes(), (tmp_path / "all_objects.csv").read_bytes()
     write_tables(tmp_path, [row(tmp_path / "b10.tif", 3)])
     assert (summary.read_bytes(), (tmp_path / "all_objects.csv").read_bytes()) == before
+
+
+def test_runs_that_end_at_one_time_in_one_folder_lose_no_rows(tmp_path, monkeypatch):
+    images = [tmp_path / f"{n}.tif" for n in range(8)]
+    for image in images:
+        image.touch()
+    start = threading.Barrier(len(images))
+
+    def end(image):
+        start.wait()
+        write_tables(tmp_path / "out", [TableRow(str(image), {"objects": 1}, {"label": np.array([1])})])
+
+    with ThreadPoolExecutor(len(images)) as runs:
+        list(runs.map(end, images))
+    assert read_csv(tmp_path / "out" / "summary.csv")["image"].tolist() == [str(i) for i in images]
+    assert len(read_csv(tmp_path / "out" / "all_objects.csv")["label"]) == len(images)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["all_objects.csv", "summary.csv"]
+    monkeypatch.setattr(sys.modules["cellbrook.io.atomic"], "_PATIENCE_S", 0)
+    held = FileLock(tmp_path / "out" / ".summary.csv.lock")
+    with pytest.raises(OutputError, match=rf"another program writes there \(.*process {os.getpid()} on"):
+        write_tables(tmp_path / "out", [])
+    held.release()
 
 
 def test_a_row_of_which_nobody_knows_where_its_image_is_stays(tmp_path):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import ImageError, OutputError
+from cellbrook.io.atomic import alone
 from cellbrook.io.files import OUTPUT_ENDINGS, image_name, image_of_run, natural_key
 from cellbrook.io.writers import atomic
 
@@ -229,12 +230,13 @@ def write_tables(folder: Path, rows: Sequence[TableRow], *, overwrite: bool = Fa
     OutputError
         As from `check_tables`, and if a table cannot be written.
     """
-    kept = _kept(folder, rows, overwrite)
-    there = set().union(*(_places(row.image, row.summary) for row in kept))
-    rows = [row for row in rows if not row.gives_way or there.isdisjoint(_places(row.image, row.summary))]
-    rows = sorted((*rows, *kept), key=lambda row: natural_key(row.image)) if kept else rows
-    all_objects_csv(folder / ALL_OBJECTS, rows)
-    return summary_csv(folder / SUMMARY, rows)
+    with alone(folder, SUMMARY):
+        kept = _kept(folder, rows, overwrite)
+        there = set().union(*(_places(row.image, row.summary) for row in kept))
+        rows = [row for row in rows if not row.gives_way or there.isdisjoint(_places(row.image, row.summary))]
+        rows = sorted((*rows, *kept), key=lambda row: natural_key(row.image)) if kept else rows
+        all_objects_csv(folder / ALL_OBJECTS, rows)
+        return summary_csv(folder / SUMMARY, rows)
 
 
 def _kept(folder: Path, rows: Sequence[TableRow], overwrite: bool) -> list[TableRow]:

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellbrook.errors import CellbrookError, OutputError
+from cellbrook.io.lock import NO_LOCKS, FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MARK = ".partial-"
 _STALE_S = 3600
+_PATIENCE_S = 300
 
 
 @contextmanager
@@ -103,6 +105,57 @@ def staged(folder: Path, stem: str) -> Iterator[Path]:
             raise OutputError(f"{folder}: cannot be written: {_reason(error)}") from error
     finally:
         remove(stage)
+
+
+@contextmanager
+def alone(folder: Path, name: str) -> Iterator[None]:
+    """Let other programs wait while files are read and written again, so that none loses what another adds to them.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files are. Made if it does not exist.
+    name : str
+        Of the hidden file that tells others to wait, and is there no longer than that.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to, or another program (named) makes this one wait for more than five minutes.
+    """
+    path = folder / f".{name}.lock"
+    lock = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock_when_free(path)
+    except BlockingIOError as error:
+        raise OutputError(
+            f"{folder}: another program writes there{error}: wait until it has ended, or give another --out"
+        ) from error
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise OutputError(f"{path}: cannot be written: {_reason(error)}") from error
+    try:
+        yield
+    finally:
+        if lock is not None:
+            with suppress(OSError):  # Windows keeps a file that is open
+                path.unlink()  # while it is held, so that whoever gets it next can see that it is gone
+            lock.release()
+
+
+def _lock_when_free(path: Path) -> FileLock:
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            lock = FileLock(path)
+            if lock.is_current():
+                return lock
+            lock.release()
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 def is_temporary(path: Path) -> bool:

@@ -31,6 +31,7 @@ class FileLock:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file: IO[str] | None = path.open("a+", encoding="utf-8")
         try:
             _lock(self._file)
@@ -42,6 +43,15 @@ class FileLock:
         program = Path(sys.argv[0]).name or "python"
         json.dump({"program": program, "pid": os.getpid(), "host": socket.gethostname()}, self._file)
         self._file.flush()
+
+    def is_current(self) -> bool:
+        """Return False if the file was removed by who held it before: others may hold a new one of its name by now."""
+        try:
+            return self._file is not None and os.path.samestat(
+                os.fstat(self._file.fileno()), self._path.stat()
+            )
+        except FileNotFoundError:
+            return False
 
     def release(self) -> None:
         """Let others write. The file stays: removing it could take a lock from whoever waits for it."""
