@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { RequestError } from "../src/core/http";
+import { dropped } from "../src/net/drop";
 import { FetchHttp } from "../src/net/http";
 import { Socket } from "../src/net/socket";
 import { opened, stroke } from "./fake";
@@ -54,8 +55,43 @@ describe("a request", () => {
     await expect(new FetchHttp("http://localhost/").json("api/project")).rejects.toThrow("The server does not answer; try again when it is back");
   });
 
+  it("with a file that cannot be read says which, and is not sent", async () => {
+    const sent = vi.fn();
+    vi.stubGlobal("fetch", sent);
+    const folder = { name: "day 1", slice: () => ({ arrayBuffer: () => Promise.reject(new DOMException("NotReadableError")) }) } as unknown as File;
+    await expect(new FetchHttp("http://localhost/").upload("api/images", [folder])).rejects.toThrow("day 1 cannot be read");
+    expect(sent).not.toHaveBeenCalled();
+  });
+
   it("is refused for good, or for now", () => {
     expect([404, 409, 507].every((status) => new RequestError(status, "").lasting)).toBe(true);
     expect([401, 403, 429, 500, 502, 503].some((status) => new RequestError(status, "").lasting)).toBe(false);
+  });
+});
+
+describe("what is dropped", () => {
+  const file = (name: string) => ({ isFile: true, name, file: (found: (file: File) => void, failed: (error: Error) => void) => (name === "gone.tif" ? failed(new Error()) : found(new File([], name))) });
+  /** A browser gives a few entries at a time, in no order. */
+  const folder = (name: string, ...inside: { name: string }[]) => ({
+    isFile: false,
+    name,
+    createReader: () => {
+      const left = [...inside];
+      return { readEntries: (found: (entries: unknown[]) => void) => found(left.splice(-2)) };
+    },
+  });
+  const drop = (...entries: unknown[]) => dropped({ items: entries.map((entry) => ({ webkitGetAsEntry: () => entry })) } as unknown as DataTransfer);
+
+  it("is read through all folders, but for hidden files", async () => {
+    const { files, left } = await drop(file("one.png"), null, folder("day 1", file("10.tif"), file("9.tif"), file(".DS_Store"), folder("well", file("a.tif")), file("gone.tif")));
+    expect(files.map(({ name }) => name)).toEqual(["one.png", "9.tif", "10.tif", "a.tif"]);
+    expect(left).toEqual(["gone.tif: cannot be read"]);
+  });
+
+  it("and is an OME-Zarr folder, or empty, is named", async () => {
+    const { files, left } = await drop(folder("a.ome.zarr", file("0")), folder("days", folder("plate", file("0"), file(".zattrs"), file("1"))));
+    expect(files).toEqual([]);
+    expect(left.map((text) => text.split(":")[0])).toEqual(["a.ome.zarr", "plate"]);
+    expect((await drop(folder("empty", folder("nothing")))).left).toEqual(["empty: there is no file in it"]);
   });
 });

@@ -2,6 +2,7 @@
 
 import { computed, effect } from "@preact/signals-core";
 import { describe, expect, it, vi } from "vitest";
+import type { Http } from "../src/core/http";
 import type { Hand } from "../src/core/session";
 import { Fate, type ChannelSettings } from "../src/core/state";
 import { channelsOf } from "../src/core/viewing";
@@ -379,6 +380,29 @@ describe("a project that is open for looking only", () => {
 });
 
 describe("files that are added", () => {
+  it("go in requests of twenty files or 500 MB, and the page tells how far it is; one that fails leaves the others", async () => {
+    const { wire, session } = await opened();
+    const sized = (name: string, size = 1): File => Object.defineProperty(new File([], name), "size", { value: size });
+    const files = [sized("big.tif", 3e9), sized("a.tif", 300e6), sized("b.tif", 300e6), ...Array.from({ length: 41 }, (_, i) => sized(`${i}.tif`))];
+    const requests: string[][] = [];
+    const progress: number[][] = [];
+    vi.spyOn(wire as Http, "upload").mockImplementation((_, sent) => {
+      progress.push([session.addingOf.value - session.adding.value, session.addingOf.value]);
+      requests.push(sent.map(({ name }) => name));
+      if (requests.length === 2) return Promise.reject(new Error("this upload is too large\n"));
+      if (requests.length === 3) return Promise.reject(new Error("The server does not answer"));
+      return Promise.resolve({ added: [], already: [], failed: requests.length === 4 ? [{ name: "20.tif", error: "20.tif: not an image" }] : [] } as never);
+    });
+    await session.addImages(files, ["plate.zarr: a folder"]);
+    expect(requests.map((names) => [names.length, names[0]])).toEqual([[1, "big.tif"], [1, "a.tif"], [20, "b.tif"], [20, "19.tif"], [2, "39.tif"]]);
+    expect(progress).toEqual([[0, 44], [1, 44], [2, 44], [22, 44], [42, 44]]);
+    expect([session.adding.value, session.addingOf.value]).toEqual([0, 0]);
+    expect(session.notices.value.map(({ message, hint }) => [message, hint])).toEqual([[
+      "23 files cannot be added",
+      "plate.zarr: a folder; a.tif: this upload is too large; b.tif and 19 more: The server does not answer; 20.tif: not an image",
+    ]]);
+  });
+
   it("are counted meanwhile; those that are no images, or here already, are named", async () => {
     const { wire, session } = await opened();
     let answer: (report: AddReport) => void = () => undefined;

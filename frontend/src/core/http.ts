@@ -8,6 +8,24 @@ export interface Http {
   remove(path: string): Promise<void>;
 }
 
+const MOST_FILES = 20; // of a request: the server takes a thousand, but tells of none before it has them all
+const MOST_BYTES = 500e6; // of a request, but for a file that is larger
+
+/** Files in parts of a request each. */
+export function* portions(files: readonly File[]): Generator<File[]> {
+  let part: File[] = [];
+  let bytes = 0;
+  for (const file of files) {
+    if (part.length === MOST_FILES || (part.length > 0 && bytes + file.size > MOST_BYTES)) {
+      yield part;
+      [part, bytes] = [[], 0];
+    }
+    part.push(file);
+    bytes += file.size;
+  }
+  if (part.length > 0) yield part;
+}
+
 /** What a failed request says, as the server words it. */
 export class RequestError extends Error {
   constructor(

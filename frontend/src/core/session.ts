@@ -1,6 +1,7 @@
 // What the user can do. The panels read the signals (core/signals.ts) and call these actions; nothing here knows the DOM.
 
 import { batch, computed, signal, type ReadonlySignal } from "@preact/signals-core";
+import { portions } from "./http";
 import type { Cell } from "./objects";
 import { clipped, windowOf } from "./pyramid";
 import type { Runs } from "./runs";
@@ -60,15 +61,30 @@ export class Session extends Workplace {
     const image = this.imageId.value;
     if (image) this.ask({ type: "set", what: "state", value: { image, state } });
   }
-  async addImages(files: readonly File[]): Promise<void> {
+  /** Files since the first of those that are being added. */
+  readonly addingOf = signal(0);
+  /** In several requests, so that what one of them cannot do does not undo the others; `left` tells what was dropped with them and cannot be sent. */
+  async addImages(files: readonly File[], left: readonly string[] = []): Promise<void> {
     const known = new Map(this.images.value.map(({ id, name }) => [id, name]));
+    const errors = [...left];
+    const already: string[] = [];
+    let failed = left.length;
     this.adding.value += files.length;
-    const report = await this.tried(this.http.upload<AddReport>("api/images", files));
-    this.adding.value -= files.length;
-    if (!report) return;
-    const errors = report.failed.map(({ error }) => error);
-    if (errors.length > 0) this.notify("warning", errors.length === 1 ? "A file cannot be added" : `${errors.length} files cannot be added`, few(errors, "; "));
-    const already = report.already.flatMap((id) => known.get(id) ?? []); // one that had been taken out is back
+    this.addingOf.value += files.length;
+    for (const part of portions(files)) {
+      const report = await this.http.upload<AddReport>("api/images", part).catch((error: Error) => error);
+      this.adding.value -= part.length;
+      if (report instanceof Error) {
+        failed += part.length;
+        errors.push(`${part[0].name}${part.length > 1 ? ` and ${part.length - 1} more` : ""}: ${report.message.trim()}`);
+      } else {
+        failed += report.failed.length;
+        errors.push(...report.failed.map(({ error }) => error));
+        already.push(...report.already.flatMap((id) => known.get(id) ?? [])); // one that had been taken out is back
+      }
+    }
+    if (this.adding.value === 0) this.addingOf.value = 0;
+    if (failed > 0) this.notify("warning", failed === 1 ? "A file cannot be added" : `${failed} files cannot be added`, few(errors, "; "));
     if (already.length > 0) this.notify("info", already.length === 1 ? "An image is in the project already" : `${already.length} images are in the project already`, few(already, ", "));
   }
   async removeImage(id: string): Promise<void> {

@@ -19,7 +19,13 @@ export class FetchHttp implements Http {
 
   async upload<T>(path: string, files: readonly File[]): Promise<T> {
     const body = new FormData();
-    for (const file of files) body.append("files", file, file.name);
+    for (const file of files) {
+      // A browser tells of a file that it cannot read as of a server that does not answer.
+      await file.slice(0, 1).arrayBuffer().catch(() => {
+        throw new Error(`${file.name} cannot be read: is it a folder, or was it moved?`);
+      });
+      body.append("files", file, file.name);
+    }
     return (await (await this.request(path, { method: "POST", body })).json()) as T;
   }
 

@@ -13,8 +13,14 @@ export function Notices({ session }: { session: Session }) {
     const timers = notices.filter((notice) => notice.level === "info").map((notice) => setTimeout(() => session.dismiss(notice.id), 6000));
     return () => timers.forEach(clearTimeout);
   }, [session.notices.value]);
+  const [toCome, of] = [session.adding.value, session.addingOf.value];
   return (
     <div class="notices" role="log" aria-live="polite" aria-label="Messages">
+      {toCome > 0 && toCome < of && (
+        <div class="notice info" role="progressbar" aria-live="off" aria-label="Adding images" aria-valuenow={of - toCome} aria-valuemin={0} aria-valuemax={of}>
+          <Icon name="info" /><p>Adding images: {(of - toCome).toLocaleString("en")} of {plural(of, "file")}</p>
+        </div>
+      )}
       {notices.map((notice) => (
         <div key={notice.id} class={`notice ${notice.level}`} role={notice.level === "error" ? "alert" : undefined}>
           <Icon name={notice.level === "info" ? "info" : "warn"} />
