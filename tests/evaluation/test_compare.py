@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import tifffile
 
 import cellbrook
 from cellbrook.errors import Cancelled, OutputError, UsageError
@@ -165,6 +166,39 @@ def test_frames_of_a_film_are_compared_one_by_one(tmp_path):
         assert (image.n_true, image.n_pred, image.tp[0]) == (27, 27, 27)
         assert result.pooled["boundary_f"][0].value == 1
         assert result.classes.confusion[0, 0] == 27
+
+
+@pytest.mark.parametrize("unsaid", ["a_masks.npy", "a_masks.tif"])
+def test_a_film_is_compared_with_one_that_does_not_say_so(unsaid, tmp_path):
+    frame = np.kron(np.arange(1, 10).reshape(3, 3), np.pad(np.ones((8, 8), int), 2)).astype(np.uint32)
+    film = np.stack([frame, np.roll(frame, 1, 1), np.roll(frame, 2, 1)])
+    truth, found = tmp_path / unsaid, tmp_path / "p_labels.tif"
+    if truth.suffix == ".npy":
+        np.save(truth, film)
+    else:
+        tifffile.imwrite(truth, film, photometric="minisblack")
+    write_labels(found, film + np.where(film > 0, 9 * np.arange(3)[:, None, None], 0), axes="TYX")
+    for sides in ((truth, found), (found, truth)):
+        result = evaluate(*sides)
+        assert (result.images[0].n_true, result.images[0].tp[0]) == (27, 27)
+        assert result.pooled["ap"][0].value == 1
+        assert not any("plane by plane" in note for note in result.notes)
+
+
+def test_a_stack_outlined_plane_by_plane_is_compared_so_with_volumes(tmp_path):
+    volume = np.stack([GRID] * 3)
+    planes = np.where(volume > 0, volume + 16 * np.arange(3)[:, None, None], 0)
+    for sides in ((volume, planes), (planes, volume)):
+        result = evaluate([sides[0], GRID], [sides[1], GRID])
+        assert result.images[0].tp[0] == result.images[0].n_true == 48
+        assert "1 of 2 images were compared plane by plane" in result.notes[-1]
+    for same in (volume, planes):
+        assert evaluate([same], [same]).remarks == ()
+    assert evaluate([volume], [volume * 0]).images[0].n_true == 16
+    for name, stack in (("t", volume), ("p", planes)):
+        write_labels(tmp_path / f"{name}_labels.tif", np.stack([stack] * 2), axes="TZYX")
+    result = evaluate(tmp_path / "t_labels.tif", tmp_path / "p_labels.tif")
+    assert result.images[0].tp[0] == result.images[0].n_true == 96
 
 
 def test_the_gallery_names_objects_of_a_film_as_its_files_do(tmp_path):

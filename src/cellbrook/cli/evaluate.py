@@ -36,7 +36,8 @@ def evaluate(
 
     Files of two folders belong together if their names agree but for a trailing _img, _masks, _labels or
     _seg: x_masks.png and x_img_labels.tif are both of image x. Two single files are compared whatever
-    they are called.
+    they are called. Frames of a time series are compared one by one; so are planes of a stack where objects of one
+    side go through several planes and those of the other do not.
 
     Intervals are 95 % bootstrap intervals over images. An image without objects in which none are found
     scores 1. Classes are compared where an object table (x_objects.csv with a column "class") lies beside

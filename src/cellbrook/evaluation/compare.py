@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.errors import Cancelled, CellbrookError, UsageError
 from cellbrook.evaluation.classes import ClassScores, score_classes
-from cellbrook.evaluation.files import Pair, pairs_of_arrays, pairs_of_files, read_numbered
+from cellbrook.evaluation.files import Pair, Side, pairs_of_arrays, pairs_of_files, read_together
 from cellbrook.export.classes import read_classes
 from cellbrook.metrics.errors import KINDS, ImageErrors, find_errors
 from cellbrook.metrics.evaluation import (
@@ -24,9 +24,6 @@ from cellbrook.metrics.evaluation import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from cellbrook.evaluation.gallery import Crop
     from cellbrook.metrics import ClassCounts
@@ -127,7 +124,8 @@ def evaluate(
 
     Files of two folders belong together if their names agree but for a trailing ``_img``, ``_masks``,
     ``_labels`` or ``_seg``. A pair that cannot be compared, and files without a partner, are listed in the
-    result; the rest is compared.
+    result; the rest is compared. Frames of a time series are compared one by one, and planes of a stack where objects of
+    one side go through several planes and none of the other does; then a remark says so.
 
     Parameters
     ----------
@@ -209,6 +207,11 @@ def evaluate(
         remarks.append(
             f"classes: {every} have one for every object on both sides; the others are not counted there"
         )
+    if planar := sum(each.planar for each in done):
+        remarks.append(
+            f"{planar} of {len(done)} images were compared plane by plane: of truth and prediction, one has objects that go "
+            "through several planes and the other has none"
+        )
     return Evaluation(
         thresholds=tuple(float(level) for level in thresholds),
         images=tuple(counts),
@@ -233,29 +236,29 @@ class _Counted:
     errors: ImageErrors
     classes: ClassCounts | None
     told: bool  # some object of a side has a class
+    planar: bool  # compared plane by plane, unlike what one side says
 
 
 def _count(pair: Pair, thresholds: tuple[float, ...], tolerance_px: float, threads: int | None) -> _Counted:
     from cellbrook.metrics import count_classes
 
-    (true, of_true), (pred, of_pred) = read_numbered(pair.truth), read_numbered(pair.pred)
-    if true.shape != pred.shape:
-        raise UsageError(f"truth is {true.shape}, prediction is {pred.shape}: they must be of one size")
+    *sides, planar = read_together(pair)
+    true, pred = (side.labels for side in sides)
     counts = count_image(
         true, pred, name=pair.name, thresholds=thresholds, tolerance_px=tolerance_px, threads=threads
     )
     errors = find_errors(true, pred, thresholds[0], threads=threads)
-    told = [_classes(pair.truth, of_true), _classes(pair.pred, of_pred)]
+    told = [_classes(path, side) for path, side in zip((pair.truth, pair.pred), sides, strict=True)]
     classes = None
     if told[0] is not None and told[1] is not None:
         with contextlib.suppress(UsageError):  # an object has no class: all else can be counted
             classes = count_classes(true, pred, told[0], told[1], threshold=thresholds[0], threads=threads)
-    return _Counted(pair, counts, errors, classes, any(told))
+    return _Counted(pair, counts, errors, classes, any(told), planar)
 
 
-def _classes(labels: Any, original: NDArray[np.int64] | None) -> dict[int, str] | None:
+def _classes(labels: Any, side: Side) -> dict[int, str] | None:
     """Return the class of each label, by the numbers that it is compared under; None without a table of classes."""
     classes = read_classes(labels)
-    if original is None or classes is None:
+    if side.original is None or classes is None:
         return classes
-    return {at: classes[label] for at, label in enumerate(original.tolist()) if label in classes}
+    return {at: classes[label] for at, label in enumerate(side.original.tolist()) if label in classes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,22 +162,36 @@ def _image_of_run(labels: Path) -> Path | None:
     return named if named.exists() else beside if beside.exists() else None
 
 
-def read_plain_labels(labels: Pixels) -> NDArray[Any]:
-    """Return labels without stack axes of length 1, as `read_numbered` does: one plane of a stack is a plane."""
-    return read_numbered(labels)[0]
+@dataclass(frozen=True, slots=True, eq=False)
+class Side:
+    """Labels as they are compared.
 
-
-def read_numbered(labels: Pixels) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-    """Return labels without stack axes of length 1, each object of a time series with a number of its own.
-
-    Frames are compared one by one. Where a number stands in several of them, as in tracks or where each frame begins
-    at 1, objects would else be volumes over time.
-
-    Returns
-    -------
+    Parameters
+    ----------
     labels : ndarray
+        Without stack axes of length 1: one plane of a stack is a plane.
     original : ndarray of int64 or None
         By number, the one in the file; None where they are the same.
+    is_film : bool
+        The first axis is time.
+    """
+
+    labels: NDArray[Any]
+    original: NDArray[np.int64] | None = None
+    is_film: bool = False
+
+    def numbered(self, planes: NDArray[Any]) -> Side:
+        """Return it with a number of its own for each object of a plane; `planes` are its labels, of any shape."""
+        labels, original = numbered_by_frame(planes)
+        if original is None:
+            return self
+        if self.original is not None:
+            original = self.original[original]
+        return replace(self, labels=labels.reshape(self.labels.shape), original=original)
+
+
+def read_side(labels: Pixels) -> Side:
+    """Read labels to compare.
 
     Raises
     ------
@@ -185,13 +199,54 @@ def read_numbered(labels: Pixels) -> tuple[NDArray[Any], NDArray[np.int64] | Non
         If the file cannot be read.
     """
     if not isinstance(labels, (str, os.PathLike)):
-        return labels, None
+        return Side(labels)
     pixels, axes = read_labels(labels)
     single = tuple(at for at, axis in enumerate(axes) if axis in "TZ" and pixels.shape[at] == 1)
-    plain = pixels.squeeze(single)
-    if "T" not in axes or axes.index("T") in single:
-        return plain, None
-    return numbered_by_frame(plain)
+    return Side(pixels.squeeze(single), is_film="T" in axes and axes.index("T") not in single)
+
+
+def by_frame(sides: Sequence[Side]) -> list[Side]:
+    """Return sides in which each object of a frame has a number of its own, if one of them is a film.
+
+    Frames are compared one by one. Where a number stands in several of them, as in tracks or where each frame begins
+    at 1, objects would else be volumes over time. Files that do not say what their planes are may hold the same film.
+    """
+    if not any(side.is_film for side in sides):
+        return list(sides)
+    return [replace(side, is_film=True).numbered(side.labels) for side in sides]
+
+
+def by_plane(sides: Sequence[Side]) -> list[Side] | None:
+    """Return sides in which each object of a plane has a number of its own; None if they can be compared as they are.
+
+    Those cannot of which one has objects that go through planes of a stack and another has none that does: they were
+    outlined plane by plane, where no object is like a volume.
+    """
+    if any(side.labels.ndim < 3 or not side.labels.any() for side in sides):
+        return None
+    planar = [side.numbered(side.labels.reshape(-1, *side.labels.shape[-2:])) for side in sides]
+    through = [new is not side for new, side in zip(planar, sides, strict=True)]
+    return planar if any(through) and not all(through) else None
+
+
+def read_together(pair: Pair) -> tuple[Side, Side, bool]:
+    """Read truth and prediction so that their objects can be compared, and whether that is plane by plane.
+
+    Raises
+    ------
+    ImageError
+        If a file cannot be read.
+    UsageError
+        If their sizes differ.
+    """
+    sides = [read_side(pair.truth), read_side(pair.pred)]
+    shapes = [side.labels.shape for side in sides]
+    if shapes[0] != shapes[1]:
+        raise UsageError(f"truth is {shapes[0]}, prediction is {shapes[1]}: they must be of one size")
+    sides = by_frame(sides)
+    planar = by_plane(sides)
+    true, pred = planar or sides
+    return true, pred, planar is not None
 
 
 def read_channels(image: Pixels, shape: tuple[int, ...]) -> tuple[NDArray[Any], tuple[str, ...]] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.evaluation.files import read_channels, read_numbered
+from cellbrook.evaluation.files import read_channels, read_together
 from cellbrook.export.pictures import image_rgb
 from cellbrook.export.polygons import trace
 from cellbrook.metrics.errors import KINDS
@@ -135,9 +135,10 @@ def worst_crops(evaluation: Evaluation, per_kind: int = 8) -> list[Crop]:
 
 def _crops_of(pair: Pair, errors: list[ObjectError]) -> list[tuple[ObjectError, Crop]]:
     try:
-        (true, of_true), (pred, of_pred) = read_numbered(pair.truth), read_numbered(pair.pred)
+        *sides, _ = read_together(pair)
     except (OSError, ValueError):
         return []
+    true, pred = (side.labels for side in sides)
     image = None if pair.image is None else read_channels(pair.image, true.shape)
     crops = []
     for error in errors:
@@ -153,23 +154,20 @@ def _crops_of(pair: Pair, errors: list[ObjectError]) -> list[tuple[ObjectError, 
             # stretched as the whole plane is, so that a dim object looks dim
             picture = _picture(pixels[plane], names, cut)
         outlines = (
-            _outlines(labels[plane][cut], own, original)
-            for labels, own, original in (
-                (true, error.true_labels, of_true),
-                (pred, error.pred_labels, of_pred),
-            )
+            _outlines(side.labels[plane][cut], own, side.original)
+            for side, own in zip(sides, (error.true_labels, error.pred_labels), strict=True)
         )
         shown = replace(
             error,
-            true_labels=_in_file(error.true_labels, of_true),
-            pred_labels=_in_file(error.pred_labels, of_pred),
+            true_labels=_in_file(error.true_labels, sides[0].original),
+            pred_labels=_in_file(error.pred_labels, sides[1].original),
         )
         crops.append((error, Crop(pair.name, shown, plane, box, picture, *outlines)))
     return crops
 
 
 def _in_file(labels: Iterable[int], original: NDArray[np.int64] | None) -> tuple[int, ...]:
-    """Return the numbers in the file of objects that may have others for the comparison; see `read_numbered`."""
+    """Return the numbers in the file of objects that may have others for the comparison; see `Side`."""
     return tuple(label if original is None else int(original[label]) for label in labels)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.evaluation.blind import SIDES, key_beside, read_key
-from cellbrook.evaluation.files import read_plain_labels
+from cellbrook.evaluation.files import Side, by_frame, read_side
 from cellbrook.io.files import natural_key
 from cellbrook.io.pairs import image_id, is_image, label_files
 from cellbrook.metrics.evaluation import THRESHOLDS, ImageCounts, count_image, pooled_metrics
@@ -18,8 +18,6 @@ from cellbrook.metrics.human import MARGIN, HumanComparison, compare_with_human,
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from cellbrook.evaluation.blind import BlindCrop
 
@@ -180,11 +178,15 @@ def agreement(
         progress.check_cancelled()
         if of_model is None or name in of_model:
             try:
-                labels = [read_plain_labels(of_a[name]), read_plain_labels(of_b[name])]
+                labels = [read_side(of_a[name]), read_side(of_b[name])]
                 if of_model is not None:
-                    labels.append(_model_labels(of_model[name], crops.get(name), labels[0].shape))
+                    labels.append(_of_model(of_model[name], crops.get(name), labels[0].labels.shape))
                 counts = count_pairs(
-                    labels, name=name, thresholds=thresholds, tolerance_px=tolerance_px, threads=threads
+                    [side.labels for side in by_frame(labels)],
+                    name=name,
+                    thresholds=thresholds,
+                    tolerance_px=tolerance_px,
+                    threads=threads,
                 )
                 counted.append((name, counts))
             except (CellbrookError, OSError) as error:
@@ -254,15 +256,15 @@ def _model_files(
     return found
 
 
-def _model_labels(path: Path, crop: BlindCrop | None, shape: tuple[int, ...]) -> NDArray[Any]:
-    labels = read_plain_labels(path)
+def _of_model(path: Path, crop: BlindCrop | None, shape: tuple[int, ...]) -> Side:
+    side = read_side(path)
+    labels = side.labels
     if crop is None or labels.shape == shape:
-        return labels
+        return side
     place = tuple(crop.plane.values())
     y0, x0, y1, x1 = crop.box
     if labels.ndim != 2 + len(place):
         raise UsageError(
             f"{path} has shape {labels.shape}, which does not fit the image that {shape} was cut from"
         )
-    cut: NDArray[Any] = labels[place][y0:y1, x0:x1]
-    return cut
+    return Side(labels[place][y0:y1, x0:x1])

@@ -20,7 +20,7 @@ from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.core.settings import differing, settings_text
 from cellbrook.dynamics import labels_from_flows
 from cellbrook.errors import Cancelled, CellbrookError, ImageError, UsageError
-from cellbrook.evaluation.files import read_plain_labels
+from cellbrook.evaluation.files import read_side
 from cellbrook.evaluation.grid import FLOW_LIMITS, OFF, SCORE_LIMITS, Grid, Setting
 from cellbrook.metrics.intervals import Interval, bootstrap_draws, intervals
 from cellbrook.metrics.matching import match_rows, overlaps, ratio
@@ -282,8 +282,7 @@ def _read_truths(
     truths = []
     for name, image, labels in pairs:
         try:
-            truth = read_plain_labels(labels)
-            truths.append((name, image, truth))
+            truths.append((name, image, read_side(labels).labels))
         except (CellbrookError, OSError) as error:
             failed[name] = " ".join(str(error).split())
     return truths
