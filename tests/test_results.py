@@ -134,6 +134,27 @@ def test_without_labels_among_the_files_nothing_goes(tmp_path: Path) -> None:
     assert not (tmp_path / "cells_rois.zip").exists()
 
 
+def entries_in(folder: Path) -> dict[str, dict[str, str]]:
+    run = results.read_previous_run(folder, "cells")
+    assert run is not None
+    files: dict[str, dict[str, str]] = run["files"]
+    return files
+
+
+def test_files_that_are_saved_without_a_run_are_put_down_in_the_one_that_is_there(tmp_path: Path) -> None:
+    results.write_results(sample(1), tmp_path, ROIS)
+    results.write_results(sample(2), tmp_path, ("labels",))
+    assert set(entries_in(tmp_path)) == {"labels"}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cells_labels.tif", "cells_run.json"]
+    results.write_results(sample(2), tmp_path, ("rois",))
+    results.write_results(sample(3), tmp_path, ("color",))
+    results.write_results(sample(2), tmp_path, KINDS)
+    assert set(entries_in(tmp_path)) == {"labels", "objects", "zarr", "rois"}
+    assert not (tmp_path / "cells_color.png").exists()  # of the third's labels
+    results.write_results(sample(3), tmp_path, KINDS)
+    assert not (tmp_path / "cells_rois.zip").exists()
+
+
 def of_image(**image: str | None) -> SegmentationData:
     return dataclasses.replace(sample(1), provenance={"image": image, "parameters": {"threads": 1}})
 

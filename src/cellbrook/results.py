@@ -4,7 +4,8 @@ Files that Cellbrook wrote and nobody changed since are replaced by a new run; a
 was never ours, is not. ``run.json`` holds the hash of every file beside it, which tells the two apart. It is put in its
 place first, and knows the hashes of the files that are about to be replaced too: a run that is killed at any moment leaves
 nothing behind of which the next one could not tell whose it is. Files of an earlier run that this one does not write go
-before that, unless they show the same labels.
+before that, unless they show the same labels. Files that are written beside a run later are put down in its ``run.json``
+too, each with the hash of the labels that it shows.
 """
 
 from __future__ import annotations
@@ -67,8 +68,12 @@ def write_results(
     Notes
     -----
     Files that an earlier run wrote and this one does not stay if they show the same labels. Others are removed, but not what
-    somebody changed.
+    somebody changed. A ``run.json`` that is there is written also without being asked for: it must not speak of labels
+    that are gone.
     """
+    earlier = _read_run(folder, data.name)
+    if "run" not in kinds and "labels" in kinds and earlier is not None:
+        kinds = (*kinds, "run")
     places = _places(folder, data.name, kinds)
     if not overwrite:
         _check_same_image(folder, data.name, data.provenance.get("image"))
@@ -78,16 +83,45 @@ def write_results(
     with staged(folder, data.name) as stage:
         rest = [k for k in kinds if k != "run"]
         written = export.save(data, stage, rest, stem=data.name, classes=classes, threads=threads)
+        entries = {kind: _entry(path, folder) for kind, path in written.items()}
+        digest = hash_of_array(data.labels)
+        facts: dict[str, Any] | None = None
         if "run" in kinds:
-            digest = hash_of_array(data.labels)
-            files = _left(folder, data.name, places, digest)
-            files |= {kind: _entry(path, folder) for kind, path in written.items()}
+            files = _left(folder, data.name, places, digest) | entries
             facts = {**data.provenance, "labels_sha256": digest, "files": files}
+        elif earlier is not None:
+            facts = _with_files(earlier, entries, digest)
+        if facts is not None:
             whole = dataclasses.replace(data, provenance=facts)
             written = export.save(whole, stage, ["run"], stem=data.name, threads=threads) | written
         for path in written.values():
             put(path, folder / path.name)
     return {kind: places[kind] for kind in sorted(places, key="run".__eq__)}
+
+
+def put_down(data: SegmentationData, folder: Path, files: Mapping[str, Path]) -> None:
+    """Let the ``run.json`` of labels, where there is one, know of files that were made from these since.
+
+    Parameters
+    ----------
+    data : SegmentationData
+        The labels, which may be corrected ones; `name` is the stem.
+    folder : Path
+        Where the files and the ``run.json`` are.
+    files : mapping of str to Path
+        What was written, by kind.
+
+    Raises
+    ------
+    OutputError
+        If the ``run.json`` cannot be written.
+    """
+    run = _read_run(folder, data.name)
+    if run is None:
+        return
+    entries = {kind: {"name": path.name, "sha256": sha256_of(path)} for kind, path in files.items()}
+    facts = _with_files(run, entries, hash_of_array(data.labels))
+    export.save(dataclasses.replace(data, provenance=facts), folder, ["run"], stem=data.name)
 
 
 def check_place(path: Path, scene: str | None, folder: Path, stem: str, kinds: Sequence[str]) -> None:
@@ -131,14 +165,21 @@ def _left(folder: Path, stem: str, written: Mapping[str, Path], digest: str) -> 
         path = folder / f"{stem}{OUTPUT_ENDINGS.get(kind)}"
         if kind in written or entry["name"] != path.name or not path.exists():
             continue
-        if "labels" not in written or (run.get("labels_sha256") == digest and _in_place(folder, entry)):
-            left[kind] = entry
+        shown = entry.get("labels_sha256", run.get("labels_sha256"))
+        if "labels" not in written or (shown == digest and _in_place(folder, entry)):
+            left[kind] = {**entry, "labels_sha256": shown}
         elif sha256_of(path) in _hashes(entry):
             remove(path)
             log.warning("%s showed the labels before and was removed: --save %s writes it again", path, kind)
         else:
             log.warning("%s shows the labels before and stays, as somebody changed it", path)
     return left
+
+
+def _with_files(run: Mapping[str, Any], entries: Mapping[str, dict[str, str]], digest: str) -> dict[str, Any]:
+    """Return a run with files that were written beside it later, from labels of this hash."""
+    more = {kind: {**entry, "labels_sha256": digest} for kind, entry in entries.items()}
+    return {**run, "files": {**run["files"], **more}}
 
 
 def _entry(staged_file: Path, folder: Path) -> dict[str, str]:

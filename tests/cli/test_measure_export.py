@@ -15,6 +15,7 @@ from cellbrook.export import KINDS
 from cellbrook.export.roi_zip import read_roi_zip
 from cellbrook.export.table import TableRow, read_csv, write_tables
 from cellbrook.io import open_image, read_labels, write_labels, write_png
+from cellbrook.testing.samples import sample_image
 
 
 @pytest.fixture
@@ -286,6 +287,26 @@ def test_classes_are_numbered_alike_in_all_files_of_a_folder(folder, capsys):
             {"id": 2, "name": "live", "supercategory": ""},
         ]
     assert sorted(a["category_id"] for a in document["annotations"]) == [1, 1, 1, 2]
+
+
+def test_exported_files_do_not_outlive_the_labels_that_they_show(tmp_path, capsys):
+    image, labels, rois = tmp_path / "a.tif", tmp_path / "a_labels.tif", tmp_path / "a_rois.zip"
+    tifffile.imwrite(image, sample_image(size=128).astype(np.uint16))
+    assert run(capsys, "segment", image)[0] == 0
+    assert run(capsys, "export", labels, image, "--save", "rois")[0] == 0
+    assert run(capsys, "segment", image, "--save", "rois")[0] == 0
+    assert run(capsys, "export", labels, image, "--save", "rois,color", "--overwrite")[0] == 0
+    code, _, err = run(capsys, "segment", image, "--min-size", 100000)
+    assert code == 0
+    assert f"{rois} showed the labels before and was removed" in err
+    assert not rois.exists()
+    write_labels(labels, np.pad(np.ones((9, 9), np.uint16), ((0, 119), (0, 119))))
+    assert run(capsys, "export", labels, image, "--save", "labels,rois", "--overwrite")[0] == 0
+    code, _, err = run(capsys, "segment", image)
+    assert code == 1
+    assert f"{labels} was changed since Cellbrook wrote it" in err
+    assert run(capsys, "segment", image, "--min-size", 100000, "--overwrite")[0] == 0
+    assert not rois.exists()
 
 
 def test_export_without_image(folder, capsys):

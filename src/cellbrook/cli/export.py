@@ -62,7 +62,8 @@ def export(
     """
     from cellbrook import export as exporting
     from cellbrook.export.classes import class_names
-    from cellbrook.io.files import OUTPUT_ENDINGS
+    from cellbrook.io.files import OUTPUT_ENDINGS, identity
+    from cellbrook.results import put_down
 
     kinds = exporting.check_kinds(k.strip() for item in save for k in item.split(",") if k.strip())
     possible = [k for k in exporting.KINDS if k not in ("run", "flows", "cellprob")]
@@ -85,6 +86,9 @@ def export(
                 job, axes=axes, labels_axes=labels_axes, pixel_size=pixel_size, threads=threads
             )
             files = exporting.save(data, job.folder, kinds, classes=classes, threads=threads)
+            if identity(job.labels) == identity(job.folder / f"{job.stem}{OUTPUT_ENDINGS['labels']}"):
+                # labels and tables may hold a person's work, which a run must not take for its own
+                put_down(data, job.folder, {k: p for k, p in files.items() if k not in ("labels", "objects")})
         except (OSError, ValueError, MemoryError) as problem:
             failures.append({"labels": str(job.labels), "error": one_line_error(problem)})
             continue
