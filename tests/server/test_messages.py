@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cellbrook.inference import LARGEST_WHOLE_PX
 from cellbrook.server import messages as m
 
 WIRE = Path(__file__).parents[2] / "frontend" / "src" / "core" / "wire.ts"
@@ -67,3 +68,5 @@ def test_numbers_that_both_need_are_equal():
     text = WIRE.read_text(encoding="utf-8")
     assert f"PROTOCOL = {m.PROTOCOL};" in text
     assert f"TILE = {m.TILE};" in text
+    assert LARGEST_WHOLE_PX == 2**26
+    assert "LARGEST_WHOLE_PX = 2 ** 26;" in text

@@ -236,6 +236,7 @@ class Runners:
                 await part
         applied = await self._place(job, image, facts, task)
         if "window" not in facts:
+            await self._workspace.tell_image(image)  # the sliders stand at what this run was made with
             self.begin(self._find_ghosts(job.worker, image, keywords))
         return {
             "objects": facts["objects"],
