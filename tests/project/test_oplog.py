@@ -389,6 +389,13 @@ def test_a_batch_is_one_edit(log: OpLog) -> None:
     assert [(r.id, r.area, r.class_id) for r in log.store.objects()] == [(1, 100, 0), (2, 100, 0)]
 
 
+def test_a_class_for_what_was_drawn_on_other_cells_is_no_error(log: OpLog) -> None:
+    stroke = Batch((Paint(3, square(12, 12, 4), mode="keep"), SetClass((3,), 2)))
+    assert not log.apply(stroke).changed
+    with pytest.raises(EditError, match="no object 4"):
+        log.apply(Batch((Paint(3, square(12, 12, 4), mode="keep"), SetClass((4,), 2))))
+
+
 def test_planes(place: Path) -> None:
     from tifffile import imwrite
 

@@ -199,7 +199,11 @@ def _where_replace(op: Replace, store: LabelStore) -> list[Box]:
 
 @carry_out.register(Batch)
 def _batch(op: Batch, draft: Draft) -> None:
+    drawn = {part.label for part in op.ops if isinstance(part, Paint)}
     for part in op.ops:
+        # what was drawn where other cells lie has no pixel, and so no class
+        if isinstance(part, SetClass) and drawn.issuperset(part.ids) and not draft.rows(part.ids):
+            continue
         carry_out(part, draft)
         draft.settle()
 
