@@ -289,7 +289,7 @@ export class Document {
     const rows: ObjectRow[] = [];
     for (const part of parts) {
       if (part.plane !== this.plane) continue;
-      if (part.kind === "set_class") rows.push(...(part.ids ?? []).map((id) => ({ id, class: part.value ?? 0 })));
+      if (part.kind === "set_class") for (const id of part.ids ?? []) rows.push({ id, class: part.value ?? 0 });
       if (part.kind !== "paint" || !part.label || !part.runs) continue;
       const runs = decodeRuns(part.runs);
       const known = this.host.objects.get(part.label);
