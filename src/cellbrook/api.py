@@ -170,7 +170,7 @@ class Segmenter:
         """
         from cellbrook import pipeline, provenance
         from cellbrook.core.report import Report
-        from cellbrook.io.hashing import sha256_of
+        from cellbrook.io.hashing import sha256_of_image
 
         report = Report()
         with report.timed("open"):
@@ -178,7 +178,7 @@ class Segmenter:
         path = pixels if isinstance(pixels, Path) else None
         with report.timed("hash"):
             if isinstance(pixels, Path):
-                digest = sha256_of(pixels)
+                digest = sha256_of_image(pixels)
             else:
                 array = pixels if isinstance(pixels, np.ndarray) else pixels.read()
                 digest = provenance.hash_of_array(array)

@@ -12,7 +12,7 @@ from cellbrook.core.objects import ObjectTable
 from cellbrook.errors import Cancelled, CellbrookError, ImageError, OutputError, UsageError
 from cellbrook.export.table import TableRow, read_csv, summarise, write_tables
 from cellbrook.io.files import identity, image_name, output_folder, output_paths
-from cellbrook.io.hashing import sha256_of
+from cellbrook.io.hashing import sha256_of, sha256_of_image
 from cellbrook.io.open import scenes
 from cellbrook.provenance import recipe_of
 from cellbrook.results import check_place, read_previous_run, write_results
@@ -285,7 +285,7 @@ def _done_before(
         return None
     try:
         wishes = {**keywords, "scene": job.scene}
-        recipes = recipe_of(run), segmenter.recipe(sha256_of(job.path), **wishes)
+        recipes = recipe_of(run), segmenter.recipe(sha256_of_image(job.path), **wishes)
         for recipe in recipes:
             recipe["parameters"].pop("model", None)  # its hash says which it is, whatever it was called
         return run if recipes[0] == recipes[1] else None

@@ -19,7 +19,7 @@ from cellbrook import export
 from cellbrook.errors import OutputError
 from cellbrook.io.atomic import put, remove, staged
 from cellbrook.io.files import OUTPUT_ENDINGS, output_paths
-from cellbrook.io.hashing import sha256_of
+from cellbrook.io.hashing import sha256_of, sha256_of_image
 from cellbrook.provenance import hash_of_array
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def check_place(path: Path, scene: str | None, folder: Path, stem: str, kinds: S
     if run is not None:
         same = (run.get("image") or {}).get("path") == str(path.absolute())
         sha256 = (
-            run["image"].get("sha256") if same else sha256_of(path)
+            run["image"].get("sha256") if same else sha256_of_image(path)
         )  # a changed image is still the same one
         _check_same_image(folder, stem, {"path": str(path.absolute()), "scene": scene, "sha256": sha256})
     check_replaceable(folder, stem, kinds)

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 
 from cellbrook.errors import ImageError, UsageError
 from cellbrook.io import (
@@ -10,9 +11,12 @@ from cellbrook.io import (
     FoundImage,
     atomic,
     find_images,
+    open_image,
     output_folder,
     output_paths,
+    scenes,
     sha256_of,
+    sha256_of_image,
     stem_of,
     write_labels_zarr,
 )
@@ -223,6 +227,36 @@ def test_hashes(tmp_path, touch):
     assert sha256_of(tmp_path / "f") != before
     with pytest.raises(ImageError, match="no such file"):
         sha256_of(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("images", [1, 2], ids=["planes of one stack", "positions"])
+def test_files_of_a_set_are_one_image(tmp_path, touch, images):
+    """As Bio-Formats and Micro-Manager write them: each file says what is in all of them."""
+    names = ("cells_2.ome.tif", "cells_10.ome.tif")
+    of = [f'<UUID FileName="{name}">urn:uuid:{n}</UUID>' for n, name in enumerate(names)]
+    where = 'IFD="0" PlaneCount="1" FirstZ'
+    planes = [f'<TiffData {where}="{n * (images == 1)}">{u}</TiffData>' for n, u in enumerate(of)]
+    head = '<Pixels DimensionOrder="XYZCT" Type="uint16" SizeX="30" SizeY="20" SizeC="1" SizeT="1"'
+    stacks = ["".join(planes)] if images == 1 else planes
+    told = "".join(f'<Image>{head} SizeZ="{3 - images}">{stack}</Pixels></Image>' for stack in stacks)
+    for n, name in enumerate(names):
+        xml = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{n}">{told}</OME>'
+        )
+        tifffile.imwrite(tmp_path / name, np.full((20, 30), n, np.uint16), description=xml, metadata=None)
+    touch(tmp_path, "damaged.ome.tif")
+    found = find_images(tmp_path)
+    assert [i.path.name for i in found.images] == [names[0], "damaged.ome.tif"]
+    assert found.skipped == [(tmp_path / names[1], "part of a set that another file opens")]
+    assert len(scenes(tmp_path / names[0])) == images
+    assert open_image(tmp_path / names[0], scene=images - 1).shape == (
+        (2, 20, 30) if images == 1 else (20, 30)
+    )
+    before = sha256_of_image(tmp_path / names[0])
+    assert before != sha256_of(tmp_path / names[0])
+    with (tmp_path / names[1]).open("ab") as file:
+        file.write(b"changed")
+    assert sha256_of_image(tmp_path / names[0]) != before
 
 
 def test_results_that_the_shell_names_beside_their_images_are_passed_over(tmp_path, touch):

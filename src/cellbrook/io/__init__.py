@@ -15,7 +15,7 @@ from cellbrook.io.files import (
     output_paths,
     stem_of,
 )
-from cellbrook.io.hashing import sha256_of
+from cellbrook.io.hashing import sha256_of, sha256_of_image
 from cellbrook.io.labels import read_labels
 from cellbrook.io.open import known_suffixes, open_image, register, scenes
 from cellbrook.io.png import encode_png, write_png
@@ -45,6 +45,7 @@ __all__ = [
     "resolve_channels",
     "scenes",
     "sha256_of",
+    "sha256_of_image",
     "stem_of",
     "write_float_stack",
     "write_image",

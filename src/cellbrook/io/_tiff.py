@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from pathlib import Path
@@ -73,6 +74,25 @@ def tiff_scenes(path: Path) -> tuple[str, ...]:
         return tuple(_scenes(tif)[0])
 
 
+def other_files(path: Path) -> tuple[Path, ...]:
+    """Return what else is opened with a TIFF file: the other files of an OME-TIFF or Micro-Manager set; mostly nothing."""
+    import tifffile
+
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return ()
+    try:
+        with tifffile.TiffFile(path) as tif:
+            named = re.findall(r'FileName="([^"]*)"', tif.ome_metadata) if tif.is_ome else []
+            if not (set(named) - {tif.filename} or tif.is_mmstack or tif.is_ndtiff):
+                return ()  # one file may have thousands of pages, which are not looked through
+            pages = [page for series in tif.series for page in series.pages if page is not None]
+            own = _file_of(tif)
+            files = {_file_of(page.parent) for page in pages} - {own}
+            return tuple(sorted(path.parent / os.path.relpath(file, own.parent) for file in files))
+    except Exception:  # damaged, in any of the ways that `reading` tells when it is opened
+        return ()
+
+
 def pick_scene(scene: str | None, names: list[str], name: str) -> int:
     """Return the index of a scene given by number or name; None is the only one."""
     if scene is None:
@@ -109,7 +129,7 @@ def _scenes(tif: Any) -> tuple[list[str], list[Any], list[str]]:
 def _check_complete(series: Any, path: Path) -> None:
     """Refuse a file that ends before its pixels do: decoders would fill the gap with zeros."""
     if series.dataoffset is not None:
-        file_size = _file_of(series.pages[0]).stat().st_size
+        file_size = _file_of(series.pages[0].parent).stat().st_size
         if series.dataoffset + series.nbytes > file_size:
             raise truncated(path, series.dataoffset + series.nbytes, file_size)
         return
@@ -117,15 +137,15 @@ def _check_complete(series: Any, path: Path) -> None:
         _check_page(page, path)
 
 
-def _file_of(page: Any) -> Path:
-    """Return the file that holds a page: of an OME-TIFF set not always the one that was opened."""
-    return Path(page.parent.filehandle.path)
+def _file_of(tif: Any) -> Path:
+    """Return the file of pages, by their parent: of an OME-TIFF set not always the one that was opened."""
+    return Path(tif.filehandle.path)
 
 
 def _check_page(page: Any, path: Path) -> None:
     if page is None:
         raise _missing(path)
-    file_size = _file_of(page).stat().st_size
+    file_size = _file_of(page.parent).stat().st_size
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
         if offset + count > file_size:
             raise truncated(path, offset + count, file_size)
@@ -144,7 +164,7 @@ class _TiffLevel:
         self.shape: tuple[int, ...] = tuple(series.shape)
         self.dtype: np.dtype[Any] = np.dtype(series.dtype).newbyteorder(tif.byteorder)
         self._offset: int | None = series.dataoffset
-        self._file = path if self._offset is None else _file_of(series.pages[0])
+        self._file = path if self._offset is None else _file_of(series.pages[0].parent)
         page_shape = tuple(series.keyframe.shape)
         inner = len(page_shape)
         pages = len(series.pages)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cellbrook.errors import ImageError, UsageError
 from cellbrook.io._omezarr import is_zarr
 from cellbrook.io._stored import reading
+from cellbrook.io._tiff import other_files
 from cellbrook.io.atomic import is_temporary
 from cellbrook.io.open import known_suffixes
 from cellbrook.io.writers import RESULT_MARK
@@ -124,7 +125,8 @@ def find_images(
     A file given by its name is taken, unless it looks like a result of another one that is given, as the shell's
     ``dir/*.png`` brings them. From folders come files of known kinds, except hidden ones,
     those in `out`, those that look like results (``*_labels.tif``, ``*_masks.png``, ``*_seg.npy`` ...), and those in
-    folders of projects and models. An OME-Zarr folder is one image.
+    folders of projects and models. An OME-Zarr folder is one image. Of the files of an OME-TIFF or Micro-Manager set the
+    first is taken, which opens them all.
 
     Parameters
     ----------
@@ -191,6 +193,8 @@ def find_images(
     for entry in given:
         with reading(str(entry)):
             take_entry(entry)
+    images, parts = _one_a_set(images)
+    skipped += parts
     if not images:
         looked = ", ".join(str(e) for e in given)
         reasons = FoundImages(images, skipped).summary().partition("; ")[2]
@@ -199,6 +203,18 @@ def find_images(
             + (f"; {reasons}" if reasons else "")
         )
     return FoundImages(images, skipped)
+
+
+def _one_a_set(images: list[FoundImage]) -> tuple[list[FoundImage], list[tuple[Path, str]]]:
+    """Return the images without those that others are opened with: their cells would be counted once a file."""
+    opened: set[str] = set()
+    if len(images) > 1:
+        for image in images:
+            if identity(image.path) not in opened:
+                opened |= {identity(other) for other in other_files(image.path)}
+    kept = [image for image in images if identity(image.path) not in opened]
+    parts = [image.path for image in images if identity(image.path) in opened]
+    return kept, [(path, "part of a set that another file opens") for path in parts]
 
 
 def _take_pattern(pattern: str, take: Callable[[Path, Path], None], skipped: list[tuple[Path, str]]) -> None:
