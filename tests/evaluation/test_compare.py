@@ -201,6 +201,19 @@ def test_a_stack_outlined_plane_by_plane_is_compared_so_with_volumes(tmp_path):
     assert result.images[0].tp[0] == result.images[0].n_true == 96
 
 
+@pytest.mark.parametrize("step", [0, 9])
+def test_classes_of_a_film_are_told_frame_by_frame(step, tmp_path):
+    frame = np.kron(np.arange(1, 10).reshape(3, 3), np.pad(np.ones((8, 8), int), 2))
+    film = np.stack([frame, np.where(frame > 0, frame + step, 0)])
+    rows = "".join(f"{k + t * step},{t},{'dead' if t else 'live'}\n" for t in (0, 1) for k in range(1, 10))
+    for name in "tp":
+        write_labels(tmp_path / f"{name}_labels.tif", film, axes="TYX")
+        (tmp_path / f"{name}_objects.csv").write_text(f"label,t,class\n{rows}")
+    classes = evaluate(tmp_path / "t_labels.tif", tmp_path / "p_labels.tif").classes
+    assert classes.names == ("dead", "live")
+    np.testing.assert_array_equal(classes.confusion, np.diag([9, 9, 0]))
+
+
 def test_the_gallery_names_objects_of_a_film_as_its_files_do(tmp_path):
     frame = np.zeros((60, 80), np.uint32)
     frame[10:20, 10:20], frame[40:50, 50:60] = 5, 7

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from cellbrook.export.classes import read_classes
+from cellbrook.export.classes import classes_by_frame, of_frame, read_classes
 
 PLAIN = "label,class\n1,live\n2,\n3,größer\n"
 
@@ -57,6 +57,15 @@ def test_classes_that_look_like_numbers_stay_as_they_are(table):
     rows = [f"{k},{name} " for k, name in enumerate(names, 1)]
     table.write_text("\n".join(["label,class", *rows]))
     assert read_classes(table.with_name("x_labels.tif")) == dict(enumerate(names, 1))
+
+
+def test_an_object_of_a_time_series_may_have_a_class_in_each_frame(table):
+    table.write_text("label,t,class\n1,0,live\n1,1.0,dead\n2,1,\n")
+    frames = classes_by_frame(table.with_name("x_labels.tif"))
+    assert [of_frame(frames, t) for t in (0, 1, 2)] == [{1: "live"}, {1: "dead"}, {}]
+    table.write_text("label,class\n1,live\n")
+    frames = classes_by_frame(table.with_name("x_labels.tif"))
+    assert of_frame(frames, 0) == of_frame(frames, None) == {1: "live"}
 
 
 def test_a_table_without_classes_is_passed_over_in_silence(table, caplog):

@@ -14,6 +14,7 @@ pytest.importorskip("onnx")
 
 import cellbrook  # noqa: E402
 from cellbrook.cli.app import main  # noqa: E402
+from cellbrook.io import write_labels  # noqa: E402
 from cellbrook.networks.store import resolve_model  # noqa: E402
 from cellbrook.training import finetune as module  # noqa: E402
 from cellbrook.training import generalist  # noqa: E402
@@ -111,6 +112,16 @@ def test_classes_are_learnt_and_told_on_new_images(tmp_path, capsys):
     seg = cellbrook.segment(two, model=tmp_path / "m", threads=1)
     assert "class" not in seg.objects
     assert "this one has 2" in seg.provenance["result"]["notes"][-1]
+
+
+def test_a_frame_of_a_film_is_taught_its_own_classes(tmp_path):
+    image, labels, _ = scene(0)
+    tifffile.imwrite(
+        tmp_path / "a_img.tif", np.stack([image, image[::-1]]), imagej=True, metadata={"axes": "TYX"}
+    )
+    write_labels(tmp_path / "a_masks.tif", np.stack([labels, labels[::-1]]), axes="TYX")
+    (tmp_path / "a_objects.csv").write_text("label,t,class\n1,0,live\n1,1,dead\n2,1,dead\n")
+    assert [e.classes for e in load_folder(tmp_path).examples] == [{1: "live"}, {1: "dead", 2: "dead"}]
 
 
 def test_without_classes_nothing_changes(tmp_path):

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.errors import Cancelled, CellbrookError, UsageError
 from cellbrook.evaluation.classes import ClassScores, score_classes
 from cellbrook.evaluation.files import Pair, Side, pairs_of_arrays, pairs_of_files, read_together
-from cellbrook.export.classes import read_classes
+from cellbrook.export.classes import classes_by_frame, of_frame
 from cellbrook.metrics.errors import KINDS, ImageErrors, find_errors
 from cellbrook.metrics.evaluation import (
     THRESHOLDS,
@@ -258,7 +260,14 @@ def _count(pair: Pair, thresholds: tuple[float, ...], tolerance_px: float, threa
 
 def _classes(labels: Any, side: Side) -> dict[int, str] | None:
     """Return the class of each label, by the numbers that it is compared under; None without a table of classes."""
-    classes = read_classes(labels)
-    if side.original is None or classes is None:
-        return classes
-    return {at: classes[label] for at, label in enumerate(side.original.tolist()) if label in classes}
+    frames = classes_by_frame(labels)
+    if frames is None:
+        return None
+    classes: dict[int, str] = {}
+    for t, frame in enumerate(side.labels) if side.is_film else [(None, side.labels)]:
+        own = of_frame(frames, t)
+        numbers = np.unique(frame[frame > 0])
+        named = numbers if side.original is None else side.original[numbers]
+        told = zip(numbers.tolist(), named.tolist(), strict=True)
+        classes |= {at: own[label] for at, label in told if label in own}
+    return classes

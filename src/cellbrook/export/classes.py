@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cellbrook.errors import CellbrookError, ImageError
 from cellbrook.export.table import read_text
 from cellbrook.io.files import OUTPUT_ENDINGS, stem_of
 from cellbrook.io.hashing import sha256_of
 from cellbrook.io.pairs import MARKS, image_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,18 @@ def read_classes(labels: Any, *, given: bool = False) -> dict[int, str] | None:
     given : bool
         Take no table that a model's run wrote and nobody has changed since: its classes are the model's.
     """
+    frames = classes_by_frame(labels, given=given)
+    return None if frames is None else of_frame(frames, None)
+
+
+def classes_by_frame(labels: Any, *, given: bool = False) -> dict[int | None, dict[int, str]] | None:
+    """Return what `read_classes` does for each time point of a time series, whose objects may have a class in each.
+
+    Returns
+    -------
+    dict of int to dict of int to str, or None
+        By the number in the column ``t``, or by None where there is no such column; see `of_frame`.
+    """
     if not isinstance(labels, Path):
         return None
     for path in object_tables(labels):
@@ -41,8 +56,14 @@ def read_classes(labels: Any, *, given: bool = False) -> dict[int, str] | None:
             log.warning("no classes are taken from a table: %s", error)
             continue
         if classes is not None:
-            return {label: name for label, name in classes.items() if name}
+            return classes
     return None
+
+
+def of_frame(frames: Mapping[int | None, Mapping[int, str]], t: int | None) -> dict[int, str]:
+    """Return the class of each label of a time point, out of `classes_by_frame`; None: of labels without any."""
+    chosen = frames.values() if t is None else (frames.get(None, {}), frames.get(t, {}))
+    return {label: name for classes in chosen for label, name in classes.items()}
 
 
 def class_names(labels: Path) -> set[str]:
@@ -96,15 +117,20 @@ def as_label(text: str, path: Path) -> int:
     raise ImageError(f"{path}: expected a whole number as label, got {text!r}")
 
 
-def _classes(table: Path) -> dict[int, str] | None:
-    """Return the class of each label, "" where it has none; None if the table does not tell of classes."""
+def _classes(table: Path) -> dict[int | None, dict[int, str]] | None:
+    """Return the class of each label that has one, by time point; None if the table does not tell of classes."""
     columns = read_text(table)
     if "class" not in columns:
         return None
     if "label" not in columns:
         raise ImageError(f"{table}: has a column class, but no column label")
-    pairs = zip(columns["label"], columns["class"], strict=True)
-    return {as_label(label, table): name for label, name in pairs if label}
+    times = columns.get("t") or [""] * len(columns["label"])
+    frames: dict[int | None, dict[int, str]] = {}
+    for label, t, name in zip(columns["label"], times, columns["class"], strict=True):
+        if label:
+            own = frames.setdefault(as_label(t, table) if t else None, {})
+            own |= {as_label(label, table): name} if name else {}
+    return frames
 
 
 def _of_a_model(table: Path) -> bool:

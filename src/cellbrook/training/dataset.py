@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.errors import CellbrookError, UsageError
-from cellbrook.export.classes import read_classes
+from cellbrook.export.classes import classes_by_frame, of_frame
 from cellbrook.io import OUTPUT_ENDINGS, open_image, read_labels, sha256_of
 from cellbrook.io.channels import order_by_role
 from cellbrook.io.pairs import find_labelled
@@ -282,8 +282,7 @@ def load_folder(folder: str | Path, *, channels: str | None = None) -> Dataset:
     issues: list[Issue] = []
     for name, image_path, labels_path in found.pairs:
         try:
-            read = _with_classes(read_pair(name, image_path, labels_path, channels), labels_path)
-            planes = [plane.renumbered() for plane in read]
+            planes = [plane.renumbered() for plane in read_pair(name, image_path, labels_path, channels)]
         except CellbrookError as error:
             kind = "size" if isinstance(error, _SizesDiffer) else "unreadable"
             issues.append(Issue(name, kind, fatal=True, text=str(error)))
@@ -359,14 +358,6 @@ def checked(where: str, examples: Sequence[Example], issues: Sequence[Issue]) ->
     return Dataset(where, tuple(examples[i] for i in keep), (*issues, *found))
 
 
-def _with_classes(planes: list[Example], labels_path: Path) -> list[Example]:
-    """Return the planes with the classes of the object table beside their label file, each with those of its objects."""
-    classes = read_classes(labels_path, given=True)
-    if not classes:
-        return planes
-    return [replace(plane, classes=_of_objects(classes, plane.labels)) for plane in planes]
-
-
 def _of_objects(classes: Mapping[int, str], labels: NDArray[Any]) -> dict[int, str]:
     """Return the classes of the objects that are there."""
     present = set(np.unique(labels[labels > 0]).tolist())
@@ -391,7 +382,7 @@ class _SizesDiffer(UsageError):
 
 
 def read_pair(name: str, image_path: Path, labels_path: Path, channels: str | None) -> list[Example]:
-    """Read an image and its labels, plane by plane; planes without labels of a stack are left out.
+    """Read an image, its labels and their classes, plane by plane; planes without labels of a stack are left out.
 
     Raises
     ------
@@ -418,6 +409,7 @@ def read_pair(name: str, image_path: Path, labels_path: Path, channels: str | No
         pixels = pixels[..., None, :, :]
     rgb = source.is_rgb and pixels.shape[-3] == 3
     ranges = _shared_ranges(pixels, rgb) if stack else None
+    told = classes_by_frame(labels_path, given=True) or {}
     planes = []
     for place in np.ndindex(*shape[:-2]):
         if place and not labels[place].any():
@@ -426,7 +418,12 @@ def read_pair(name: str, image_path: Path, labels_path: Path, channels: str | No
         suffix = "".join(f"_{a.lower()}{i}" for a, i in zip(stack, place, strict=True))
         own = np.ascontiguousarray(labels[place])
         sha256 = hash_of_array(plane)
-        planes.append(Example(f"{name}{suffix}", plane, own, rgb, sha256, roles=chosen.roles, ranges=ranges))
+        classes = (
+            _of_objects(of_frame(told, dict(zip(stack, place, strict=True)).get("T")), own) if told else {}
+        )
+        planes.append(
+            Example(f"{name}{suffix}", plane, own, rgb, sha256, classes, roles=chosen.roles, ranges=ranges)
+        )
     return planes
 
 
