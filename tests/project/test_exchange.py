@@ -26,6 +26,7 @@ from cellbrook.project.predict import land, predict, read_cache, rethreshold
 from cellbrook.project.settings import read_settings
 from cellbrook.project.status import conflicts, settle_conflict, status
 from cellbrook.project.suggest import suggest
+from cellbrook.project.teach import general_start
 
 from .conftest import SHAPE, square
 
@@ -515,6 +516,39 @@ def test_an_image_that_was_taken_out_stays_out(
     report = merge_projects(ours, theirs)
     assert report.notes == ["left out second, which was taken out here: add it to have it again"]
     assert [r.name for r in ours.images()] == ["cells"]
+
+
+@pytest.mark.parametrize("inside", ["", "not-active"])
+def test_merging_models_of_one_name(copies: tuple[Project, Project], inside: str) -> None:
+    ours, theirs = copies
+
+    def teach(project: Project, name: str, start: str, text: str, inside: str = "") -> Path:
+        card = project.folder / "models" / name / inside / "card.toml"
+        card.parent.mkdir(parents=True)
+        card.write_text(text)
+        project.add_round({"model": name, "start": start})
+        return card
+
+    mine = teach(ours, "my.1", "compact", "mine", inside)
+    teach(theirs, "my.1", "compact", "theirs")
+    teach(theirs, "my.2", "my.1", "no better", "not-active")
+    teach(theirs, "my.3", "my.2", "newest")
+    notes = merge_projects(ours, theirs).notes
+    assert notes == [
+        "took over the model my.1, which is my.1-2 here: there is another one of its name",
+        "took over the model my.3",
+    ]
+    assert mine.read_text() == "mine"
+    assert (ours.folder / "models" / "my.1-2" / "card.toml").read_text() == "theirs"
+    assert [(r["model"], r["start"]) for r in ours.rounds()] == [
+        ("my.1", "compact"),
+        ("my.1-2", "compact"),
+        ("my.3", "my.1-2"),
+    ]
+    ours.save_settings(model="my.3")
+    assert general_start(ours) == "compact"
+    assert merge_projects(ours, theirs).notes == []
+    assert len(ours.rounds()) == 3
 
 
 def test_merging_what_both_changed(copies: tuple[Project, Project], image: str) -> None:

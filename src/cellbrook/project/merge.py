@@ -13,12 +13,14 @@ import json
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain, count
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cellbrook.errors import UsageError
 from cellbrook.io.atomic import atomic
+from cellbrook.io.hashing import sha256_of
 from cellbrook.metrics.matching import overlaps
 from cellbrook.project.models import own_models
 from cellbrook.project.ops import MODEL_RUNS, Batch, Lock, Op, SetClass, SetPixels
@@ -128,12 +130,36 @@ def merge_projects(
         if record.id not in here and not _add(project, other, record, report):
             continue
         _merge_image(project, other, record, classes, user, report)
-    for name in own_models(other):
-        if name not in own_models(project):
-            with atomic(project.folder / "models" / name) as target:
-                shutil.copytree(other.folder / "models" / name, target)
-            report.notes.append(f"took over the model {name}")
+    _merge_models(project, other, report)
     return report
+
+
+def _merge_models(project: Project, other: Project, report: MergeReport) -> None:
+    """Take over models that are not here, and the rounds in which they were taught: these say what they descend from."""
+    models = project.folder / "models"
+    here = {sha256_of(models / name): name for name in own_models(project)}
+    rounds = {r["model"]: r for r in other.rounds()}
+    known = {r["model"] for r in project.rounds()}
+    names: dict[str, str] = {}  # there -> here
+    for name in own_models(other):
+        folder = other.folder / "models" / name
+        if (same := here.get(sha256_of(folder))) is not None:
+            names[name] = same
+            continue
+        taken = {*known, *(p.name for p in models.glob("*"))}
+        names[name] = next(n for n in chain([name], (f"{name}-{k}" for k in count(2))) if n not in taken)
+        with atomic(models / names[name]) as target:
+            shutil.copytree(folder, target)
+        called = f", which is {names[name]} here: there is another one of its name" * (names[name] != name)
+        report.notes.append(f"took over the model {name}{called}")
+    for name, taught in rounds.items():
+        if name not in names or names[name] in known:
+            continue
+        start = taught["start"]
+        while start not in names and start in rounds:  # one that is no better than its own start stays there
+            start = rounds[start]["start"]
+        facts = {k: v for k, v in taught.items() if k not in ("number", "created")}
+        project.add_round(facts | {"model": names[name], "start": names.get(start, start)})
 
 
 def _merge_classes(project: Project, other: Project, report: MergeReport) -> dict[int, int]:
