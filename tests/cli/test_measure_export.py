@@ -177,6 +177,35 @@ def test_an_image_is_read_as_it_was_segmented(folder, capsys):
     assert read_csv(folder / "deep" / "c_objects.csv")["area_um2"].tolist() == [396, 352]
 
 
+@pytest.mark.parametrize(("z", "mean"), [("max", 120), ("mean", 90), ("0", 60)])
+def test_labels_of_a_projection_are_measured_and_exported_with_their_stack(folder, capsys, z, mean):
+    image, labels = folder / "deep" / "b.tif", folder / "deep" / "b_labels.tif"
+    write_labels(labels, read_labels(folder / "a_masks.png")[0])
+    code, _, err = run(capsys, "measure", labels, image)
+    assert code == 1
+    assert (
+        "they must be of the same size; if they are of a projection or one plane of it, give --z max" in err
+    )
+    assert run(capsys, "measure", labels, image, "--z", z)[::2] == (0, "")
+    assert read_csv(folder / "deep" / "b_objects.csv")["mean_0"][0] == mean
+    run_of = {"image": {"path": str(image), "scene": None}, "parameters": {"z": z}}
+    (folder / "deep" / "b_run.json").write_text(json.dumps(run_of))
+    assert run(capsys, "measure", labels, image, "--overwrite")[::2] == (0, "")
+    assert read_csv(folder / "deep" / "b_objects.csv")["mean_0"][0] == mean
+    assert run(capsys, "export", labels, image, "--save", "overlay")[::2] == (0, "")
+    tifffile.imwrite(image, np.full((30, 40), 7, np.uint16))  # which somebody projected
+    assert run(capsys, "measure", labels, image, "--overwrite")[::2] == (0, "")
+
+
+def test_a_plane_that_is_not_there_is_refused(folder, capsys):
+    labels, image = folder / "a_masks.png", folder / "a_img.png"
+    for wish, code, words in (("max", 1, "needs a z-stack"), ("some", 2, 'z must be "max", "mean" or')):
+        given, _, err = run(capsys, "measure", labels, image, "--z", wish)
+        assert (given, words in err) == (code, True)
+    stack = folder / "deep" / "b.tif"
+    assert "there is no index 7" in run(capsys, "export", labels, stack, "--save", "overlay", "--z", 7)[2]
+
+
 def test_measure_without_image_has_no_intensities(folder, capsys):
     code, _, _ = run(capsys, "measure", folder / "a_masks.png", "--quiet")
     assert code == 0

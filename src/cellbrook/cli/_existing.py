@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cellbrook.core.objects import ObjectTable
     from cellbrook.core.result import SegmentationData
+    from cellbrook.io.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +143,7 @@ def load_existing(
     axes: str | None = None,
     labels_axes: str | None = None,
     pixel_size: float | None = None,
+    z: str | None = None,
     volume: bool | None = None,
     threads: int | None = None,
 ) -> SegmentationData:
@@ -155,6 +157,8 @@ def load_existing(
         Axes of the image and of the labels. None: as the image was segmented, or else from their metadata.
     pixel_size : float or None
         Micrometres a pixel. None: as the image was segmented, or else from its metadata, or the labels'.
+    z : str or None
+        "max", "mean" or the number of a plane: what of the z-stack the labels are of. None: as the image was segmented.
     volume : bool or None
         See `cellbrook.measure.measure`.
     threads : int or None
@@ -164,6 +168,8 @@ def load_existing(
     ------
     ImageError
         If a file cannot be read, or image and labels differ in size.
+    UsageError
+        If `axes`, `pixel_size` or `z` do not fit the image.
     """
     from cellbrook.core.result import SegmentationData
     from cellbrook.io import open_image, read_labels
@@ -178,7 +184,9 @@ def load_existing(
     pixels: NDArray[Any] | None = None
     if job.image is not None:
         source = open_image(job.image, axes=axes, pixel_size=pixel_size, scene=job.scene)
-        pixels, found_axes = _aligned(source.read(), source.axes, labels, found_axes, job)
+        if z is None and "Z" in source.axes and "Z" not in found_axes:
+            z = job.parameters.get("z")
+        pixels, found_axes = _aligned(*_read(source, z), labels, found_axes, job)
         names = source.channel_names
         if pixel_size is None:
             _warn_of_sizes(job, known, source.pixel_size_um)
@@ -261,6 +269,22 @@ def one_line_error(problem: Exception) -> str:
     return text if isinstance(problem, CellbrookError) else f"{type(problem).__name__}: {text}"
 
 
+def _read(source: Source, z: str | None) -> tuple[NDArray[Any], str]:
+    """Return the pixels and their axes: of the z-stack the projection or the plane that is wished."""
+    if z is None:
+        return source.read(), source.axes
+    if "Z" not in source.axes:
+        raise UsageError(f"--z {z} needs a z-stack, but {source.name} has the axes {source.axes}")
+    at = source.axes.index("Z")
+    if z == "max":
+        pixels = source.read().max(axis=at)
+    elif z == "mean":
+        pixels = source.read().mean(axis=at, dtype=np.float64).astype(np.float32)
+    else:
+        pixels = source.read({"Z": int(z)})
+    return pixels, source.axes.replace("Z", "")
+
+
 def _aligned(
     pixels: NDArray[Any], axes: str, labels: NDArray[Any], labels_axes: str, job: ExistingLabels
 ) -> tuple[NDArray[Any], str]:
@@ -271,9 +295,11 @@ def _aligned(
     if "C" not in axes:
         pixels = pixels[..., None, :, :]
     if pixels.shape[:-3] + pixels.shape[-2:] != labels.shape:
+        of_one = "Z" in stack and "Z" not in labels_axes
+        advice = "; if they are of a projection or one plane of it, give --z max, mean or its number"
         raise ImageError(
             f"{job.image} is {stack}YX {pixels.shape[:-3] + pixels.shape[-2:]} besides its channels, "
-            f"{job.labels} is {labels_axes} {labels.shape}: they must be of the same size"
+            f"{job.labels} is {labels_axes} {labels.shape}: they must be of the same size" + advice * of_one
         )
     return pixels, f"{stack}YX"
 

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from cellbrook.cli import _console
 from cellbrook.cli._common import Json, Quiet, print_json
 from cellbrook.cli._existing import check_free, find_existing, load_existing, one_line_error
+from cellbrook.core.params import InputParams
 from cellbrook.errors import UsageError
 
 
@@ -24,6 +25,7 @@ def export(
     labels_axes: str | None = None,
     pixel_size: float | None = None,
     scene: str | None = None,
+    z: str | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
     json: Json = False,
@@ -50,6 +52,8 @@ def export(
         Side of a pixel in micrometres. [default: as it was segmented, or else from the image's metadata, or the labels']
     scene
         Scene of an image of several: its number from 0, or its name. [default: the one that the labels were made from]
+    z
+        What of a z-stack the labels are of: "max", "mean", or a plane's number from 0. [default: as it was segmented]
     overwrite
         Replace files that are there.
     threads
@@ -73,6 +77,7 @@ def export(
         raise UsageError(
             f"cannot export {', '.join(impossible)} from labels: choose from {', '.join(possible)}"
         )
+    InputParams(axes=axes, pixel_size=pixel_size, z=z)  # refuses what makes no sense before anything is read
     jobs, alone = find_existing(labels, image, out, scene)
     # of all images before the first is written, so that their files number classes alike
     classes = sorted({name for job in jobs for name in class_names(job.labels)})
@@ -83,7 +88,7 @@ def export(
             names = [f"{job.stem}{OUTPUT_ENDINGS[kind]}" for kind in kinds]
             check_free(job.folder, names, overwrite=overwrite)
             data = load_existing(
-                job, axes=axes, labels_axes=labels_axes, pixel_size=pixel_size, threads=threads
+                job, axes=axes, labels_axes=labels_axes, pixel_size=pixel_size, z=z, threads=threads
             )
             files = exporting.save(data, job.folder, kinds, classes=classes, threads=threads)
             if identity(job.labels) == identity(job.folder / f"{job.stem}{OUTPUT_ENDINGS['labels']}"):

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from cellbrook.cli import _console
 from cellbrook.cli._common import Json, Quiet, print_json
 from cellbrook.cli._existing import check_free, find_existing, is_folder, load_existing, one_line_error
+from cellbrook.core.params import InputParams
 
 
 def measure(
@@ -22,6 +23,7 @@ def measure(
     labels_axes: str | None = None,
     pixel_size: float | None = None,
     scene: str | None = None,
+    z: str | None = None,
     volume: bool | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
@@ -48,6 +50,8 @@ def measure(
         Side of a pixel in micrometres. [default: as it was segmented, or else from the image's metadata, or the labels']
     scene
         Scene of an image of several: its number from 0, or its name. [default: the one that the labels were made from]
+    z
+        What of a z-stack the labels are of: "max", "mean", or a plane's number from 0. [default: as it was segmented]
     volume
         Measure through the planes of a stack, in voxels, or plane by plane. [default: through them if objects
         lie in several]
@@ -64,6 +68,7 @@ def measure(
     from cellbrook.export.table import TableRow, check_tables, objects_csv, summarise, write_tables
     from cellbrook.io.files import OUTPUT_ENDINGS
 
+    InputParams(axes=axes, pixel_size=pixel_size, z=z)  # refuses what makes no sense before anything is read
     jobs, alone = find_existing(labels, image, out, scene)
     folder = (out or labels) if is_folder(labels) else None
     if folder is not None:
@@ -76,7 +81,13 @@ def measure(
         try:
             check_free(job.folder, [path.name], overwrite=overwrite)
             data = load_existing(
-                job, axes=axes, labels_axes=labels_axes, pixel_size=pixel_size, volume=volume, threads=threads
+                job,
+                axes=axes,
+                labels_axes=labels_axes,
+                pixel_size=pixel_size,
+                z=z,
+                volume=volume,
+                threads=threads,
             )
             objects_csv(path, data.objects)
         except (OSError, ValueError, MemoryError) as problem:
