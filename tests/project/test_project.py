@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -276,9 +277,14 @@ def _snapshot(folder: Path) -> dict[str, bytes]:
     [
         ("project.toml", b"schema = 2\nname = 'x'\n", "schema 2, this version of Cellbrook knows 1: update"),
         ("project.toml", b"", "says no schema"),
-        ("project.toml", b"schema = 1\nname = 'x'\nfoo = 1\n", "unknown key 'foo'"),
+        ("project.toml", b"schema = 1\nname = 'x'\nfoo = 1\n", "unknown setting 'foo'"),
         ("project.toml", b"schema = 1\n", "'name'"),
-        ("project.toml", b"schema = 1\nname = 3\n", "texts"),
+        ("project.toml", b"schema = 1\nname = 3\n", "the name of a project is text"),
+        (
+            "project.toml",
+            b"schema = 1\nname = 'x'\npixel_size = -1\n",
+            "project.toml: pixel_size must be a positive",
+        ),
         ("project.toml", b"schema = 1\nname = 'x'\nclasses = 3\n", "classes|iterable"),
         ("project.toml", b"\xff\xfe", "not TOML"),
         ("project.toml", None, "is not a project"),
@@ -345,6 +351,58 @@ def test_creating_where_something_is(place: Path, project: Project) -> None:
     with pytest.raises(UsageError, match="unknown setting 'chanels'"):
         Project.create(place / "new", chanels="0")
     assert not (place / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"z": 0}, {"z": "0"}),
+        ({"channels": [0, 2]}, {"channels": "0,2"}),
+        ({"channels": np.arange(2)}, {"channels": "0,1"}),
+        ({"channels": 0, "pixel_size": 1}, {"channels": "0", "pixel_size": 1.0}),
+        ({"z": "some"}, "z must be"),
+        ({"axes": "QYX"}, "axes must be letters"),
+        ({"channels": 1.5j}, "channels must be text"),
+        ({"pixel_size": -1}, "pixel_size must be a positive number"),
+        ({"pixel_size": "1"}, "pixel_size must be a number"),
+        ({"model": 3}, "the model of a project is text"),
+        ({"classes": 3}, "classes are a list"),
+        ({"classes": [ClassInfo(0, "x")]}, "ids from 1 to 255"),
+        ({"classes": [ClassInfo(1, 3)]}, "are text"),  # type: ignore[arg-type]
+    ],
+)
+def test_settings_that_make_no_sense_are_never_written(
+    place: Path, given: dict[str, Any], kept: dict[str, Any] | str
+) -> None:
+    if isinstance(kept, str):
+        with pytest.raises(UsageError, match=kept):
+            Project.create(place / "new", **given)
+        assert not (place / "new").exists()
+    else:
+        Project.create(place / "new", **given).close()
+    with Project.create(place / "p") as project:
+        before = project.settings
+        if isinstance(kept, str):
+            with pytest.raises(UsageError, match=kept):
+                project.save_settings(**given)
+            assert project.settings == before
+        else:
+            project.save_settings(**given)
+            assert project.settings == dataclasses.replace(before, **kept)
+        before = project.settings
+    with Project.open(place / "p") as project:
+        assert project.settings == before
+
+
+def test_what_cannot_be_created_leaves_nothing(place: Path, picture: Callable[..., Path]) -> None:
+    with pytest.raises(ImageError, match="no such file"):
+        Project.create(place / "p", images=[place / "none.png"])
+    assert not (place / "p").exists()
+    (place / "p").mkdir()  # an empty folder of the user's stays
+    with pytest.raises(ImageError):
+        Project.create(place / "p", images=[place / "none.png"])
+    assert list((place / "p").iterdir()) == []
+    Project.create(place / "p", images=[picture()]).close()
 
 
 def test_chunks_are_plain_zarr(project: Project, image: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -106,6 +105,7 @@ def create(
         Names of classes of cells, separated by commas.
     """
     from cellbrook.project import Project
+    from cellbrook.project.project import unmake
 
     wishes = {**for_all.given(), "classes": _classes(classes)}
     there, kept = folder.exists(), True
@@ -118,13 +118,7 @@ def create(
                 kept = not images or bool(project.images())
     finally:
         if not kept:
-            _unmake(folder, whole=not there)
-
-
-def _unmake(folder: Path, *, whole: bool) -> None:
-    """Remove a project that was just made in vain: else the command could not be given again, mended."""
-    for path in [folder] if whole else folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+            unmake(folder, whole=not there)
 
 
 @app.command(name="set")

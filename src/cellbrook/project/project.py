@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import threading
 import uuid
 from datetime import UTC, datetime
@@ -21,7 +23,14 @@ from cellbrook.project.images import STATES, AddReport, ImageIndex, ImageRecord,
 from cellbrook.project.labelstore import LabelStore
 from cellbrook.project.oplog import OpLog
 from cellbrook.project.second_looks import read_second_looks
-from cellbrook.project.settings import FILE, SHAPING, ProjectSettings, read_settings, write_settings
+from cellbrook.project.settings import (
+    FILE,
+    SHAPING,
+    ProjectSettings,
+    read_settings,
+    settings_of,
+    write_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -96,12 +105,13 @@ class Project:
         ProjectError
             If the folder holds something, or cannot be written to.
         UsageError
-            If a setting is unknown.
+            If a setting is unknown, or cannot be what is given.
+        ImageError
+            If no image is found. As after any error, the folder is then as it was.
         """
         path = Path(folder).absolute()
-        known = [f.name for f in dataclasses.fields(ProjectSettings)]
-        if unknown := sorted(set(settings) - set(known)):
-            raise UsageError(f"unknown setting {unknown[0]!r} of a project: known are {', '.join(known)}")
+        kept = settings_of({"name": name or path.name.removesuffix(SUFFIX), **settings})
+        there = path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
@@ -113,17 +123,18 @@ class Project:
             if isinstance(error, ProjectError):
                 raise
             raise ProjectError(f"{path}: cannot be made: {error.strerror or error}") from error
-        lock = FileLock(path)
-        try:
-            # the manifest comes last: a folder without one is not a project yet
+        with contextlib.ExitStack() as undo:
+            lock = FileLock(path)
+            undo.callback(unmake, path, whole=not there)
+            undo.callback(lock.release)
             database = Database(path / _INDEX, create=True)
-            write_settings(path, ProjectSettings(name=name or path.name.removesuffix(SUFFIX), **settings))
+            undo.callback(database.close)
+            # the manifest comes last: a folder without one is not a project yet
+            write_settings(path, kept)
             project = cls(path, database, lock)
-        except BaseException:
-            lock.release()
-            raise
-        if images := list(images):
-            project.add(images, copy=copy)
+            if images := list(images):
+                project.add(images, copy=copy)
+            undo.pop_all()
         return project
 
     @classmethod
@@ -180,20 +191,20 @@ class Project:
         Raises
         ------
         UsageError
-            If there is none of that name, or it decides of what shape labels are and there are images.
+            If there is none of that name, it cannot be what is given, or it decides of what shape labels are and there are
+            images.
         """
         self.check_writable()
-        known = [f.name for f in dataclasses.fields(ProjectSettings)]
-        if unknown := sorted(set(changes) - set(known)):
-            raise UsageError(f"unknown setting {unknown[0]!r} of a project: known are {', '.join(known)}")
-        fixed = [n for n in SHAPING if n in changes and changes[n] != getattr(self.settings, n)]
+        now = {f.name: getattr(self.settings, f.name) for f in dataclasses.fields(ProjectSettings)}
+        changed = settings_of(now | changes)
+        fixed = [n for n in SHAPING if getattr(changed, n) != now[n]]
         if fixed and self._images.all(removed=True) + self.images():
             raise UsageError(
                 f"the shape of labels depends on {' and '.join(fixed)}, and {self.name} has images: make another project"
             )
-        self.settings = dataclasses.replace(self.settings, **changes)
-        write_settings(self.folder, self.settings)
-        return self.settings
+        write_settings(self.folder, changed)
+        self.settings = changed
+        return changed
 
     # Images
 
@@ -512,6 +523,12 @@ def choose(project: Project, names: Sequence[str], states: Sequence[str] = STATE
     if names:
         return [project.find(n) for n in names]
     return [r for r in project.own_images() if r.state in states]
+
+
+def unmake(folder: Path, *, whole: bool) -> None:
+    """Remove a project that was just made in vain: else it could not be made again, mended; `whole`: with its folder."""
+    for path in [folder] if whole else folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _now() -> str:

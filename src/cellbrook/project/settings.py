@@ -9,11 +9,14 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from cellbrook.core.params import SegmentParams
 from cellbrook.errors import ProjectError, UsageError
 from cellbrook.io.atomic import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 SCHEMA = 1
@@ -77,6 +80,49 @@ COLORS = (
     "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999", "#8c6bb1",
 )  # fmt: skip
 """Of classes that nobody gave a colour; colour-blind eyes tell them apart."""
+
+
+_OF_IMAGES = ("channels", "axes", "pixel_size", "z")
+"""Settings that are parameters of a segmentation, too."""
+
+
+def settings_of(given: Mapping[str, Any]) -> ProjectSettings:
+    """Return settings of what a person gave: numbers may stand for text, and a list for channels, as in `cellbrook.segment`.
+
+    Raises
+    ------
+    UsageError
+        If one is unknown, is of the wrong type or makes no sense.
+
+    Examples
+    --------
+    >>> settings_of({"name": "plate", "channels": [0, 2], "z": 5}).channels
+    '0,2'
+    """
+    known = [f.name for f in dataclasses.fields(ProjectSettings)]
+    if unknown := sorted(set(given) - set(known)):
+        raise UsageError(f"unknown setting {unknown[0]!r} of a project: known are {', '.join(known)}")
+    plain = dict(given)
+    if isinstance(channels := plain.get("channels"), list | tuple | range | np.ndarray):
+        plain["channels"] = ",".join(map(str, channels))
+    params = SegmentParams.from_keywords(**{n: plain[n] for n in _OF_IMAGES if n in plain})
+    plain |= {n: getattr(params.input_params, n) for n in _OF_IMAGES}
+    plain["classes"] = _checked_classes(plain.get("classes", ()))
+    for name in ("name", "model"):
+        if not isinstance(plain.get(name, ""), str):
+            raise UsageError(f"the {name} of a project is text, got {plain[name]!r}")
+    return ProjectSettings(**plain)
+
+
+def _checked_classes(classes: Any) -> tuple[ClassInfo, ...]:
+    if not isinstance(classes, list | tuple) or not all(isinstance(c, ClassInfo) for c in classes):
+        raise UsageError(f"classes are a list of ClassInfo, got {classes!r}")
+    if not all(isinstance(text, str) for c in classes for text in (c.name, c.color)):
+        raise UsageError("names and colours of classes are text")
+    ids = [c.id for c in classes]
+    if not all(isinstance(i, int) and 0 < i < 256 for i in ids) or len(set(ids)) < len(ids):
+        raise UsageError(f"classes have different ids from 1 to 255, got {ids}")
+    return tuple(classes)
 
 
 def advice(folder: Path, errors: Iterable[str]) -> list[str]:
@@ -158,27 +204,11 @@ def read_settings(folder: Path) -> ProjectSettings:
         raise ProjectError(
             f"{folder} has schema {schema}, this version of Cellbrook knows {SCHEMA}: update Cellbrook to open it"
         )
-    known = {f.name: f for f in dataclasses.fields(ProjectSettings)}
-    if unknown := sorted(set(table) - set(known)):
-        raise ProjectError(f"{path}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     try:
         table["classes"] = tuple(ClassInfo(**entry) for entry in table.get("classes", ()))
-        settings = ProjectSettings(**table)
-        _check(settings)
-    except TypeError as error:
+        return settings_of(table)
+    except (TypeError, UsageError) as error:
         raise ProjectError(f"{path}: {error}") from error
-    return settings
-
-
-def _check(settings: ProjectSettings) -> None:
-    texts = (settings.name, settings.model, settings.channels, settings.axes, settings.z)
-    if not all(v is None or isinstance(v, str) for v in texts):
-        raise TypeError("name, model, channels, axes and z are texts, in quotes")
-    if settings.pixel_size is not None and not isinstance(settings.pixel_size, int | float):
-        raise TypeError("pixel_size is a number of micrometres")
-    ids = [c.id for c in settings.classes]
-    if not all(isinstance(i, int) and 0 < i < 256 for i in ids) or len(set(ids)) < len(ids):
-        raise TypeError(f"classes have different ids from 1 to 255, got {ids}")
 
 
 def _toml(value: str | float | int) -> str:
