@@ -32,6 +32,7 @@ from cellbrook.training.finetune import finetune  # noqa: E402
 from cellbrook.training.output import write_model  # noqa: E402
 from cellbrook.training.params import TrainParams  # noqa: E402
 from cellbrook.training.report import CurvePoint  # noqa: E402
+from cellbrook.training.scores import Score  # noqa: E402
 from cellbrook.training.settings import Settings  # noqa: E402
 from cellbrook.training.split import Split  # noqa: E402
 from cellbrook.training.state import held  # noqa: E402
@@ -220,6 +221,47 @@ def test_a_better_model_has_a_score_of_its_own(trained):
     fitted = any("score of a cell was fitted again" in line for line in report.words)
     assert len(card.spec.score) == 3
     assert (card.spec.score != before) == fitted
+
+
+@pytest.mark.parametrize(
+    ("ap", "iou", "words"),
+    [
+        (0.7, 0.7, "better on the held-out images by 10.0 points"),
+        (0.6, 0.705, "mean IoU 0.720 against 0.700"),
+    ],
+)
+def test_words_and_figures_are_of_one_score(ap, iou, words, tmp_path, monkeypatch):
+    """Of the one that was fitted again, unless that would have turned the verdict."""
+
+    def score(ap, iou):
+        return Score(ap, ap, 9, 9, 6, iou, {"a": ap})
+
+    class Tests:
+        start, general = score(0.6, 0.7), score(0.8, 0.7)
+
+        def __init__(self, *args):
+            pass
+
+        def judge(self, learned):
+            return module._Outcome(
+                learned, learned.network, 1.0, score(0.6, 0.72), score(0.5, 0.7), False, (), score(0.5, 0.7)
+            )
+
+        def calibrated(self, card, outcome):
+            return card, replace(outcome, validation=score(ap, iou), frozen=score(0.77, 0.7), within=True)
+
+    state = learn.State("", (CurvePoint(0, 1, 1, 0.6), CurvePoint(10, 1, 1, 0.6)), 10, 1.0)
+    settings = Settings(10, 2, 64, 1e-3, 0.9, 3, 0.0, False, "cpu", 1, 0, 1, 1)
+    monkeypatch.setattr(module, "_Tests", Tests)
+    monkeypatch.setattr(module, "learn", lambda *a, **k: learn.Learned(torch.nn.Identity(), state, settings))
+    monkeypatch.setattr(module, "write_model", lambda *a: None)
+    gentle = replace(QUICK, train="last")  # no second attempt
+    report = finetune(cells(2), tmp_path, params=gentle)
+    assert report.active
+    assert words in report.words[0]
+    assert report.validation == score(ap, iou if ap > 0.6 else 0.72)
+    fall = 100 * (0.8 - report.frozen.mean_ap)
+    assert f"lost {fall:.1f} points" in report.words[1]
 
 
 def test_a_finished_model_is_not_overwritten_by_chance(trained):

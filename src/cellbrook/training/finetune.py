@@ -74,6 +74,9 @@ class _Outcome:
     frozen: Score | None
     within: bool
     words: tuple[str, ...]
+    unmended: Score | None = (
+        None  # on general images, of what was learnt; None where there is nothing to say of it
+    )
 
 
 def finetune(
@@ -185,6 +188,14 @@ def finetune(
         better, words = words_of_result(tests.start, outcome.validation, origin.name, gained=gained)
         network = outcome.network if better or tests.start is None else base.network
         learnt = network is outcome.network
+        card = base.card
+        if learnt and card.spec.score:
+            fitted, refitted = tests.calibrated(card, outcome)
+            still, told = words_of_result(tests.start, refitted.validation, origin.name, gained=gained)
+            if (
+                still == better
+            ):  # the verdict is on what was learnt, never on a score that was fitted afterwards
+                card, outcome, words = fitted, refitted, told
         classifier, classes = learn_classes(
             parts.train,
             parts.validation,
@@ -206,9 +217,6 @@ def finetune(
             )
             words = [note, *([classes.words] if classes else [])]
             better, outcome = True, tests.unchanged(outcome)
-        card = base.card
-        if learnt and card.spec.score:
-            card, outcome = tests.calibrated(card, outcome)
         report = _report(parts, origin, tests, outcome, folder, better, words, classes)
         same = None if learnt or base is not origin else origin.paths.get("onnx_int8")
         write_model(outcome.network, card, report, dataset, folder, classifier, same)
@@ -252,6 +260,7 @@ class _Tests:
             return _Outcome(learned, learned.network, 1.0, validation, None, True, tuple(words))
         frozen = self._score_frozen(learned.network)
         kept = Guarded(learned.network, 1.0, validation, frozen, True)
+        unmended = None
         if learned.state.best_step:
             kept = guard(
                 self._base,
@@ -261,9 +270,16 @@ class _Tests:
                 judge=lambda n: self._judge.score(n, self._parts.validation),
                 judge_frozen=self._score_frozen,
             )
-            words += words_of_forgetting(self.general, kept, frozen)
+            unmended = frozen
         return _Outcome(
-            learned, kept.network, kept.share, kept.validation, kept.frozen, kept.within, tuple(words)
+            learned,
+            kept.network,
+            kept.share,
+            kept.validation,
+            kept.frozen,
+            kept.within,
+            tuple(words),
+            unmended,
         )
 
     @property
@@ -275,7 +291,13 @@ class _Tests:
         """Return the outcome with the network of the start instead of the new one."""
         assert self.start is not None
         return dataclasses.replace(
-            outcome, network=self._base, share=0.0, validation=self.start, frozen=self.general, words=()
+            outcome,
+            network=self._base,
+            share=0.0,
+            validation=self.start,
+            frozen=self.general,
+            words=(),
+            unmended=None,
         )
 
     def calibrated(self, card: ModelCard, outcome: _Outcome) -> tuple[ModelCard, _Outcome]:
@@ -300,7 +322,7 @@ class _Tests:
             return card, outcome
         words = f"The score of a cell was fitted again, on {objects} that it found in held-out images."
         return fitted, dataclasses.replace(
-            outcome, validation=score, frozen=frozen, words=(*outcome.words, words)
+            outcome, validation=score, frozen=frozen, within=True, words=(*outcome.words, words)
         )
 
     def segment(self, network: nn.Module, example: Example) -> NDArray[Any]:
@@ -361,6 +383,10 @@ def _report(
     classes: ClassReport | None,
 ) -> TrainReport:
     state, settings = outcome.learned.state, outcome.learned.settings
+    forgetting: list[str] = []
+    if tests.general and outcome.frozen and outcome.unmended:
+        kept = Guarded(outcome.network, outcome.share, outcome.validation, outcome.frozen, outcome.within)
+        forgetting = words_of_forgetting(tests.general, kept, outcome.unmended)
     return TrainReport(
         path=folder if active else folder / INACTIVE,
         active=active,
@@ -379,7 +405,7 @@ def _report(
         images=len(parts.train),
         objects=sum(e.n_objects for e in parts.train),
         split=parts.how,
-        words=(*words, *outcome.words),
+        words=(*words, *outcome.words, *forgetting),
         classes=classes,
     )
 
