@@ -14,7 +14,6 @@ from cellbrook.errors import AmbiguousAxesError, ImageError, UsageError
         ((512, 640), "float32", "YX"),
         ((1, 3), "uint8", "YX"),
         ((512, 640, 3), "uint8", "YXS"),
-        ((512, 640, 4), "uint16", "YXS"),
         ((1, 512, 640), "uint16", "_YX"),
         ((512, 640, 1), "uint16", "YX_"),
         ((1, 1, 512, 640, 3), "uint8", "__YXS"),
@@ -37,7 +36,10 @@ def test_conclusions_are_noted():
         ((5, 3, 512, 512), "uint16", "TCYX, TZYX, CZYX or ZCYX"),
         ((2, 3, 4, 60, 50), "uint16", "TCZYX or TZCYX"),
         ((512, 512, 3), "float32", "YXS or YXC"),
-        ((512, 512, 4), "float64", "YXS or YXC"),
+        ((512, 512, 3), "uint16", "YXS or YXC"),
+        ((512, 512, 4), "float64", "YXC or YXS"),
+        ((512, 512, 4), "uint16", "YXC or YXS"),
+        ((512, 512, 4), "uint8", "YXC or YXS"),
         ((512, 512, 5), "float32", "YXC"),
         ((10, 64, 64, 3), "uint8", "ZYXS, TYXS, ZYXC or TYXC"),
         ((3, 4, 4), "uint8", "CYX, ZYX or TYX"),
@@ -50,6 +52,8 @@ def test_ambiguity_lists_the_candidates(shape, kind, candidates):
     assert str(caught.value) == (
         f"cells.npy has shape {shape} and does not say what its axes are: {candidates}? "
         f'give --axes {first} (axes="{first}" in Python)'
+        + "; S are the colours of a picture, C channels"
+        * ("S" in candidates)
     )
 
 

@@ -143,6 +143,25 @@ def test_alpha_of_tiffs_is_dropped_and_unspecified_samples_are_kept(tmp_path):
     assert (four.shape, four.is_rgb) == ((4, 20, 30), False)
 
 
+@pytest.mark.parametrize("file", [False, True])
+def test_four_samples_of_an_array_are_colour_where_the_fourth_says_nothing(tmp_path, file):
+    def opened(array, **options):
+        np.save(tmp_path / "a.npy", array)
+        return open_image(tmp_path / "a.npy" if file else array, **options)
+
+    array = pixels((20, 30, 4), "uint8")
+    for stains in (array, array.astype(np.uint16), np.where(array > 99, np.uint8(255), np.uint8(0))):
+        with pytest.raises(AmbiguousAxesError, match=r'YXC or YXS.*axes="YXC"'):
+            opened(stains)
+    array[..., 3] = 255
+    source = opened(array)
+    assert (source.shape, source.is_rgb) == ((3, 20, 30), True)
+    assert source.notes == ("read shape (20, 30, 4) as a colour picture", "dropped the alpha channel")
+    with pytest.raises(AmbiguousAxesError):
+        opened(array.astype(np.uint16))
+    assert opened(array, axes="YXC").shape == (4, 20, 30)
+
+
 def test_jpeg_and_its_orientation(tmp_path):
     # a picture whose corners differ, so that every turn shows
     array = np.zeros((32, 48, 3), np.uint8)

@@ -45,13 +45,14 @@ def resolve_axes(
     user_axes: str | None = None,
     *,
     kind: str = "",
+    opaque: bool = False,
     name: str = "the image",
 ) -> ResolvedAxes:
     """Decide what the dimensions of an array are.
 
     The user's word counts most, then the metadata's. Without either, only what cannot be otherwise is
-    concluded: two dimensions are rows and columns, and (Y, X, 3 or 4) of 8 or 16-bit integers is a colour
-    picture. Everything else is an error that lists what it could be.
+    concluded: two dimensions are rows and columns, and (Y, X, 3) of 8-bit integers is a colour picture, as is (Y, X, 4)
+    whose fourth sample says nothing. Everything else is an error that lists what it could be.
 
     Parameters
     ----------
@@ -63,6 +64,8 @@ def resolve_axes(
         A letter each dimension, or each dimension longer than 1.
     kind : str
         NumPy type of the pixels, such as "uint8".
+    opaque : bool
+        The last of four samples is 255 everywhere: the alpha of a picture, if it is one, and nothing that would be missed.
     name : str
         How messages call the image.
 
@@ -101,7 +104,7 @@ def resolve_axes(
             raise ImageError(f"{name} says its axes are {letters}, but has shape {shape}: give --axes")
     else:
         letters = "?" * len(shape)
-    return _settle(letters, shape, kind, name)
+    return _settle(letters, shape, kind, opaque, name)
 
 
 def check_axes(user_axes: str) -> str:
@@ -139,7 +142,7 @@ def _fit_user_axes(user_axes: str, shape: tuple[int, ...], name: str) -> str:
     raise UsageError(f"axes {axes} name {len(axes)} dimensions, but {name} has shape {shape}")
 
 
-def _settle(letters: str, shape: tuple[int, ...], kind: str, name: str) -> ResolvedAxes:
+def _settle(letters: str, shape: tuple[int, ...], kind: str, opaque: bool, name: str) -> ResolvedAxes:
     """Return the axes where each unknown letter has one possible meaning."""
     known = CANONICAL + "S"
     axes = [a if a in known else "?" for a in letters]
@@ -153,7 +156,7 @@ def _settle(letters: str, shape: tuple[int, ...], kind: str, name: str) -> Resol
         pass
     elif "Y" not in axes and "X" not in axes and len(rest) == 2:
         axes = _fill(axes, "YX")
-    elif "Y" not in axes and _looks_like_colour(rest, kind):
+    elif "Y" not in axes and _looks_like_colour(rest, kind, opaque):
         axes = _fill(axes, "YXS")
         notes = (f"read shape {shape} as a colour picture",)
     else:
@@ -167,12 +170,13 @@ def _settle(letters: str, shape: tuple[int, ...], kind: str, name: str) -> Resol
     return ResolvedAxes(found, notes)
 
 
-def _looks_like_colour(lengths: list[int], kind: str) -> bool:
+def _looks_like_colour(lengths: list[int], kind: str, opaque: bool) -> bool:
+    # of 16 bits, three and four are as often stains
     return (
         len(lengths) == 3
-        and lengths[2] in (3, 4)
+        and (lengths[2] == 3 or (lengths[2] == 4 and opaque))
         and min(lengths[:2]) >= _SMALLEST_COLOUR_SIDE
-        and kind in ("uint8", "uint16")
+        and kind == "uint8"
     )
 
 
@@ -190,7 +194,8 @@ def _raise_ambiguous(axes: list[str], shape: tuple[int, ...], name: str) -> None
     elif len(lengths) in (3, 4, 5):
         last, first = lengths[-1], lengths[0]
         if last <= 10 and last < min(lengths[-3:-1]):  # colours or channels last
-            tail = ["YXS", "YXC"] if last in (3, 4) else ["YXC"]
+            # of four, colours are three: what is named first must not lose one
+            tail = {3: ["YXS", "YXC"], 4: ["YXC", "YXS"]}.get(last, ["YXC"])
             fillings = [lead + t for t in tail for lead in _leading(len(lengths) - 3, taken | set(t))]
         else:
             fillings = [lead + "YX" for lead in _leading(len(lengths) - 2, taken)]
@@ -201,10 +206,11 @@ def _raise_ambiguous(axes: list[str], shape: tuple[int, ...], name: str) -> None
     candidates = ["".join(_fill(axes, f)) for f in fillings]
     first_one = candidates[0].replace(DROPPED, "")
     listed = [c.replace(DROPPED, "") for c in candidates]
+    meaning = "; S are the colours of a picture, C channels" if "S" in "".join(listed) else ""
     choice = f"{', '.join(listed[:-1])} or {listed[-1]}" if len(listed) > 1 else listed[0]
     raise AmbiguousAxesError(
         f"{name} has shape {shape} and does not say what its axes are: {choice}? "
-        f'give --axes {first_one} (axes="{first_one}" in Python)'
+        f'give --axes {first_one} (axes="{first_one}" in Python){meaning}'
     )
 
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cellbrook.core.axes import DROPPED, resolve_axes
 from cellbrook.errors import ImageError, UsageError
 from cellbrook.io._bioio import VENDOR_FORMATS, open_vendor, vendor_scenes
 from cellbrook.io._numpy import open_array, open_npy
 from cellbrook.io._omezarr import is_zarr, open_zarr, zarr_scenes
 from cellbrook.io._raster import open_raster
-from cellbrook.io._stored import StoredImage, StoredSource, reading
+from cellbrook.io._stored import Stored, StoredImage, StoredSource, reading
 from cellbrook.io._tiff import open_tiff, pick_scene, tiff_scenes
 from cellbrook.io.source import Source
 
@@ -210,7 +212,9 @@ def _settle(stored: StoredImage, name: str, user_axes: str | None, pixel_size: f
         raise ImageError(f"{name}: no pixels in it, its shape is {shape}")
     if user_axes is not None:
         user_axes = _without_declared_ones(user_axes, stored, shape)
-    resolved = resolve_axes(shape, stored.axes, user_axes, kind=kind.name, name=name)
+    told = user_axes is not None or "S" in (stored.axes or "")
+    opaque = not told and shape[-1] == 4 and kind == np.uint8 and _is_opaque(first)
+    resolved = resolve_axes(shape, stored.axes, user_axes, kind=kind.name, opaque=opaque, name=name)
     axes, notes = resolved.axes, [*stored.notes, *resolved.notes]
     lengths = dict(zip(axes, shape, strict=True))
     if user_axes is None and stored.axes is not None:
@@ -261,6 +265,12 @@ def _without_declared_ones(user_axes: str, stored: StoredImage, shape: tuple[int
         return user_axes
     kept = "".join(a for a, n in zip(user_axes, lengths, strict=True) if n != 1)
     return kept if len(kept) == len(shape) else user_axes
+
+
+def _is_opaque(stored: Stored) -> bool:
+    """Tell whether the last of four samples is what a picture has as its alpha where nothing shines through."""
+    last = stored[(*(slice(0, n) for n in stored.shape[:-1]), 3)]
+    return bool((np.asarray(last) == 255).all())
 
 
 def _alpha(stored: StoredImage, axes: str, count: int) -> int:
