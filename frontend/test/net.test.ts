@@ -83,14 +83,15 @@ describe("what is dropped", () => {
   const drop = (...entries: unknown[]) => dropped({ items: entries.map((entry) => ({ webkitGetAsEntry: () => entry })) } as unknown as DataTransfer);
 
   it("is read through all folders, but for hidden files", async () => {
-    const { files, left } = await drop(file("one.png"), null, folder("day 1", file("10.tif"), file("9.tif"), file(".DS_Store"), folder("well", file("a.tif")), file("gone.tif")));
-    expect(files.map(({ name }) => name)).toEqual(["one.png", "9.tif", "10.tif", "a.tif"]);
+    const { files, inside, left } = await drop(file("one.png"), null, folder("day 1", file("10.tif"), file("9.tif"), file(".DS_Store"), folder("well", file("a.tif")), file("gone.tif")));
+    expect(files.map(({ name }) => name)).toEqual(["one.png"]);
+    expect(inside.map(({ name }) => name)).toEqual(["9.tif", "10.tif", "a.tif"]);
     expect(left).toEqual(["gone.tif: cannot be read"]);
   });
 
   it("and is an OME-Zarr folder, or empty, is named", async () => {
-    const { files, left } = await drop(folder("a.ome.zarr", file("0")), folder("days", folder("plate", file("0"), file(".zattrs"), file("1"))));
-    expect(files).toEqual([]);
+    const { inside, left } = await drop(folder("a.ome.zarr", file("0")), folder("days", folder("plate", file("0"), file(".zattrs"), file("1"))));
+    expect(inside).toEqual([]);
     expect(left.map((text) => text.split(":")[0])).toEqual(["a.ome.zarr", "plate"]);
     expect((await drop(folder("empty", folder("nothing")))).left).toEqual(["empty: there is no file in it"]);
   });

@@ -391,7 +391,7 @@ describe("files that are added", () => {
       requests.push(sent.map(({ name }) => name));
       if (requests.length === 2) return Promise.reject(new Error("this upload is too large\n"));
       if (requests.length === 3) return Promise.reject(new Error("The server does not answer"));
-      return Promise.resolve({ added: [], already: [], failed: requests.length === 4 ? [{ name: "20.tif", error: "20.tif: not an image" }] : [] } as never);
+      return Promise.resolve({ added: [], already: [], skipped: 0, failed: requests.length === 4 ? [{ name: "20.tif", error: "20.tif: not an image" }] : [] } as never);
     });
     await session.addImages(files, ["plate.zarr: a folder"]);
     expect(requests.map((names) => [names.length, names[0]])).toEqual([[1, "big.tif"], [1, "a.tif"], [20, "b.tif"], [20, "19.tif"], [2, "39.tif"]]);
@@ -409,13 +409,23 @@ describe("files that are added", () => {
     vi.spyOn(wire, "upload").mockReturnValue(new Promise<unknown>((resolve) => (answer = resolve)));
     const added = session.addImages([new File([], "a.txt"), new File([], "b.tif"), new File([], "c.tif")]);
     expect(session.adding.value).toBe(3);
-    answer({ added: [], already: ["i", "taken out"], failed: [{ name: "a.txt", error: "a.txt: not an image" }] });
+    answer({ added: [], already: ["i", "taken out"], failed: [{ name: "a.txt", error: "a.txt: not an image" }], skipped: 0 });
     await added;
     expect(session.adding.value).toBe(0);
     expect(session.notices.value.map(({ message, hint }) => [message, hint])).toEqual([
       ["A file cannot be added", "a.txt: not an image"],
       ["An image is in the project already", "image"],
     ]);
+  });
+});
+
+describe("images of a folder", () => {
+  it("are added without its other files, which are counted", async () => {
+    const { wire, session } = await opened();
+    const upload = vi.spyOn(wire, "upload").mockResolvedValue({ added: ["n"], already: [], failed: [], skipped: 2 });
+    await session.addImages([new File([], "a.tif"), new File([], "a_labels.tif"), new File([], "notes.txt")], [], true);
+    expect(upload).toHaveBeenCalledWith("api/images?folder=1", expect.anything());
+    expect(session.notices.value.map(({ message }) => message)).toEqual(["2 files of the folder passed over"]);
   });
 });
 

@@ -401,6 +401,19 @@ def test_images_are_added_and_taken_out(page, tmp_path, project):
     assert page.request("GET", f"/api/images/{said['added'][0]}")[0].status == 404
 
 
+def test_of_a_folder_come_its_images_alone(page, tmp_path):
+    write_png(tmp_path / "new.png", blobs(seed=5))
+    data = (tmp_path / "new.png").read_bytes()
+    files = ("a.png", data), ("a_labels.png", data), ("notes.txt", b"read me")
+    _, body = page.upload("/api/images?folder=1", *files)
+    said = json.loads(body)
+    assert (len(said["added"]), said["failed"], said["skipped"]) == (1, [], 2)
+    _, body = page.upload("/api/images?folder=1", *files[1:])
+    assert json.loads(body)["skipped"] == 2
+    _, body = page.upload("/api/images", files[1])  # by itself it is what somebody wants
+    assert json.loads(body)["skipped"] == 0
+
+
 def test_an_image_whose_file_is_gone_says_so(page, project, images):
     other = project.find("second").id
     (images / "second.png").rename(images / "moved")

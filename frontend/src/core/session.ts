@@ -63,28 +63,34 @@ export class Session extends Workplace {
   }
   /** Files since the first of those that are being added. */
   readonly addingOf = signal(0);
-  /** In several requests, so that what one of them cannot do does not undo the others; `left` tells what was dropped with them and cannot be sent. */
-  async addImages(files: readonly File[], left: readonly string[] = []): Promise<void> {
+  /**
+   * In several requests, so that what one of them cannot do does not undo the others; `left` tells what was dropped with them and cannot be sent.
+   * Of a folder's files, those that are no images or look like results are passed over.
+   */
+  async addImages(files: readonly File[], left: readonly string[] = [], ofFolder = false): Promise<void> {
     const known = new Map(this.images.value.map(({ id, name }) => [id, name]));
     const errors = [...left];
     const already: string[] = [];
     let failed = left.length;
+    let skipped = 0;
     this.adding.value += files.length;
     this.addingOf.value += files.length;
     for (const part of portions(files)) {
-      const report = await this.http.upload<AddReport>("api/images", part).catch((error: Error) => error);
+      const report = await this.http.upload<AddReport>(ofFolder ? "api/images?folder=1" : "api/images", part).catch((error: Error) => error);
       this.adding.value -= part.length;
       if (report instanceof Error) {
         failed += part.length;
         errors.push(`${part[0].name}${part.length > 1 ? ` and ${part.length - 1} more` : ""}: ${report.message.trim()}`);
       } else {
         failed += report.failed.length;
+        skipped += report.skipped;
         errors.push(...report.failed.map(({ error }) => error));
         already.push(...report.already.flatMap((id) => known.get(id) ?? [])); // one that had been taken out is back
       }
     }
     if (this.adding.value === 0) this.addingOf.value = 0;
     if (failed > 0) this.notify("warning", failed === 1 ? "A file cannot be added" : `${failed} files cannot be added`, few(errors, "; "));
+    if (skipped > 0) this.notify("info", `${skipped === 1 ? "A file" : `${skipped} files`} of the folder passed over`, "No images, or results such as labels: to add one all the same, drop the file by itself");
     if (already.length > 0) this.notify("info", already.length === 1 ? "An image is in the project already" : `${already.length} images are in the project already`, few(already, ", "));
   }
   async removeImage(id: string): Promise<void> {

@@ -73,6 +73,7 @@ export interface AddReport {
   added: string[];
   already: string[];
   failed: { name: string; error: string }[]; // the error begins with the name
+  skipped: number; // files of a folder that are no images, or look like results
 }
 
 export interface Project {

@@ -1,8 +1,9 @@
 // What was dropped onto the page: files, and the files in folders.
 
-/** `left` names what cannot be sent, and why. */
+/** Files by themselves, files in folders, and the names of what cannot be sent, and why. */
 export interface Dropped {
   files: File[];
+  inside: File[];
   left: string[];
 }
 
@@ -10,18 +11,18 @@ const ZARR_FILES = new Set(["zarr.json", ".zgroup", ".zattrs", ".zarray"]);
 
 /** To be called while the browser tells of the drop: afterwards it has forgotten the folders. */
 export async function dropped(transfer: DataTransfer): Promise<Dropped> {
-  const found: Dropped = { files: [], left: [] };
+  const found: Dropped = { files: [], inside: [], left: [] };
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
-  for (const entry of entries) await take(entry, found);
-  if (found.files.length + found.left.length === 0) found.left.push(...entries.map(({ name }) => `${name}: there is no file in it`));
+  for (const entry of entries) await take(entry, found, found.files);
+  if (found.files.length + found.inside.length + found.left.length === 0) found.left.push(...entries.map(({ name }) => `${name}: there is no file in it`));
   return found;
 }
 
 /** Folders as the server reads them: hidden files are none of their images, and an OME-Zarr folder is one. */
-async function take(entry: FileSystemEntry, found: Dropped): Promise<void> {
+async function take(entry: FileSystemEntry, found: Dropped, files: File[]): Promise<void> {
   try {
     if (isFile(entry)) {
-      found.files.push(await new Promise<File>((resolve, reject) => entry.file(resolve, reject)));
+      files.push(await new Promise<File>((resolve, reject) => entry.file(resolve, reject)));
       return;
     }
     const inside = /\.zarr$/i.test(entry.name) ? null : await entriesOf(entry as FileSystemDirectoryEntry);
@@ -30,7 +31,7 @@ async function take(entry: FileSystemEntry, found: Dropped): Promise<void> {
       return;
     }
     inside.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
-    for (const inner of inside) if (!inner.name.startsWith(".")) await take(inner, found);
+    for (const inner of inside) if (!inner.name.startsWith(".")) await take(inner, found, found.inside);
   } catch {
     found.left.push(`${entry.name}: cannot be read`);
   }

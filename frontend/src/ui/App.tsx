@@ -2,6 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Session } from "../core/session";
+import { dropped } from "../net/drop";
 import { keysOf } from "../tools/keys";
 import { CellsPanel } from "./CellsPanel";
 import { ExportPanel } from "./ExportPanel";
@@ -94,7 +95,10 @@ export function App({ session, stage }: { session: Session; stage: (element: HTM
         if (!files(event)) return;
         event.preventDefault();
         setOver(false);
-        void session.addImages([...event.dataTransfer!.files]);
+        void dropped(event.dataTransfer!).then(async ({ files, inside, left }) => {
+          await session.addImages(files, left);
+          await session.addImages(inside, [], true);
+        });
       }}
     >
       <TopBar session={session} />

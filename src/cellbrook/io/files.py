@@ -239,7 +239,7 @@ def _take_pattern(pattern: str, take: Callable[[Path, Path], None], skipped: lis
         if outermost is not None:
             passed[outermost] = kind(outermost) or ""
             continue
-        reason = _reason_to_skip(path)
+        reason = reason_to_skip(path)
         if reason is None:
             take(path, path.parent.relative_to(base))
         else:
@@ -272,14 +272,15 @@ def _walk(
             continue
         if path.is_dir():
             if is_zarr(path):
-                yield path, _reason_to_skip(path)
+                yield path, reason_to_skip(path)
             elif recursive:
                 yield from _walk(path, out, recursive, visited)
             continue
-        yield path, _reason_to_skip(path)
+        yield path, reason_to_skip(path)
 
 
-def _reason_to_skip(path: Path) -> str | None:
+def reason_to_skip(path: Path) -> str | None:
+    """Return why what lies in a folder is not worked on as an image; None if it is."""
     if is_temporary(path) or path.name.startswith("."):
         return "hidden"
     if _is_result_name(path.name):

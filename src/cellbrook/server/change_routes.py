@@ -19,7 +19,9 @@ from starlette.routing import BaseRoute, Route
 
 from cellbrook.errors import CellbrookError, ImageError, UsageError
 from cellbrook.export import KINDS, save
+from cellbrook.io.files import reason_to_skip
 from cellbrook.project.corrections import correcting, read_corrections
+from cellbrook.project.images import AddReport
 from cellbrook.server.routes import answered, json_answer, plain_error
 from cellbrook.server.tables import result_of
 
@@ -62,11 +64,14 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
 
     async def add(request: Request) -> Response:
         workspace.check_writable()
+        of_folder = request.query_params.get("folder") == "1"
         async with uploaded(request, workspace, upload_bytes) as files:
-            report = await workspace.write(project.add, files, copy=True)
+            images = [f for f in files if not (of_folder and reason_to_skip(f))]
+            report = await workspace.write(project.add, images, copy=True) if images else AddReport()
         await workspace.tell_project()
         return json_answer(
             {
+                "skipped": len(files) - len(images),
                 "added": [r.id for r in report.added],
                 "already": [r.id for _, r in report.already],
                 "failed": [{"name": p.name, "error": _no_folder(text, p)} for p, text in report.failed],
