@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 
 from cellbrook.errors import UsageError
 from cellbrook.io import write_labels
@@ -99,6 +100,26 @@ def test_a_picture_of_the_foreground_is_no_labels():
     assert "the one label 255" in issue.text
 
 
+def test_a_cell_with_stray_pixels_is_no_picture_of_the_foreground():
+    labels = np.zeros((64, 64), np.uint32)
+    labels[:20, :20] = labels[30:32, :2] = labels[30:32, 9:11] = labels[40:42, 5:7] = 1
+    issues = check_pair("a", np.zeros((1, 64, 64), np.float32), labels)
+    assert [(i.kind, i.fatal) for i in issues] == [("pieces", False)]
+
+
+def test_a_branched_cell_of_a_stack_is_no_picture_of_the_foreground(tmp_path):
+    image, _ = nuclei(1, 64)
+    labels = np.zeros((2, 64, 64), np.uint32)
+    labels[0, 5:20, 5:60], labels[1, 5:60:10, 5:60] = 1, 1
+    for other, fatal in ((2, set()), (1, {"one object"})):
+        labels[0, 30:60, 5:60] = other
+        np.save(tmp_path / "a_masks.npy", labels)
+        tifffile.imwrite(
+            tmp_path / "a_img.tif", np.stack([image, image]), imagej=True, metadata={"axes": "ZYX"}
+        )
+        assert kinds(load_folder(tmp_path).fatal) == fatal
+
+
 def test_pieces_fragments_and_gaps_are_counted():
     labels = np.zeros((64, 64), np.uint32)
     labels[5:20, 5:20] = 1
@@ -125,15 +146,18 @@ def test_pieces_that_touch_at_a_corner_are_one():
     labels = np.zeros((6, 6), np.uint32)
     labels[0, 0] = labels[1, 1] = labels[2, 0] = 3
     labels[4:, 4:] = labels[0, 5] = 1
-    assert pieces_of(labels).tolist() == [0, 2, 0, 1]
+    owner, area = pieces_of(labels)
+    assert (owner.tolist(), area.tolist()) == ([3, 1, 1], [3, 1, 4])
 
 
 def test_pieces_agree_with_scikit_image():
     from skimage.measure import label
 
     labels = np.random.default_rng(0).integers(0, 4, (40, 37)).astype(np.uint32)
-    expected = [0, *(label(labels == n, connectivity=2).max() for n in (1, 2, 3))]
-    assert pieces_of(labels).tolist() == expected
+    owner, area = pieces_of(labels)
+    for n in (1, 2, 3):
+        expected = np.bincount(label(labels == n, connectivity=2).ravel())[1:]
+        assert sorted(area[owner == n]) == sorted(expected)
 
 
 @pytest.mark.parametrize(

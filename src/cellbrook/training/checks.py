@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 TINY_SHARE = 0.02
 """Objects below this part of the median area are taken for fragments."""
 
+FOREGROUND_PIECES, ALIKE = 4, 0.25
+"""So many pieces of the only label, each at least this part of the largest one's area, are cells that have no numbers of
+their own; fewer, or specks beside one large piece, are one branched cell or slips of the pen."""
+
 GOOD_FIT = 0.2
 """Outlines that lie on edges of the image correlate with them at least like this."""
 
@@ -51,7 +55,9 @@ class Issue:
     text: str
 
 
-def check_pair(name: str, image: NDArray[np.float32], labels: NDArray[np.uint32]) -> list[Issue]:
+def check_pair(
+    name: str, image: NDArray[np.float32], labels: NDArray[np.uint32], *, numbered: bool = False
+) -> list[Issue]:
     """Check one image against its labels.
 
     Parameters
@@ -61,6 +67,8 @@ def check_pair(name: str, image: NDArray[np.float32], labels: NDArray[np.uint32]
     image : ndarray of shape (C, Y, X), float32
         Normalised.
     labels : ndarray of shape (Y, X), uint32
+    numbered : bool
+        Objects of other planes of its stack have other numbers: so one label here is one object.
     """
     if not image.size:
         return [Issue(name, "no pixels", True, f"the image has no pixels: its shape is {image.shape}")]
@@ -71,15 +79,16 @@ def check_pair(name: str, image: NDArray[np.float32], labels: NDArray[np.uint32]
             Issue(name, "empty", False, "nothing is labelled: it teaches that there is nothing to find here")
         ]
     issues = []
-    pieces = pieces_of(labels)
-    split = present[pieces[present] > 1]
-    if len(present) == 1 and pieces[present[0]] >= 4:
+    owner, sizes = pieces_of(labels)
+    split = present[np.bincount(owner)[present] > 1]
+    alike = np.count_nonzero(sizes >= ALIKE * sizes.max())
+    if len(present) == 1 and alike >= FOREGROUND_PIECES and not numbered:
         issues.append(
             Issue(
                 name,
                 "one object",
                 True,
-                f"all {pieces[present[0]]} regions have the one label {present[0]}: this is a picture of the foreground, "
+                f"all {len(sizes)} regions have the one label {present[0]}: this is a picture of the foreground, "
                 "each object needs a number of its own",
             )
         )
@@ -219,8 +228,8 @@ def _turned(lines: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     return ways
 
 
-def pieces_of(labels: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """Return the number of 8-connected pieces of each label, by label, 0 for those that do not occur."""
+def pieces_of(labels: NDArray[np.uint32]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Return the label and the area of each 8-connected piece, in raster order of their first pixels."""
     cols = labels.shape[1]
     # one run = neighbouring equal pixels of a row; runs are joined rather than pixels, being few
     starts = np.ones(labels.shape, bool)
@@ -241,11 +250,10 @@ def pieces_of(labels: NDArray[np.uint32]) -> NDArray[np.int64]:
         np.minimum.at(parent, np.maximum(a, b), np.minimum(a, b))
         while not np.array_equal(parent, parent[parent]):
             parent = parent[parent]
-    roots = np.flatnonzero(parent == np.arange(len(parent)))
     label_of_run = labels.ravel()[starts.ravel()]
-    count = np.bincount(label_of_run[roots], minlength=int(labels.max()) + 1)
-    count[0] = 0
-    return count
+    area = np.bincount(parent, weights=np.bincount(run.ravel())).astype(np.int64)
+    roots = np.flatnonzero((parent == np.arange(len(parent))) & (label_of_run > 0))
+    return label_of_run[roots], area[roots]
 
 
 def _some(labels: NDArray[np.int64]) -> str:

@@ -282,14 +282,15 @@ def load_folder(folder: str | Path, *, channels: str | None = None) -> Dataset:
     issues: list[Issue] = []
     for name, image_path, labels_path in found.pairs:
         try:
-            planes = [plane.renumbered() for plane in read_pair(name, image_path, labels_path, channels)]
+            read = read_pair(name, image_path, labels_path, channels)
         except CellbrookError as error:
             kind = "size" if isinstance(error, _SizesDiffer) else "unreadable"
             issues.append(Issue(name, kind, fatal=True, text=str(error)))
             continue
-        issues += [
-            issue for plane in planes for issue in check_pair(plane.name, plane.normalised(), plane.labels)
-        ]
+        numbers = {n for plane in read for n in np.unique(plane.labels).tolist()} - {0}
+        planes = [plane.renumbered() for plane in read]
+        for plane in planes:
+            issues += check_pair(plane.name, plane.normalised(), plane.labels, numbered=len(numbers) > 1)
         examples += planes
         if _is_prediction(labels_path):
             text = f"{labels_path.name} is what `cellbrook segment` wrote, not corrected: a model learns nothing from itself"
