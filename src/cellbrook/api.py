@@ -178,7 +178,7 @@ class Segmenter:
         path = pixels if isinstance(pixels, Path) else None
         with report.timed("hash"):
             if isinstance(pixels, Path):
-                digest = sha256_of_image(pixels)
+                digest = sha256_of_image(pixels, plan.params.input_params.scene)
             else:
                 array = pixels if isinstance(pixels, np.ndarray) else pixels.read()
                 digest = provenance.hash_of_array(array)

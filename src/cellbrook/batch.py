@@ -285,7 +285,7 @@ def _done_before(
         return None
     try:
         wishes = {**keywords, "scene": job.scene}
-        recipes = recipe_of(run), segmenter.recipe(sha256_of_image(job.path), **wishes)
+        recipes = recipe_of(run), segmenter.recipe(sha256_of_image(job.path, job.scene), **wishes)
         for recipe in recipes:
             recipe["parameters"].pop("model", None)  # its hash says which it is, whatever it was called
         return run if recipes[0] == recipes[1] else None

@@ -145,7 +145,7 @@ def check_place(path: Path, scene: str | None, folder: Path, stem: str, kinds: S
     if run is not None:
         same = (run.get("image") or {}).get("path") == str(path.absolute())
         sha256 = (
-            run["image"].get("sha256") if same else sha256_of_image(path)
+            run["image"].get("sha256") if same else sha256_of_image(path, scene)
         )  # a changed image is still the same one
         _check_same_image(folder, stem, {"path": str(path.absolute()), "scene": scene, "sha256": sha256})
     check_replaceable(folder, stem, kinds)

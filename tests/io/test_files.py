@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from cellbrook.errors import ImageError, UsageError
 from cellbrook.io import (
@@ -11,6 +12,7 @@ from cellbrook.io import (
     FoundImage,
     atomic,
     find_images,
+    hashing,
     open_image,
     output_folder,
     output_paths,
@@ -151,8 +153,6 @@ def test_an_ome_zarr_folder_is_one_image_and_results_are_not(tmp_path):
     write_labels_zarr(tmp_path / "cells.ome.zarr", np.eye(9), image=np.eye(9))
     write_labels_zarr(tmp_path / "labels only.zarr", np.eye(9))
     (tmp_path / "sub").mkdir()
-    import zarr
-
     group = zarr.open_group(tmp_path / "sub" / "image.zarr", mode="w")
     group.create_array("0", shape=(4, 4), dtype="u1")
     found = find_images(tmp_path)
@@ -257,6 +257,54 @@ def test_files_of_a_set_are_one_image(tmp_path, touch, images):
     with (tmp_path / names[1]).open("ab") as file:
         file.write(b"changed")
     assert sha256_of_image(tmp_path / names[0]) != before
+
+
+@pytest.fixture
+def digests(monkeypatch):
+    """Names of the files that are read to be hashed."""
+    read, digest = [], hashing._digest
+    monkeypatch.setattr(hashing, "_digest", lambda path: read.append(path.name) or digest(path))
+    hashing._remembered.cache_clear()
+    return read
+
+
+def long_ago(path, seconds=0):
+    os.utime(path, (1e9 + seconds, 1e9 + seconds))
+
+
+def test_a_file_of_many_scenes_is_hashed_once_until_it_changes(tmp_path, touch, digests):
+    touch(tmp_path, "many.lif")
+    path = tmp_path / "many.lif"
+    long_ago(path)
+    first = sha256_of_image(path, "0")
+    assert sha256_of_image(path, "1") == first == sha256_of(path)
+    assert digests == ["many.lif"] * 2  # what is not an image is read each time
+    path.write_bytes(b"y")
+    long_ago(path, 1)
+    assert sha256_of_image(path, "1") != first
+    os.utime(path)  # of now: it may change once more within a tick of the clock
+    sha256_of_image(path)
+    path.write_bytes(b"z")
+    assert sha256_of_image(path) == sha256_of(path)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_of_an_ome_zarr_plate_the_group_of_the_scene_is_hashed(tmp_path, digests, version):
+    root = zarr.open_group(tmp_path / "plate.zarr", mode="w", zarr_format=version)
+    ome = {"plate": {"wells": [{"path": "A/1"}, {"path": "B/2"}]}}
+    root.attrs.update(ome if version == 2 else {"ome": ome})
+    for n, well in enumerate(("A/1", "B/2")):
+        group = root.create_group(well)
+        ome = {"well": {"images": [{"path": "0"}]}}
+        group.attrs.update(ome if version == 2 else {"ome": ome})
+        write_labels_zarr(tmp_path / "plate.zarr" / well / "0", np.full((9, 9), n))
+    assert scenes(tmp_path / "plate.zarr") == ("A/1/0", "B/2/0")
+    files = [p for p in (tmp_path / "plate.zarr").glob("*/*/0/**/*") if p.is_file()]
+    for file in files:
+        long_ago(file)
+    hashes = [sha256_of_image(tmp_path / "plate.zarr", scene) for scene in ("0", "1", "B/2/0")]
+    assert sorted(digests) == sorted(file.name for file in files)  # once, and nothing of the plate
+    assert hashes[0] != hashes[1] == hashes[2] == sha256_of(tmp_path / "plate.zarr" / "B" / "2" / "0")
 
 
 def test_results_that_the_shell_names_beside_their_images_are_passed_over(tmp_path, touch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,12 +32,8 @@ def open_zarr(path: Path, scene: str | None = None) -> StoredImage:
     node = zarr.open(path, mode="r")
     if isinstance(node, zarr.Array):
         return StoredImage(levels=(_ZarrLevel(node),), axes=_dimension_names(node))
-    names = _scene_paths(node)
-    if not names:
-        raise ImageError(f"{path}: a Zarr folder without OME-Zarr images in it (no 'multiscales')")
-    number = pick_scene(scene, names, str(path))
-    group = node if _ome(node).get("multiscales") else node[names[number]]
-    return _open_multiscale(group, path)
+    below = _scene_below(path, scene)
+    return _open_multiscale(node[below] if below else node, path)
 
 
 def zarr_scenes(path: Path) -> tuple[str, ...]:
@@ -44,19 +41,52 @@ def zarr_scenes(path: Path) -> tuple[str, ...]:
     import zarr
 
     node = zarr.open(path, mode="r")
-    return ("0",) if isinstance(node, zarr.Array) else tuple(_scene_paths(node))
+    return ("0",) if isinstance(node, zarr.Array) else tuple(_scene_paths(path))
 
 
-def _ome(group: Any) -> dict[str, Any]:
+def scene_folder(path: Path, scene: str | None) -> Path:
+    """Return the folder that holds all that is read of a scene; None is the only one of an OME-Zarr folder."""
+    return path if scene is None else path / _scene_below(path, scene)
+
+
+def _scene_below(path: Path, scene: str | None) -> str:
+    """Return the path of a scene inside its OME-Zarr folder; nothing where it is the folder itself."""
+    names = _scene_paths(path)
+    if not names:
+        raise ImageError(f"{path}: a Zarr folder without OME-Zarr images in it (no 'multiscales')")
+    name = names[pick_scene(scene, names, str(path))]
+    return "" if _ome(attributes_of(path)).get("multiscales") else name
+
+
+def attributes_of(folder: Path) -> dict[str, Any]:
+    """Return the attributes of a Zarr group itself, without what consolidated metadata repeat of those below it.
+
+    Raises
+    ------
+    OSError, ValueError
+        If its metadata cannot be read.
+    """
+    for marker in (
+        "zarr.json",
+        ".zattrs",
+    ):  # read here, as zarr takes 50 times as long for the wells of a plate
+        file = folder / marker
+        if file.is_file():
+            content = json.loads(file.read_text(encoding="utf-8"))
+            attributes = content.get("attributes", {}) if marker == "zarr.json" else content
+            return attributes if isinstance(attributes, dict) else {}
+    return {}
+
+
+def _ome(attributes: dict[str, Any]) -> dict[str, Any]:
     """Return the OME metadata: under "ome" since v0.5, at the top before."""
-    attributes = dict(group.attrs)
     ome = attributes.get("ome")
     return ome if isinstance(ome, dict) else attributes
 
 
-def _scene_paths(group: Any) -> list[str]:
+def _scene_paths(folder: Path) -> list[str]:
     """Return the paths of the images: the group itself ("0"), numbered ones, or the fields of a plate."""
-    metadata = _ome(group)
+    metadata = _ome(attributes_of(folder))
     if metadata.get("multiscales"):
         return ["0"]
     if "plate" in metadata:
@@ -64,16 +94,16 @@ def _scene_paths(group: Any) -> list[str]:
         return [
             f"{well}/{image['path']}"
             for well in wells
-            for image in _ome(group[well]).get("well", {}).get("images", [])
+            for image in _ome(attributes_of(folder / well)).get("well", {}).get("images", [])
         ]
     if "well" in metadata:
         return [str(image["path"]) for image in metadata["well"].get("images", [])]
-    numbered = sorted((name for name in group.group_keys() if name.isdecimal()), key=int)
-    return [name for name in numbered if _ome(group[name]).get("multiscales")]
+    numbered = sorted((p.name for p in folder.iterdir() if p.name.isdecimal()), key=int)
+    return [name for name in numbered if _ome(attributes_of(folder / name)).get("multiscales")]
 
 
 def _open_multiscale(group: Any, path: Path) -> StoredImage:
-    metadata = _ome(group)
+    metadata = _ome(dict(group.attrs))
     multiscale = metadata["multiscales"][0]
     levels = tuple(_ZarrLevel(group[dataset["path"]]) for dataset in multiscale["datasets"])
     declared = multiscale.get("axes")

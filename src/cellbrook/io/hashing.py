@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from cellbrook.io._omezarr import scene_folder
 from cellbrook.io._stored import reading
 from cellbrook.io._tiff import other_files
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 _BLOCK = 1 << 20
+# Within this time a file may change again and keep its time stamp
+_SETTLED_NS = 2 * 10**9
 
 
 def sha256_of(path: str | Path) -> str:
@@ -32,18 +41,20 @@ def sha256_of(path: str | Path) -> str:
     """
     path = Path(path)
     with reading(str(path)):
-        if not path.is_dir():
-            return _digest(path).hexdigest()
-        return _of_files(path, [p for p in path.rglob("*") if p.is_file()])
+        return _of_folder(path, _digest) if path.is_dir() else _digest(path).hex()
 
 
-def sha256_of_image(path: str | Path) -> str:
+def sha256_of_image(path: str | Path, scene: str | None = None) -> str:
     """Return the SHA-256 of all that is read when an image is opened.
+
+    A file of several scenes is read once, while the process runs and the file has its size and time.
 
     Parameters
     ----------
     path : str or Path
-        An image. As `sha256_of`, but of a file of an OME-TIFF or Micro-Manager set it is that of the whole set.
+        As for `sha256_of`. Of a file of an OME-TIFF or Micro-Manager set, the whole set is meant.
+    scene : str or None
+        Number or name of a scene. Of an OME-Zarr folder only its own group is read.
 
     Returns
     -------
@@ -56,25 +67,42 @@ def sha256_of_image(path: str | Path) -> str:
         If it cannot be read.
     """
     path = Path(path)
-    others = other_files(path)
-    if not others:
-        return sha256_of(path)
     with reading(str(path)):
-        return _of_files(path.parent, [path, *others])
+        if path.is_dir():
+            return _of_folder(scene_folder(path, scene), _digest_once)
+        others = other_files(path)
+        return _of_files(path.parent, (path, *others), _digest_once) if others else _digest_once(path).hex()
 
 
-def _of_files(folder: Path, files: list[Path]) -> str:
+def _of_folder(folder: Path, digest: Callable[[Path], bytes]) -> str:
+    return _of_files(folder, (p for p in folder.rglob("*") if p.is_file()), digest)
+
+
+def _of_files(folder: Path, files: Iterable[Path], digest: Callable[[Path], bytes]) -> str:
     total = hashlib.sha256()
     for name, file in sorted((Path(os.path.relpath(file, folder)).as_posix(), file) for file in files):
         # lengths are fixed, so that no other set of names and contents gives the same bytes
         total.update(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
-        total.update(_digest(file).digest())
+        total.update(digest(file))
     return total.hexdigest()
 
 
-def _digest(path: Path) -> hashlib._Hash:
+def _digest_once(path: Path) -> bytes:
+    stat = path.stat()
+    if time.time_ns() - stat.st_mtime_ns < _SETTLED_NS:
+        return _digest(path)
+    return _remembered(path.absolute(), stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _remembered(path: Path, size: int, mtime_ns: int) -> bytes:
+    del size, mtime_ns  # by which the file is known again
+    return _digest(path)
+
+
+def _digest(path: Path) -> bytes:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
-    return digest
+    return digest.digest()
