@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from cellbrook.errors import ProjectError, UsageError
+from cellbrook import pipeline
+from cellbrook.errors import ImageError, ProjectError, UsageError
 from cellbrook.io import write_image
+from cellbrook.networks.store import resolve_model
 from cellbrook.project import Project, Replace
 from cellbrook.project.project import choose
 from cellbrook.project.second_looks import (
@@ -20,6 +22,8 @@ from cellbrook.project.suggest import suggest
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cellbrook.core.params import SegmentParams
 
 SHAPE = (300, 400)
 
@@ -71,6 +75,55 @@ def test_places_are_crops_of_what_is_done(done: Project) -> None:
     for i, a in enumerate(boxes):
         for b in boxes[:i]:
             assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        ((2, *SHAPE), {"axes": "ZYX"}),
+        ((3, *SHAPE), {"axes": "CYX", "channels": "nucleus=2,cell=0"}),
+        ((2, 3, *SHAPE), {"axes": "CZYX", "channels": "1", "z": "max"}),
+        ((*SHAPE, 3), {"axes": "YXS"}),
+    ],
+)
+def test_a_place_is_a_plane_whatever_the_axes_of_the_project(
+    place: Path, shape: tuple[int, ...], settings: dict[str, str]
+) -> None:
+    np.save(place / "a.npy", np.random.default_rng(0).integers(0, 255, shape, np.uint8))
+    with Project.create(place / "p", images=[place / "a.npy"], **settings) as project:
+        image = project.images()[0]
+        labels = np.zeros((*image.leading, *SHAPE), np.uint32)
+        labels[..., :, :] = cells()
+        stack = labels.reshape(-1, *SHAPE)
+        project.log(image.id).apply(Replace(stack, planes=tuple(range(len(stack))), origin="manual"))
+        project.set_state(image.id, "done")
+        (look,) = plan_second_looks(project, 1, seed=0)
+        assert look.label_axes == "YX"
+        assert project.open_image(look.id).is_rgb == project.open_image(image.id).is_rgb
+        project.log(look.id).apply(Replace(cells()[: look.height, : look.width], origin="manual"))
+        project.export(place / "out", names=["again-01"], kinds=["objects", "training"])
+        params: list[SegmentParams] = []
+
+        def segment(*args: Any) -> None:
+            params.append(args[4])
+            raise ImageError("enough is known")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("cellbrook.project.predict._segment", segment)
+            project.predict(["again-01", "a"], again=True, threads=1)
+        assert [(p.input_params.axes, p.input_params.z) for p in params] == [
+            (None, None),
+            (settings["axes"], settings.get("z")),
+        ]
+        pipeline.resolve(project.open_image(look.id), resolve_model("compact"), params[0])
+
+
+def test_a_place_that_cannot_be_added_is_told(done: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = done.folder / "images"
+    path.write_text("a file is in the way of the folder for copies")
+    with pytest.raises(ImageError, match="needed"):
+        plan_second_looks(done, 2, seed=0)
+    assert [r.name for r in done.images()] == ["a", "b"]
 
 
 def test_nothing_is_learnt_from_them(done: Project) -> None:

@@ -57,8 +57,8 @@ def as_result(project: Project, record: ImageRecord, *, threads: int | None = No
     ImageError
         If the image's file is gone or was changed.
     """
-    source = project.open_image(record.id)
-    image, plan = stack_of(source, project.settings)
+    source, wanted = project.open_image(record.id), project.settings_of(record.id)
+    image, plan = stack_of(source, wanted)
     store = project.labels(record.id)
     with project.database.lock:  # rows and pixels of one revision
         labels, rows, rev = store.read_all(), store.objects(), store.rev
@@ -70,8 +70,8 @@ def as_result(project: Project, record: ImageRecord, *, threads: int | None = No
     sizes = {a: plan.pixel_size_um[a] for a in "ZYX" if a in plan.pixel_size_um and a in record.label_axes}
     known = "Y" in sizes and "X" in sizes
     # all channels are measured, whichever a model is shown
-    settings = replace(project.settings, channels=None)
-    every, all_of = (image, plan) if settings == project.settings else stack_of(source, settings)
+    settings = replace(wanted, channels=None)
+    every, all_of = (image, plan) if settings == wanted else stack_of(source, settings)
     objects = measure(
         labels,
         every,
@@ -301,7 +301,7 @@ def _write_image(project: Project, record: ImageRecord, folder: Path, stem: str)
     """Copy an image's file where it says all that is needed itself, else write the pixels that are segmented."""
     source = project.open_image(record.id)
     original = project.path(record.id)
-    settings = project.settings
+    settings = project.settings_of(record.id)
     as_it_is = (settings.channels, settings.axes, settings.z, settings.pixel_size, record.scene) == (
         None,
     ) * 5

@@ -17,6 +17,8 @@ from cellbrook.io.hashing import sha256_of
 from cellbrook.io.open import open_image, scene_number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cellbrook.io.source import Source
     from cellbrook.project._database import Database
     from cellbrook.project.settings import ProjectSettings
@@ -181,9 +183,15 @@ class ImageIndex:
         )
 
     def add(
-        self, path: Path, settings: ProjectSettings, report: AddReport, *, copy: bool, scene: str | None
+        self,
+        path: Path,
+        settings_of: Callable[[str], ProjectSettings],
+        report: AddReport,
+        *,
+        copy: bool,
+        scene: str | None,
     ) -> None:
-        """Add one file, and say in `report` what became of it."""
+        """Add one file, and say in `report` what became of it; `settings_of` tells the settings of an id."""
         if not _is_unicode(path.name if copy else self._relative(path)):  # the index could not take it
             shown = Path(os.fsencode(path).decode("utf-8", "replace"))
             why = "its name has characters that are not Unicode: rename the file, or its folder, and add it again"
@@ -198,6 +206,7 @@ class ImageIndex:
             if there is not None:
                 self._again(path, _record(there[:-1]), bool(there[-1]), report, copy=copy)
                 return
+            settings = settings_of(image)
             source = open_image(path, axes=settings.axes, pixel_size=settings.pixel_size, scene=scene)
             row = self._row(image, path, digest, source, settings, copy=copy, scene=scene, number=number)
         except (CellbrookError, OSError) as error:

@@ -22,6 +22,7 @@ from cellbrook.project.classes import with_class_ids
 from cellbrook.project.models import find_model, model_of_run
 from cellbrook.project.ops import MODEL_RUNS, Replace
 from cellbrook.project.project import choose
+from cellbrook.project.second_looks import own_params
 from cellbrook.provenance import recipe_of
 
 if TYPE_CHECKING:
@@ -132,7 +133,9 @@ def predict(
     done: list[Prediction] = []
     for record in records:
         began = time.monotonic()
-        recipe = _recipe(record, model, params)
+        own = dataclasses.replace(params.input_params, **own_params(project.folder, record.id))
+        wanted = dataclasses.replace(params, input_params=own)
+        recipe = _recipe(record, model, wanted)
         if record.run == recipe and _stands(project, record) and not again:
             outcome = _outcome(project, record, "skipped", began)
         else:
@@ -145,7 +148,7 @@ def predict(
                     threads=wishes.threads,
                 )
             try:
-                data = _segment(project, record, model, engine, params, progress or NoProgress())
+                data = _segment(project, record, model, engine, wanted, progress or NoProgress())
                 if cache and data.output is not None:
                     write_cache(project, record, recipe, data, score=model.card.spec.score)
                 land(project, record, data.labels, data.objects, run=recipe)

@@ -22,7 +22,7 @@ from cellbrook.project._lock import FileLock
 from cellbrook.project.images import STATES, AddReport, ImageIndex, ImageRecord, State
 from cellbrook.project.labelstore import LabelStore
 from cellbrook.project.oplog import OpLog
-from cellbrook.project.second_looks import read_second_looks
+from cellbrook.project.second_looks import own_params, read_second_looks
 from cellbrook.project.settings import (
     FILE,
     SHAPING,
@@ -242,7 +242,7 @@ class Project:
             # a folder around the project does not give its own copies and labels again
             if found.path.absolute() in named or self.folder not in found.path.absolute().parents:
                 for wanted in self._scenes(found.path, report) if scene == "all" else (scene,):
-                    self._images.add(found.path, self.settings, report, copy=copy, scene=wanted)
+                    self._images.add(found.path, self.settings_of, report, copy=copy, scene=wanted)
         return report
 
     def _scenes(self, path: Path, report: AddReport) -> Iterable[str | None]:
@@ -314,7 +314,11 @@ class Project:
         ImageError
             If its file is gone, was changed since it was added, or cannot be read.
         """
-        return self._images.open(self.image(image), self.settings)
+        return self._images.open(self.image(image), self.settings_of(image))
+
+    def settings_of(self, image: str) -> ProjectSettings:
+        """Return the settings that an image is read with: the project's, but for second looks."""
+        return dataclasses.replace(self.settings, **own_params(self.folder, image))
 
     def set_state(self, image: str, state: State) -> None:
         """Say how far an image is: "done" when a person has looked at all of it."""

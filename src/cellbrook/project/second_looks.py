@@ -1,21 +1,22 @@
 """Places that are labelled a second time, blind, to see how well a person agrees with themselves, and a model with them.
 
 A second look is an image of the project, a crop of another one under a name that tells nothing. It is never taught from,
-predicted or suggested: its pixels are in the project already. ``second_looks.json`` says which image it was cut from.
+predicted or suggested: its pixels are in the project already. ``second_looks.json`` says which image it was cut from. It is
+one plane with all channels, whose file says so itself: the project's axes and z are not for it.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellbrook.core.progress import NoProgress, Progress
-from cellbrook.errors import CellbrookError, ProjectError, UsageError
+from cellbrook.errors import CellbrookError, ImageError, ProjectError, UsageError
 from cellbrook.io.atomic import atomic
 from cellbrook.io.hashing import sha256_of
 from cellbrook.io.writers import write_image
@@ -87,6 +88,11 @@ def add_second_looks(folder: Path, looks: dict[str, SecondLook]) -> None:
         target.write_text(json.dumps(table, indent=1), encoding="utf-8")
 
 
+def own_params(folder: Path, image: str) -> dict[str, Any]:
+    """Return what an image is read with, whatever its project in `folder` says: second looks are no stacks."""
+    return {"axes": None, "z": None} if image in read_second_looks(folder) else {}
+
+
 def plan_second_looks(
     project: Project, count: int = 6, *, seed: int | None = None, progress: Progress | None = None
 ) -> list[ImageRecord]:
@@ -112,6 +118,8 @@ def plan_second_looks(
     ------
     UsageError
         If no image is done yet, or there is no place with cells left.
+    ImageError
+        If a place cannot be added.
     """
     project.check_writable()
     if count < 1:
@@ -142,7 +150,9 @@ def plan_second_looks(
         new = {i: new[i] for i in sorted(new.keys() - there, key=lambda i: new[i][0].name)}
         # that they are second looks must be known before they are there: else a crash would leave images to learn from
         add_second_looks(project.folder, {i: look for i, (_, look) in new.items()})
-        project.add([path for path, _ in new.values()], copy=True)
+        report = project.add([path for path, _ in new.values()], copy=True)
+        if report.failed:
+            raise ImageError(report.failed[0][1])
     return [project.image(i) for i in new]
 
 
@@ -264,11 +274,11 @@ def _cut(labels: NDArray[Any], look: SecondLook) -> NDArray[Any]:
 
 
 def _write(project: Project, image: str, crops: list[tuple[Path, SecondLook]]) -> None:
-    """Write places of an image as images of their own, with the channels that are segmented."""
+    """Write places of an image as images of their own, with all channels, of which the project's are then chosen."""
     from cellbrook.project._pixels import stack_of
 
     source = project.open_image(image)
-    pixels, plan = stack_of(source, project.settings)
+    pixels, plan = stack_of(source, replace(project.settings, channels=None))
     planes = pixels.reshape(-1, *pixels.shape[-3:])
     rgb = source.is_rgb and planes.shape[1] == 3
     for path, look in crops:

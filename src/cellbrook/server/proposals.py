@@ -11,6 +11,7 @@ from cellbrook.dynamics import labels_from_flows
 from cellbrook.errors import CellbrookError, EditError, UsageError
 from cellbrook.project.ops import Paint
 from cellbrook.project.predict import read_cache
+from cellbrook.project.second_looks import own_params
 from cellbrook.server.ghosts import runs_of
 
 if TYPE_CHECKING:
@@ -80,8 +81,9 @@ class Proposals:
         record = await workspace.read(workspace.project.image, edit.image)
         path = await workspace.read(workspace.project.path, edit.image)
         with workspace.scratch() as out:
+            own = own_params(workspace.project.folder, edit.image)
             args = {
-                "path": str(path), "scene": record.scene, "keywords": self._runners.keywords({}), "out": str(out),
+                "path": str(path), "scene": record.scene, "keywords": {**self._runners.keywords({}), **own}, "out": str(out),
                 "window": [edit.plane, *window],
             }  # fmt: skip
             try:

@@ -21,6 +21,7 @@ from cellbrook.io.atomic import atomic
 from cellbrook.project.models import model_of_run, model_reference
 from cellbrook.project.ops import Replace
 from cellbrook.project.predict import cache_folder, land, project_params
+from cellbrook.project.second_looks import own_params
 from cellbrook.server.ghosts import Ghosts
 from cellbrook.server.info import choosable
 from cellbrook.server.jobs import Again, Job, Runner
@@ -182,13 +183,14 @@ class Runners:
         if (problem := await workspace.read(workspace.project.problem, image)) is not None:
             raise UsageError(problem)
         path = await workspace.read(workspace.project.path, image)
+        own = await workspace.read(own_params, workspace.project.folder, image)
         with workspace.scratch() as out:
             args = {
                 "path": str(path),
                 "scene": record.scene,
                 "image": image,
                 "name": record.name,
-                "keywords": keywords,
+                "keywords": {**keywords, **own},
                 "out": str(out),
                 "window": _window(window, (record.height, record.width), only=only),
                 "only": only,
