@@ -2,7 +2,9 @@
 
 import html
 import json
+import os
 import re
+import sys
 
 import imagecodecs
 import numpy as np
@@ -165,6 +167,14 @@ def test_plan_is_seeded_and_crops_do_not_overlap(images, tmp_path):
         y0, x0, y1, x1 = crop.box
         seen[y0:y1, x0:x1] += 1
         assert seen.max() == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_a_plan_of_images_whose_names_are_no_text(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    write_png(tmp_path / "images" / name, GRID.astype(np.uint8))
+    plan = plan_crops(tmp_path / "images", tmp_path / "out", crops=1, size_px=32)
+    assert [crop.image for crop in blind.read_key(plan.key)] == [name]
 
 
 def test_plan_loses_nothing(images, tmp_path):

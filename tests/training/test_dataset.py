@@ -1,5 +1,8 @@
 """A user's labelled images: found, checked, split."""
 
+import os
+import sys
+
 import numpy as np
 import pytest
 import tifffile
@@ -42,6 +45,14 @@ def test_three_ways_to_lie_beside_an_image(tmp_path):
     for example, seed in zip(dataset.examples, (1, 2, 3), strict=True):
         np.testing.assert_array_equal(example.labels, nuclei(seed)[1])
     assert not dataset.fatal
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_names_of_files_may_be_no_text(tmp_path):
+    write_pair(tmp_path, os.fsdecode(b"caf\xe9"), *nuclei(1))
+    dataset = load_folder(tmp_path)
+    assert [e.name for e in dataset.examples] == [os.fsdecode(b"caf\xe9")]
+    assert len(dataset.sha256) == 64
 
 
 def test_what_has_no_partner_is_said(tmp_path):

@@ -223,6 +223,18 @@ def test_a_better_model_has_a_score_of_its_own(trained):
     assert (card.spec.score != before) == fitted
 
 
+def test_names_that_are_no_text_are_written_all_the_same(write_again):
+    folder, write = write_again
+    name = os.fsdecode(b"caf\xe9")
+    data = cells()
+    named = replace(data, examples=tuple(replace(e, name=name) for e in data.examples))
+    assert named.sha256 != data.sha256
+    write(named, active=False, start=name, words=(f"{name} stays in use",))
+    document = json.loads((folder / "not-active" / "report.json").read_text("utf-8"))
+    assert {document["start"], *(i["name"] for i in document["data"]["images"])} == {name}
+    assert read_card(folder / "not-active" / "card.toml").known_issues == (r"caf\udce9 stays in use",)
+
+
 @pytest.mark.parametrize(
     ("ap", "iou", "words"),
     [
@@ -281,9 +293,9 @@ def write_again(trained, tmp_path):
     report, folder = trained[0], tmp_path / "m"
     start = learn.start_from("compact", 0)
 
-    def write(*, active):
-        path = folder if active else folder / "not-active"
-        write_model(start.network, start.card, replace(report, active=active, path=path), cells(), folder)
+    def write(data=None, **changes):
+        changed = replace(report, **changes, path=folder if changes["active"] else folder / "not-active")
+        write_model(start.network, start.card, changed, data or cells(), folder)
 
     write(active=True)
     return folder, write

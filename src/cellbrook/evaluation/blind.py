@@ -182,7 +182,8 @@ def plan_crops(
             progress.check_cancelled()
             _write(crop, cut, sources[crop.image], stage)
             progress.advance()
-        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
+        text = json.dumps(document, indent=1, ensure_ascii=False)
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         for side in SIDES:
             put(stage / side, out / side)
     return BlindPlan(out, key_path, planned, skipped)

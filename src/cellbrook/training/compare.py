@@ -145,7 +145,8 @@ def compare(
     result = CompareReport(tuple(points), untrained, tuple(_answer(points, untrained)))
     _draw(folder / "compare.png", result)
     with atomic(folder / "compare.json") as part:
-        part.write_text(json.dumps(result.to_dict(), indent=1, ensure_ascii=False), encoding="utf-8")
+        text = json.dumps(result.to_dict(), indent=1, ensure_ascii=False)
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
     return result
 
 

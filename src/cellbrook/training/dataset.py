@@ -196,7 +196,10 @@ class Dataset:
         """Hash of all pixels and labels: two equal data sets have the same, wherever they lie."""
         digest = hashlib.sha256()
         for example in self.examples:
-            digest.update(f"{example.name} {example.sha256} {hash_of_array(example.labels)}\n".encode())
+            line = f"{example.name} {example.sha256} {hash_of_array(example.labels)}\n"
+            digest.update(
+                line.encode("utf-8", "surrogateescape")
+            )  # a file's name may hold bytes that are no text
             if example.classes:
                 digest.update(f"{sorted(example.classes.items())}\n".encode())
         return digest.hexdigest()

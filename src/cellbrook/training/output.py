@@ -78,10 +78,8 @@ def write_model(
         keeps = not report.active and (folder / CARD_NAME).exists()
         beside = model if keeps else stage
         draw_curves(beside / CURVES_NAME, report.curve, report.best_step)
-        document = _document(report, dataset)
-        (beside / REPORT_NAME).write_text(
-            json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8"
-        )
+        text = json.dumps(_document(report, dataset), indent=1, ensure_ascii=False)
+        (beside / REPORT_NAME).write_text(text, encoding="utf-8", errors="backslashreplace")
         if not keeps:  # while files are replaced they do not belong together
             for name in (REPORT_NAME, CARD_NAME):
                 (folder / name).unlink(missing_ok=True)
@@ -134,16 +132,22 @@ def _card(
         f"{report.images} images, {report.objects} objects of the user's own", "the user's own"
     )
     scratch = report.start == "scratch"
+    description = f"Trained {origin} on {report.images} images with {report.objects} objects.{_gain(report)}"
     return dataclasses.replace(
         base,
         name=f"{base.family}.{name}",
         aliases=(),
-        description=f"Trained {origin} on {report.images} images with {report.objects} objects.{_gain(report)}",
+        description=_printable(description),
         licence="the user's own" if scratch else base.licence,
         training_data=(own,) if scratch else (*base.training_data, own),
-        known_issues=() if report.active else report.words[:1],
+        known_issues=() if report.active else tuple(map(_printable, report.words[:1])),
         files=files,
     )
+
+
+def _printable(text: str) -> str:
+    """Return text as UTF-8 can hold it: a model's file may have a name of other bytes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _gain(report: TrainReport) -> str:
