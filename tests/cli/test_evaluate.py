@@ -8,7 +8,7 @@ import pytest
 from cellbrook.cli.app import main
 from cellbrook.errors import UsageError
 from cellbrook.io import write_labels
-from cellbrook.io.pairs import find_pairs, image_id
+from cellbrook.io.pairs import find_labelled, find_pairs, image_id, result_stem
 
 GRID = np.kron(np.arange(1, 17).reshape(4, 4), np.pad(np.ones((8, 8), int), 1))
 
@@ -72,6 +72,18 @@ def test_results_beside_the_truth_pair_within_one_folder(tmp_path):
         save(tmp_path / name, GRID)
     pairs = find_pairs(tmp_path, tmp_path).pairs
     assert [(p.name, q.name) for _, p, q in pairs] == [("x_masks.npy", "x_img_labels.npy")]
+
+
+def test_masks_of_cellpose_pair_with_their_image(tmp_path):
+    for mark in ("_masks", "_cp_masks"):
+        save(tmp_path / f"x{mark}.npy", GRID)
+    ((name, truth, prediction),) = find_pairs(tmp_path, tmp_path).pairs
+    assert (name, truth.name, prediction.name) == ("x", "x_masks.npy", "x_cp_masks.npy")
+    truth.unlink()
+    save(tmp_path / "x_img.npy", GRID)
+    ((name, image, labels),) = find_labelled(tmp_path).pairs
+    assert (name, image.name, labels.name) == ("x", "x_img.npy", "x_cp_masks.npy")
+    assert result_stem(labels) == "x"
 
 
 def test_folders_without_marked_names_take_every_image(tmp_path):

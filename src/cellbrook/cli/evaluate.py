@@ -34,8 +34,8 @@ def evaluate(
 ) -> int:
     """Compare predicted labels with the truth.
 
-    Files of two folders belong together if their names agree but for a trailing _img, _masks, _labels or
-    _seg: x_masks.png and x_img_labels.tif are both of image x. Two single files are compared whatever
+    Files of two folders belong together if their names agree but for a trailing _img, _masks, _cp_masks,
+    _labels or _seg: x_masks.png and x_img_labels.tif are both of image x. Two single files are compared whatever
     they are called. Frames of a time series are compared one by one; so are planes of a stack where objects of one
     side go through several planes and those of the other do not.
 

@@ -34,9 +34,9 @@ def train(
 ) -> int:
     """Teach a model your own cells.
 
-    FOLDER holds images with their labels beside them: x_img.tif and x_masks.tif, x.tif and x_seg.npy, or x.tif and
-    x_labels.tif. Part of them is held out; the new model is compared with the one it started from on those, and on general
-    images that ship with the program. It is used by `cellbrook segment --model OUT`.
+    FOLDER holds images with their labels beside them: x_img.tif and x_masks.tif, x.tif and x_seg.npy or x_cp_masks.png, or
+    x.tif and x_labels.tif. Part of them is held out; the new model is compared with the one it started from on those, and
+    on general images that ship with the program. It is used by `cellbrook segment --model OUT`.
 
     Where x_objects.csv lies beside the labels, with columns label and class, it also learns to tell classes.
 

@@ -125,7 +125,7 @@ def evaluate(
     """Compare predicted labels with the truth.
 
     Files of two folders belong together if their names agree but for a trailing ``_img``, ``_masks``,
-    ``_labels`` or ``_seg``. A pair that cannot be compared, and files without a partner, are listed in the
+    ``_cp_masks``, ``_labels`` or ``_seg``. A pair that cannot be compared, and files without a partner, are listed in the
     result; the rest is compared. Frames of a time series are compared one by one, and planes of a stack where objects of
     one side go through several planes and none of the other does; then a remark says so.
 

@@ -11,7 +11,7 @@ from cellbrook.errors import CellbrookError, ImageError
 from cellbrook.export.table import read_text
 from cellbrook.io.files import OUTPUT_ENDINGS, stem_of
 from cellbrook.io.hashing import sha256_of
-from cellbrook.io.pairs import MARKS, image_id
+from cellbrook.io.pairs import image_id, mark_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,8 +94,7 @@ def object_tables(labels: Path) -> list[Path]:
         ``x_objects.csv``.
     """
     stem = stem_of(labels)
-    bare = next((stem.removesuffix(mark) for mark in MARKS if stem.endswith(mark)), stem)
-    names = dict.fromkeys((stem, bare, image_id(labels.name)))
+    names = dict.fromkeys((stem, stem.removesuffix(mark_of(stem)), image_id(labels.name)))
     tables = (labels.parent / f"{name}{OUTPUT_ENDINGS['objects']}" for name in names)
     return [path for path in tables if path.exists()]
 

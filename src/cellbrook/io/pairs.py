@@ -9,11 +9,15 @@ from pathlib import Path
 from cellbrook.errors import UsageError
 from cellbrook.io.files import find_images, natural_key, stem_of
 
-MARKS = ("_masks", "_labels", "_seg", "_img")
-"""Endings of a stem that are not part of the id."""
+MARKS = ("_cp_masks", "_masks", "_labels", "_seg", "_img")
+"""Endings of a stem that are not part of the id; one that ends with another comes before it."""
 
-LABEL_MARKS = {"truth": ("_masks", "_seg", "_labels"), "prediction": ("_labels", "_masks", "_seg")}
-"""Endings of label files, the likelier first: people call what they drew masks, Cellbrook writes labels."""
+LABEL_MARKS = {
+    "truth": ("_masks", "_seg", "_labels", "_cp_masks"),
+    "prediction": ("_labels", "_cp_masks", "_masks", "_seg"),
+}
+"""Endings of label files, the likelier first: people call what they drew masks, Cellbrook writes labels and Cellpose
+cp_masks."""
 
 SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".npy")
 NOT_LABELS = ("_img", "_overlay", "_color", "_flows", "_cellprob")
@@ -54,16 +58,14 @@ class Pairs:
 
 
 def result_stem(labels: Path) -> str:
-    """Return how the names of results begin whose label file this is: without ``_labels``, ``_masks`` or ``_seg``."""
+    """Return how the names of results begin whose label file this is: without ``_labels``, ``_masks`` and the like."""
     stem = stem_of(labels)
-    for mark in LABEL_MARKS["prediction"]:
-        if stem.endswith(mark) and stem != mark:
-            return stem.removesuffix(mark)
-    return stem
+    mark = mark_of(stem)
+    return stem.removesuffix(mark) if mark in LABEL_MARKS["prediction"] and stem != mark else stem
 
 
 def image_id(name: str) -> str:
-    """Return the id in a file name: the stem without trailing `_img`, `_masks`, `_labels`, `_seg`.
+    """Return the id in a file name: the stem without trailing `_img`, `_masks`, `_cp_masks`, `_labels`, `_seg`.
 
     Examples
     --------
@@ -72,10 +74,15 @@ def image_id(name: str) -> str:
     """
     stem = stem_of(Path(name))
     while True:
-        bare = next((stem.removesuffix(mark) for mark in MARKS if stem.endswith(mark)), stem)
+        bare = stem.removesuffix(mark_of(stem))
         if bare in ("", stem):
             return stem
         stem = bare
+
+
+def mark_of(stem: str) -> str:
+    """Return the ending of a stem that is not part of the id, "" where there is none."""
+    return next((mark for mark in MARKS if stem.endswith(mark)), "")
 
 
 def find_pairs(truth: Path, prediction: Path) -> Pairs:
@@ -178,7 +185,7 @@ def label_files(path: Path, role: str, *, marked_only: bool = False) -> dict[str
         for name in names
         if name.lower().endswith(SUFFIXES)
     ]
-    marked = {mark: [f for f in files if stem_of(f).endswith(mark)] for mark in LABEL_MARKS[role]}
+    marked = {mark: [f for f in files if mark_of(stem_of(f)) == mark] for mark in LABEL_MARKS[role]}
     if not marked_only and not any(marked.values()):
         # nothing says what is a label image, so everything that is not something else
         marked = {"": [f for f in files if not stem_of(f).endswith(NOT_LABELS)]}

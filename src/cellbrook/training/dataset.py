@@ -264,9 +264,9 @@ def load_folder(folder: str | Path, *, channels: str | None = None) -> Dataset:
     Parameters
     ----------
     folder : path
-        Holds images with their labels beside them: ``x_img.*`` and ``x_masks.*``, ``x.*`` and ``x_seg.npy``, or ``x.*``
-        and ``x_labels.tif``; subfolders too. Where ``x_objects.csv`` has columns "label" and "class", objects have
-        classes.
+        Holds images with their labels beside them: ``x_img.*`` and ``x_masks.*``, ``x.*`` and ``x_seg.npy`` or
+        ``x_cp_masks.*``, or ``x.*`` and ``x_labels.tif``; subfolders too. Where ``x_objects.csv`` has columns "label" and
+        "class", objects have classes.
     channels : str or None
         Channels to use, as in `cellbrook.core.params.InputParams`.
 
