@@ -117,6 +117,25 @@ def test_what_cannot_be_imported_changes_nothing(
         drawn.import_labels([picture().parent])
 
 
+@pytest.mark.parametrize("name", ["coco", "zarr", "ome.tif", "seg", "geojson"])
+def test_a_folder_is_taken_by_the_rules_of_its_files(
+    drawn: Project, image: str, place: Path, name: str
+) -> None:
+    out = place / "out"
+    if name == "ome.tif":
+        write_labels(out / "cells_labels.ome.tif", pixels(drawn))
+    else:
+        drawn.export(out, kinds=[name])
+    write_png(out / "cells.png", np.zeros(SHAPE, np.uint8))
+    (out / "notes.txt").write_text("no labels")
+    drawn.log(image).apply(Delete((1,)))
+    said: list[str] = []
+    (result,) = drawn.import_labels([out], say=said.append)
+    assert (result.image, result.error) == (image, None)
+    assert len(drawn.labels(image).objects()) == 3
+    assert said == [f"{out}: passed over what is not called labels (cells.png): name it to take it over"]
+
+
 def test_two_files_of_one_image(drawn: Project, place: Path) -> None:
     drawn.export(place / "out", kinds=["labels", "rois"])
     results = drawn.import_labels([place / "out"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -317,8 +318,8 @@ def import_(
     folder
         The project.
     labels
-        Label images, ImageJ ROIs (.zip), GeoJSON, COCO, _seg.npy, or folders of them; x_labels.tif belongs to image x, of
-        several of that name to the one beside which it lies.
+        Label images, ImageJ ROIs (.zip), GeoJSON, COCO, _seg.npy, OME-Zarr, or folders of them; x_labels.tif belongs to
+        image x, of several of that name to the one beside which it lies.
     image
         The image that a single file belongs to. [default: by the file's name]
     done
@@ -330,7 +331,8 @@ def import_(
     from cellbrook.project.corrections import import_labels
 
     with Project.open(folder) as project:
-        results = import_labels(project, labels, image=image, done=done)
+        say = partial(_console.note, quiet=json)
+        results = import_labels(project, labels, image=image, done=done, say=say)
         counts = {r.image: len({o.id for o in project.labels(r.image).objects()}) for r in results if r.image}
     for r in results:
         if r.error is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import zipfile
 from contextlib import suppress
@@ -15,6 +16,7 @@ import numpy as np
 from cellbrook.core.objects import ObjectTable
 from cellbrook.errors import CellbrookError, ImageError, UsageError
 from cellbrook.export.classes import read_classes
+from cellbrook.io._omezarr import is_zarr
 from cellbrook.io.files import OUTPUT_ENDINGS, image_of_run, stem_of
 from cellbrook.io.labels import read_labels
 from cellbrook.io.pairs import image_id, result_stem
@@ -23,7 +25,7 @@ from cellbrook.project.ops import Replace
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,7 +33,11 @@ if TYPE_CHECKING:
     from cellbrook.project.oplog import Applied
     from cellbrook.project.project import Project
 
+log = logging.getLogger(__name__)
+
 _LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".npy", ".zip", ".roi", ".geojson", ".json")
+_MARKS_OF_OTHERS = ("_rois", "_cp_masks", "_coco")  # beside those that `image_id` knows
+_MARKS = ("_masks", "_labels", "_seg", *_MARKS_OF_OTHERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ def import_labels(
     image: str | None = None,
     user: str = "me",
     done: bool = False,
+    say: Callable[[str], None] = log.warning,
 ) -> list[Imported]:
     """Take over labels that were corrected elsewhere.
 
@@ -76,8 +83,8 @@ def import_labels(
         Open for writing.
     paths : sequence of path
         Label images, ImageJ ROIs (``.zip``, ``.roi``), GeoJSON, COCO, Cellpose ``_seg.npy``, OME-Zarr labels; or folders of
-        them. Nothing in a file is run. Classes in GeoJSON and COCO, or in an ``_objects.csv`` beside labels, become
-        those of the project.
+        them, of which what is called labels is taken, as ``x_masks.png`` or ``x_coco.json``. Nothing in a file is run.
+        Classes in GeoJSON and COCO, or in an ``_objects.csv`` beside labels, become those of the project.
         A file without objects is refused.
     image : str or None
         The image that one file belongs to. None: by the file's name, as ``x_labels.tif`` belongs to ``x``; of several of
@@ -86,6 +93,8 @@ def import_labels(
         Whose undo takes it back.
     done : bool
         The images are finished then.
+    say : callable
+        Told what was passed over in folders.
 
     Returns
     -------
@@ -97,10 +106,10 @@ def import_labels(
     UsageError
         If nothing is found, or `image` is given with several files.
     """
-    files = list(_files(paths))
+    files = list(_files(paths, say))
     if not files:
         raise UsageError(
-            f"no labels in {', '.join(map(str, paths))}: expected label images, ROI zip, GeoJSON, COCO or _seg.npy"
+            f"no labels in {', '.join(map(str, paths))}: expected label images, ROI zip, GeoJSON, COCO, _seg.npy or OME-Zarr"
         )
     if image is not None and len(files) > 1:
         raise UsageError(f"one image takes one file of labels, got {len(files)}")
@@ -224,26 +233,40 @@ def _is_picture(labels: NDArray[np.uint32]) -> bool:
     return bool(2 * np.count_nonzero(inside & (left != right)) > np.count_nonzero(inside) > 100)
 
 
-def _files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
+def _files(paths: Sequence[str | os.PathLike[str]], say: Callable[[str], None]) -> Iterator[Path]:
     for given in paths:
         path = Path(given)
-        if path.is_dir() and not (path / "zarr.json").exists() and not (path / ".zgroup").exists():
-            for file in sorted(path.iterdir()):
-                marked = file.stem.lower().endswith(("_masks", "_labels", "_seg", "_rois", "_cp_masks"))
-                if file.suffix.lower() in _LABEL_SUFFIXES and (
-                    marked or file.suffix.lower() in (".geojson", ".zip")
-                ):
-                    yield file
+        if path.is_dir() and not is_zarr(path):
+            there = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
+            yield from filter(_is_called_labels, there)
+            if passed := [p.name for p in there if not _is_called_labels(p) and _may_be_labels(p)]:
+                some = f"{', '.join(passed[:3])}{' ...' * (len(passed) > 3)}"
+                say(f"{path}: passed over what is not called labels ({some}): name it to take it over")
         elif path.exists():
             yield path
         else:
             raise UsageError(f"no such file or folder: {path}")
 
 
+def _is_called_labels(path: Path) -> bool:
+    """Tell whether a file of a folder is one of labels, by its name; an OME-Zarr folder may hold them beside an image."""
+    marked = stem_of(path).lower().endswith(_MARKS)
+    if path.is_dir():
+        return is_zarr(path) and (marked or (path / "labels").is_dir())
+    suffix = path.suffix.lower()
+    return suffix in _LABEL_SUFFIXES and (marked or suffix in (".geojson", ".zip"))
+
+
+def _may_be_labels(path: Path) -> bool:
+    """Tell whether labels could be read from a file; what Cellbrook writes beside them is known."""
+    ours = path.name.endswith(tuple(OUTPUT_ENDINGS.values()))
+    return is_zarr(path) if path.is_dir() else path.suffix.lower() in _LABEL_SUFFIXES and not ours
+
+
 def _owner(project: Project, path: Path) -> ImageRecord:
     """Return the image whose labels a file holds: by what its run.json says, else by its name and folder."""
     stem = stem_of(path)
-    for ending in ("_rois", "_cp_masks", "_coco"):
+    for ending in _MARKS_OF_OTHERS:
         stem = stem.removesuffix(ending)
     bare = path.with_name(f"{stem}{path.suffix}")
     records = project.images()
