@@ -174,7 +174,7 @@ class Segmenter:
 
         report = Report()
         with report.timed("open"):
-            pixels, source, plan = self._open(image, keywords)
+            pixels, source, plan, scene_name = self._open(image, keywords)
         path = pixels if isinstance(pixels, Path) else None
         with report.timed("hash"):
             if isinstance(pixels, Path):
@@ -194,7 +194,7 @@ class Segmenter:
         )
         run = provenance.describe_run(
             path=path,
-            scene=plan.params.input_params.scene,
+            scene_name=scene_name,
             image_sha256=digest,
             plan=plan,
             model=self._model,
@@ -211,8 +211,9 @@ class Segmenter:
 
     def _open(
         self, image: ImageLike, keywords: dict[str, Any]
-    ) -> tuple[Path | NDArray[Any] | Source, Source, SegmentPlan]:
+    ) -> tuple[Path | NDArray[Any] | Source, Source, SegmentPlan, str | None]:
         from cellbrook import pipeline
+        from cellbrook.io.open import settle_scene
 
         fixed = _OF_THE_SEGMENTER & set(keywords)
         if fixed:
@@ -226,8 +227,13 @@ class Segmenter:
             raise UsageError(
                 f"scene {wishes.scene!r} is one of a file's, and this image is no file: leave it out"
             )
+        name: str | None = None
+        if isinstance(pixels, Path):
+            scene, name = settle_scene(pixels, wishes.scene)
+            wishes = dataclasses.replace(wishes, scene=scene)
         source = open_image(pixels, axes=wishes.axes, pixel_size=wishes.pixel_size, scene=wishes.scene)
-        return pixels, source, pipeline.resolve(source, self._model, params)
+        params = dataclasses.replace(params, input_params=wishes)
+        return pixels, source, pipeline.resolve(source, self._model, params), name
 
     def recipe(self, image_sha256: str, **keywords: Any) -> dict[str, Any]:
         """Return what decides the labels of an image: equal recipes give equal results."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cellbrook.core.objects import ObjectTable
 from cellbrook.errors import Cancelled, CellbrookError, ImageError, OutputError, UsageError
-from cellbrook.export.table import TableRow, read_csv, summarise, write_tables
+from cellbrook.export.table import TableRow, of_scene, read_csv, summarise, write_tables
 from cellbrook.io.files import identity, image_name, output_folder, output_paths
 from cellbrook.io.hashing import sha256_of, sha256_of_image
-from cellbrook.io.open import scenes
+from cellbrook.io.open import scenes, settle_scene
 from cellbrook.provenance import recipe_of
 from cellbrook.results import check_place, read_previous_run, write_results
 
@@ -41,13 +41,16 @@ class Job:
     stem : str
         Of their names.
     scene : str or None
-        Which scene.
+        Which scene, by its number.
+    scene_name : str or None
+        What the file calls it.
     """
 
     path: Path
     folder: Path
     stem: str
     scene: str | None = None
+    scene_name: str | None = None
 
     @property
     def name(self) -> str:
@@ -93,22 +96,27 @@ class Outcome:
 def jobs_for(images: Sequence[FoundImage], out: Path | None, scene: str | None) -> list[Job]:
     """Return a job for each image, or for each scene of each image with ``scene="all"``.
 
-    An image whose scenes cannot be listed is a job too: it fails when its turn comes, like any unreadable one.
+    An image whose scenes cannot be listed is a job too: it fails when its turn comes, like any unreadable one. A scene is
+    called by its number, whichever way it was given.
     """
     jobs = []
     for image in images:
-        folder = output_folder(image, out)
-        names: tuple[str, ...] = ()
-        if scene == "all":
-            try:
-                names = scenes(image.path)
-            except CellbrookError:
-                names = ()
-        if len(names) > 1:
-            jobs += [Job(image.path, folder, f"{image.stem}_s{n}", str(n)) for n in range(len(names))]
-        else:
-            jobs.append(Job(image.path, folder, image.stem, None if scene == "all" else scene))
+        wanted = _wanted(image.path, scene)
+        for number, name in wanted:
+            stem = f"{image.stem}_s{number}" if len(wanted) > 1 else image.stem
+            jobs.append(Job(image.path, output_folder(image, out), stem, number, name))
     return jobs
+
+
+def _wanted(path: Path, wish: str | None) -> list[tuple[str | None, str | None]]:
+    """Return number and name of each scene that is meant."""
+    try:
+        if wish != "all":
+            return [settle_scene(path, wish)]
+        names = scenes(path)
+        return [(str(n), name) for n, name in enumerate(names)] if len(names) > 1 else [(None, None)]
+    except CellbrookError:
+        return [(None if wish == "all" else wish, None)]
 
 
 def check_collisions(jobs: Sequence[Job], kinds: Iterable[str] = ("labels",)) -> None:
@@ -253,7 +261,8 @@ def write_summaries(folder: Path, outcomes: Sequence[Outcome], *, overwrite: boo
     OutputError
         As from `cellbrook.export.table.write_tables`.
     """
-    return write_tables(folder, [_row(outcome) for outcome in outcomes], overwrite=overwrite)
+    rows = [of_scene(_row(outcome), outcome.job.scene_name) for outcome in outcomes]
+    return write_tables(folder, rows, overwrite=overwrite)
 
 
 def _row(outcome: Outcome) -> TableRow:

@@ -41,7 +41,7 @@ def hash_of_array(array: NDArray[Any]) -> str:
 def describe_run(
     *,
     path: Path | None,
-    scene: str | None,
+    scene_name: str | None,
     image_sha256: str,
     plan: SegmentPlan,
     model: ResolvedModel,
@@ -50,12 +50,14 @@ def describe_run(
     report: Report,
 ) -> dict[str, Any]:
     """Return the content of ``run.json``."""
+    scene = plan.params.input_params.scene
+    image = {"path": str(path.absolute()) if path else None, "scene": scene, "sha256": image_sha256}
     return {
         "schema": SCHEMA,
         "cellbrook": metadata.version("cellbrook"),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv if path is not None else None,
-        "image": {"path": str(path.absolute()) if path else None, "scene": scene, "sha256": image_sha256},
+        "image": image if scene_name is None else {**image, "scene_name": scene_name},
         "plan": plan.to_dict(),
         "parameters": plan.params.to_keywords(),
         "model": {

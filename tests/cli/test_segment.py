@@ -8,18 +8,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import tifffile
 
+import cellbrook
 from cellbrook import batch, pipeline
 from cellbrook.cli.app import main
 from cellbrook.errors import OutputError
 from cellbrook.io import read_labels
 from cellbrook.networks.cards import write_card
 from cellbrook.networks.store import resolve_model
+from cellbrook.provenance import recipe_of
 from cellbrook.testing.samples import sample_image
 
 
@@ -187,6 +190,46 @@ def test_lines_name_scenes_as_the_summary_does(tmp_path, capsys):
         names = [r["image"] for r in csv.DictReader((tmp_path / "out" / "summary.csv").open())]
         lines = capsys.readouterr().out.splitlines()[:2]
         assert [line.split(words)[0] for line in lines] == names
+
+
+def test_the_tables_tell_the_names_of_scenes(tmp_path, capsys):
+    path, out = tmp_path / "m.ome.tif", tmp_path / "out"
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        for name in ("A/1", "A/2"):
+            metadata = {"axes": "YX", "Name": name}
+            tif.write(sample_image(size=128).astype(np.uint16), photometric="minisblack", metadata=metadata)
+    assert segment(path, "--scene", "all", "--out", out) == 0
+    (out / "all_objects.csv").unlink()  # measuring writes it, too
+    for command in (
+        ["measure", str(out), str(tmp_path)],
+        ["segment", str(path), "--scene", "all", "--out", str(out)],
+    ):
+        assert main([*command, "--overwrite"]) == 0
+        rows = list(csv.DictReader((out / "summary.csv").open()))
+        assert [(r["image"], r["scene_name"]) for r in rows] == [
+            (f"{path} scene 0", "A/1"),
+            (f"{path} scene 1", "A/2"),
+        ]
+        objects = list(csv.DictReader((out / "all_objects.csv").open()))
+        assert Counter(r["scene_name"] for r in objects) == {r["scene_name"]: int(r["objects"]) for r in rows}
+    run = json.loads((out / "m_s1_run.json").read_text())
+    assert (run["image"]["scene"], run["image"]["scene_name"]) == ("1", "A/2")
+
+
+def test_a_scene_is_the_same_by_number_and_by_name(tmp_path, capsys):
+    path = tmp_path / "m.ome.tif"
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        for name in "AB":
+            metadata = {"axes": "YX", "Name": name}
+            tif.write(sample_image(size=96).astype(np.uint16), photometric="minisblack", metadata=metadata)
+    assert segment(path, "--scene", "A") == 0
+    assert segment(path, "--scene", "0", "--resume") == 0
+    assert "done before" in capsys.readouterr().out
+    assert segment(path, "--scene", "1") == 1
+    assert "is of scene 0 of this file" in capsys.readouterr().err
+    again = cellbrook.segment(path, scene="A", threads=1).provenance
+    before = json.loads((tmp_path / "m_run.json").read_text())
+    assert recipe_of(again) == recipe_of(before)
 
 
 def test_one_bad_image_does_not_stop_the_rest(folder, capsys):

@@ -273,6 +273,15 @@ def test_tiff_scenes_by_number_and_name(tmp_path):
     assert open_image(path, scene="right").shape == open_image(path, scene=1).shape == (25, 35)
     with pytest.raises(UsageError, match="no scene 'middle'"):
         open_image(path, scene="middle")
+    digits = tmp_path / "wells.ome.tif"
+    with tifffile.TiffWriter(digits, ome=True) as tif:
+        for n in (1, 2):
+            tif.write(pixels((20, 30 + n)), photometric="minisblack", metadata={"axes": "YX", "Name": str(n)})
+    assert [open_image(digits, scene=s).shape[1] for s in ("0", "1", "2")] == [
+        31,
+        32,
+        32,
+    ]  # numbers before names
     with pytest.raises(UsageError, match="no scene '3'"):
         open_image(pixels_file(tmp_path), scene="3")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from cellbrook.errors import CellbrookError, ImageError, OutputError, UsageError
 from cellbrook.io.files import OUTPUT_ENDINGS, image_name, image_of_run, natural_key, part_of_run
+from cellbrook.io.open import settle_scene
 from cellbrook.io.pairs import image_id, images_by_id, label_files, result_stem
 
 if TYPE_CHECKING:
@@ -44,7 +46,9 @@ class ExistingLabels:
     stem : str
         Beginning of their names: the label file's, without ``_labels``, ``_masks`` or ``_seg``.
     scene : str or None
-        Which scene of the image.
+        Which scene of the image, by its number.
+    scene_name : str or None
+        What the image's file calls it.
     parameters : mapping
         Those with which the labels were made from this image; none where no ``run.json`` beside them says.
     """
@@ -54,6 +58,7 @@ class ExistingLabels:
     folder: Path
     stem: str
     scene: str | None
+    scene_name: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -114,8 +119,13 @@ def _existing(labels: Path, image: Path | None, folder: Path, scene: str | None)
     # another file has scenes, axes and pixels of its own
     if segmented and (image is None or Path(segmented["path"]).name == image.name):
         parameters = part_of_run(_run_of(labels), "parameters")
-        scene = segmented.get("scene") if scene is None and image is not None else scene
-    return ExistingLabels(labels, image, folder, result_stem(labels), scene, parameters)
+        if scene is None and image is not None:
+            scene = segmented.get("scene")
+    name: str | None = None
+    if image is not None:
+        with suppress(CellbrookError):  # which is told when its turn comes
+            scene, name = settle_scene(image, scene)
+    return ExistingLabels(labels, image, folder, result_stem(labels), scene, name, parameters)
 
 
 def _segmented(labels: Path) -> Mapping[str, Any]:

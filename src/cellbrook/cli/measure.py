@@ -65,7 +65,7 @@ def measure(
     int
         Exit code: 0, or 1 if a file could not be measured.
     """
-    from cellbrook.export.table import TableRow, check_tables, objects_csv, summarise, write_tables
+    from cellbrook.export.table import TableRow, check_tables, objects_csv, of_scene, summarise, write_tables
     from cellbrook.io.files import OUTPUT_ENDINGS
 
     InputParams(axes=axes, pixel_size=pixel_size, z=z)  # refuses what makes no sense before anything is read
@@ -94,7 +94,7 @@ def measure(
             failures.append({"labels": str(job.labels), "error": one_line_error(problem)})
             continue
         facts = {"labels": str(job.labels.absolute()), **summarise(data.objects)}
-        rows.append(TableRow(job.name, facts, data.objects))
+        rows.append(of_scene(TableRow(job.name, facts, data.objects), job.scene_name))
         document.append({"labels": str(job.labels), "objects": len(data.objects), "table": str(path)})
         if not (json or quiet):
             print(f"{job.labels}: {len(data.objects)} objects, {path}")

@@ -328,6 +328,7 @@ def _entry(outcome: Any) -> dict[str, Any]:
     return {
         "image": str(outcome.job.path),
         "scene": outcome.job.scene,
+        "scene_name": outcome.job.scene_name,
         "status": outcome.status,
         "error": outcome.error or None,
         "seconds": outcome.seconds,

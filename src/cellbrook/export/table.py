@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,6 +145,17 @@ class TableRow:
     summary: Mapping[str, Any]
     objects: ObjectTable | Mapping[str, NDArray[Any]] | None = None
     gives_way: bool = False
+
+
+def of_scene(row: TableRow, name: str | None) -> TableRow:
+    """Return a row with the name of its scene as a column of both tables; as it was where a file has but one (None)."""
+    if name is None:
+        return row
+    objects = row.objects
+    if objects is not None:
+        named = np.full(len(objects["label"]), name)
+        objects = {"scene_name": named, **{column: objects[column] for column in objects}}
+    return replace(row, summary={"scene_name": name, **row.summary}, objects=objects)
 
 
 def summarise(objects: ObjectTable) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def other_files(path: Path) -> tuple[Path, ...]:
 
 
 def pick_scene(scene: str | None, names: list[str], name: str) -> int:
-    """Return the index of a scene given by number or name; None is the only one."""
+    """Return the index of a scene given by number or name; None is the only one. Digits are a number before a name."""
     if scene is None:
         if len(names) == 1:
             return 0
@@ -104,10 +104,10 @@ def pick_scene(scene: str | None, names: list[str], name: str) -> int:
             f"{name} holds {len(names)} scenes: {shown}{more}; give --scene N or NAME (all, to segment each),"
             " or save one as its own file"
         )
-    if scene in names:
-        return names.index(scene)
     if scene.isdecimal() and int(scene) < len(names):
         return int(scene)
+    if scene in names:
+        return names.index(scene)
     raise UsageError(f"{name} has no scene {scene!r}; it has {', '.join(names[:12])}")
 
 

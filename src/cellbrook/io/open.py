@@ -170,6 +170,23 @@ def scene_number(path: str | Path, scene: str) -> int:
     return pick_scene(scene, list(scenes(path)), str(path))
 
 
+def settle_scene(path: str | Path, scene: str | None) -> tuple[str | None, str | None]:
+    """Return the number, from 0, and the name of a scene that is given by either; two None where a file has but one.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read.
+    UsageError
+        If the file has no such scene.
+    """
+    if scene is None:  # opening says whether it is the only one
+        return None, None
+    names = scenes(path)
+    number = pick_scene(scene, list(names), str(path))
+    return (str(number), names[number]) if len(names) > 1 else (None, None)
+
+
 def _format_of(path: Path) -> _Format:
     suffix = path.suffix.lower()
     with reading(str(path)):
