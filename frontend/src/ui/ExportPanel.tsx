@@ -9,7 +9,7 @@ import { download, making } from "./download";
 import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
 import { picked } from "./picked";
 import { recipe } from "./recipe";
-import { isLive, JOBS, leftAlone, plural } from "./words";
+import { isLive, JOBS, leftAlone, MOD, plural } from "./words";
 
 type Kind = Parameters<Session["exportUrl"]>[0];
 const FILES: { kind: Kind; name: string; hint: string }[] = [
@@ -106,7 +106,7 @@ export function ExportPanel({ session }: { session: Session }) {
         </div>
         {left && <span class="note">{left}</span>}
         {begun > 0 && <span class="note">Of the chosen ones {begun} {begun === 1 ? "has" : "have"} corrections or {begun === 1 ? "is" : "are"} marked done: the model's own cells are found anew there.</span>}
-        {!some.length && <span class="note">Ctrl-click images at the left to choose some.</span>}
+        {!some.length && <span class="note">{MOD}-click images at the left to choose some.</span>}
         {job ? <JobProgress session={session} job={job} /> : <LeftOut failed={resultOf<{ failed: Failure[] }>(session, "batch")?.failed} />}
       </Section>
       {image && (

@@ -4,8 +4,8 @@ import { useEffect, useRef } from "preact/hooks";
 import type { Session } from "../core/session";
 import { GESTURES, KEYS, printed, type KeyGroup } from "../tools/keys";
 import { Button } from "./controls";
+import { MAC } from "./words";
 
-export const MAC = /Mac|iP(hone|ad)/.test(navigator.platform);
 const SHORT: Record<string, string> = { Left: "←", Right: "→", Up: "↑", Down: "↓", PageUp: "PgUp", PageDown: "PgDn", Escape: "Esc" };
 /** The parts of a key as printed on this machine's keyboard. */
 export const parts = (key: string): string[] =>

@@ -3,6 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useId, useState } from "preact/hooks";
 import { Icon, type IconName } from "./icons";
+import { MAC, MOD } from "./words";
 
 type Children = { children?: ComponentChildren };
 
@@ -18,7 +19,7 @@ export function Button(props: {
   children?: ComponentChildren;
 }) {
   const { kind = "plain", icon, hint, label, keys, children } = props;
-  const told = [hint ?? (children ? "" : label), keys && `(${keys})`].filter(Boolean).join(" ");
+  const told = [hint ?? (children ? "" : label), keys && `(${keys.replace("Ctrl", MOD)})`].filter(Boolean).join(" ");
   return (
     <button
       type="button"
@@ -27,7 +28,7 @@ export function Button(props: {
       disabled={props.disabled ?? false}
       aria-pressed={props.pressed}
       aria-label={children ? undefined : label}
-      aria-keyshortcuts={keys && /^[\w+]+$/.test(keys) ? keys.replace("Ctrl", "Control") : undefined}
+      aria-keyshortcuts={keys && /^[\w+]+$/.test(keys) ? keys.replace("Ctrl", MAC ? "Meta" : "Control") : undefined}
       data-hint={told || undefined}
     >
       {icon && <Icon name={icon} />}

@@ -2,9 +2,10 @@
 
 import type { ToolName } from "../core/state";
 import type { IconName } from "./icons";
+import { MOD } from "./words";
 
 export const TOOLS: { tool: ToolName; name: string; icon: IconName; does: string; draws?: boolean; first?: boolean }[] = [
-  { tool: "pick", name: "Pick", icon: "pick", does: "Click a cell to select it, Shift-click for more. Ctrl-click deletes, Alt-click merges with the selected one." },
+  { tool: "pick", name: "Pick", icon: "pick", does: `Click a cell to select it, Shift-click for more. ${MOD}-click deletes, Alt-click merges with the selected one.` },
   { tool: "brush", first: true, name: "Brush", icon: "brush", does: "Start inside a cell to enlarge it, outside to draw a new one. Shift-wheel changes the size.", draws: true },
   { tool: "eraser", name: "Eraser", icon: "eraser", does: "Drag over what is too much. Shift-wheel changes the size." },
   { tool: "outline", name: "Outline", icon: "outline", does: "Draw around a cell; it closes itself where it began.", draws: true },

@@ -81,6 +81,10 @@ export const STEPS: Record<string, string> = {
   rethreshold: "new limits for cells",
 };
 
+/** The key beside the space bar, as this machine's keyboard calls it. */
+export const MAC = /Mac|iP(hone|ad)/.test(globalThis.navigator?.platform ?? "");
+export const MOD = MAC ? "⌘" : "Ctrl";
+
 /** Channels without a name in the file have a number, which the commands know too. */
 export const channelName = (name: string, count: number): string => (!/^\d+$/.test(name) ? name : count === 1 ? "Brightness" : `Channel ${name}`);
 
