@@ -5,10 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from cellbrook.errors import UsageError
+from cellbrook.io import write_image
 from cellbrook.project import Paint, Project
+from cellbrook.project.exchange import taught_channels
 from cellbrook.project.models import model_reference, own_models
 from cellbrook.project.teach import general_start, next_model_name, record_round, train_round
 
@@ -87,8 +90,36 @@ def test_a_round(project: Project, image: str, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(training, "finetune", finetune)
     done = train_round(project)
+    assert given["params"].channels is None
     assert given["files"] == ["cells_img.png", "cells_masks.tif"]
     assert (given["start"], given["out"]) == ("compact", project.folder / "models" / "my.1")
     assert given["overwrite"], "a training that was broken off blocks no other"
     assert (done.model, done.activated, own_models(project)) == ("my.1", False, ["my.1"])
     assert model_reference(project, "my.1") == str(given["out"])
+
+
+def test_channels_keep_their_roles(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    import cellbrook.training.finetune as training
+    from cellbrook.training.dataset import load_folder
+
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 40, 50), np.uint8)
+    write_image(place / "a.tif", pixels, axes="CYX")
+    shown: list[Any] = []
+
+    def finetune(folder: str, out: Path, *, params: Any, **keywords: Any) -> Any:
+        (example,) = load_folder(folder, channels=params.channels).examples
+        shown.append(example.by_role(("cell", "nucleus")).pixels)
+        return report(active=False)
+
+    monkeypatch.setattr(training, "finetune", finetune)
+    with Project.create(place / "p", images=[place / "a.tif"], channels="nucleus=2,cell=0") as project:
+        image = project.images()[0].id
+        project.labels(image).lease()
+        project.log(image).apply(Paint(1, square(5, 5)))
+        train_round(project)
+        np.testing.assert_array_equal(shown[0], pixels[[0, 2]])
+        written = project.export(place / "out", kinds=["training"])
+        assert taught_channels(project, written) == "nucleus=0,cell=1"
+        project.save_settings(channels="2,0")
+        assert taught_channels(project, written) is None

@@ -292,13 +292,17 @@ def export(
         Replace files also where they were changed by hand; of training, never an image of the project.
     """
     from cellbrook.project import Project
-    from cellbrook.project.exchange import export_project
+    from cellbrook.project.exchange import TRAINING, export_project, taught_channels
 
     kinds = [k.strip() for item in save for k in item.split(",") if k.strip()]
     with Project.open(folder, read_only=True) as project:
         written = export_project(project, out, kinds=kinds, names=images, overwrite=overwrite)
+        channels = taught_channels(project, written) if TRAINING in kinds else None
     lines = (f"{name}: {', '.join(p.name for p in files.values())}" for name, files in written.items())
     answer(lines, written, json=json)
+    if channels is not None:
+        note = f"their channels have roles: cellbrook train {shlex.quote(str(out))} --channels {channels}"
+        _console.note(note, quiet=json)
     return 0
 
 

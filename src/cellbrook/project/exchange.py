@@ -16,6 +16,7 @@ from cellbrook.core.result import SegmentationData
 from cellbrook.errors import ImageError, OutputError, UsageError
 from cellbrook.export.table import objects_csv
 from cellbrook.io.atomic import atomic, put, staged
+from cellbrook.io.channels import resolve_channels
 from cellbrook.io.files import OUTPUT_ENDINGS, identity
 from cellbrook.io.hashing import sha256_of
 from cellbrook.io.pairs import image_id
@@ -27,7 +28,7 @@ from cellbrook.results import write_results
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -242,6 +243,22 @@ def export_training(
     if unread is not None and not written:
         raise unread
     return written
+
+
+def taught_channels(project: Project, written: Iterable[str]) -> str | None:
+    """Return what ``cellbrook train --channels`` takes to know the roles of the project's channels; None without roles.
+
+    Parameters
+    ----------
+    project : Project
+        Any.
+    written : iterable of str
+        Names of images that `export_training` wrote: with the chosen channels alone, in the order in which they were named.
+    """
+    if (name := next(iter(written), None)) is None:
+        return None
+    roles = resolve_channels(project.settings.channels, project.open_image(project.find(name).id)).roles
+    return ",".join(f"{role}={i}" if role else str(i) for i, role in enumerate(roles)) if any(roles) else None
 
 
 def _put_training(project: Project, stage: Path, folder: Path, *, overwrite: bool) -> None:

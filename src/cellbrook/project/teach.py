@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellbrook.errors import UsageError
-from cellbrook.project.exchange import TAUGHT, export_training
+from cellbrook.project.exchange import TAUGHT, export_training, taught_channels
 from cellbrook.project.models import activate_model, model_reference, own_models
 
 if TYPE_CHECKING:
@@ -102,7 +102,11 @@ def train_round(
                 "nothing is corrected yet: correct an image (or say that one is done), then train"
             )
         from cellbrook.training.finetune import finetune  # torch: only now that there is something to do
+        from cellbrook.training.params import TrainParams
 
+        params = params or TrainParams()
+        if params.channels is None:
+            params = replace(params, channels=taught_channels(project, files))
         out = project.folder / "models" / tag
         report = finetune(
             folder,

@@ -336,7 +336,7 @@ def train(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     from cellbrook.networks.loading import require_torch
 
     require_torch()
-    from cellbrook.project.exchange import TAUGHT, export_training
+    from cellbrook.project.exchange import TAUGHT, export_training, taught_channels
     from cellbrook.project.project import Project
     from cellbrook.project.teach import summary_of
     from cellbrook.training.finetune import finetune
@@ -355,13 +355,14 @@ def train(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="cellbrook-round-", dir=args["scratch"]) as folder:
         with Project.open(args["project"], read_only=True) as project:
             files = export_training(project, Path(folder), names=args["names"], states=TAUGHT, say=say)
+            params = TrainParams(**args["params"], channels=taught_channels(project, files))
         if not files:
             raise UsageError("nothing is corrected yet: correct an image, or mark one as done, then train")
         report = finetune(
             folder,
             args["out"],
             start=args["start"],
-            params=TrainParams(**args["params"]),
+            params=params,
             progress=call,
             watch=watch,
             say=say,
