@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,8 @@ import numpy as np
 import pytest
 
 from cellbrook.errors import UsageError
-from cellbrook.io import write_image
-from cellbrook.project import Paint, Project
+from cellbrook.io import write_image, write_png
+from cellbrook.project import Paint, Project, Replace
 from cellbrook.project.exchange import taught_channels
 from cellbrook.project.models import model_reference, own_models
 from cellbrook.project.teach import general_start, next_model_name, record_round, train_round
@@ -18,6 +19,7 @@ from cellbrook.project.teach import general_start, next_model_name, record_round
 from .conftest import square
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -123,3 +125,47 @@ def test_channels_keep_their_roles(place: Path, monkeypatch: pytest.MonkeyPatch)
         assert taught_channels(project, written) == "nucleus=0,cell=1"
         project.save_settings(channels="2,0")
         assert taught_channels(project, written) is None
+
+
+@pytest.fixture
+def discs(place: Path) -> Iterator[Project]:
+    """A project of an image of discs, all drawn."""
+    yy, xx = np.mgrid[:192, :192]
+    labels = np.zeros(yy.shape, np.uint32)
+    for k, (y, x) in enumerate(np.ndindex(4, 4), 1):
+        labels[(yy - 24 - 48 * y) ** 2 + (xx - 24 - 48 * x) ** 2 < 11**2] = k
+    picture = np.random.default_rng(0).normal(20, 3, yy.shape) + 180 * (labels > 0)
+    write_png(place / "discs.png", np.clip(picture, 0, 255).astype(np.uint8))
+    with Project.create(place / "p", images=[place / "discs.png"]) as project:
+        project.log(project.images()[0].id).apply(Replace(labels, origin="manual"))
+        yield project
+
+
+@pytest.mark.parametrize("start", ["scratch", "other"])
+@pytest.mark.parametrize("ap", [0.01, 1.1])
+def test_the_active_model_stays_unless_the_new_one_is_better(
+    discs: Project, monkeypatch: pytest.MonkeyPatch, start: str, ap: float
+) -> None:
+    pytest.importorskip("torch")
+    import cellbrook.training.finetune as training
+    from cellbrook.training.report import TrainReport
+    from cellbrook.training.scores import Score
+
+    new = Score(ap=ap, mean_ap=ap, n_true=4, n_pred=4, tp=1, iou=0.6, images={})
+    facts = dict.fromkeys(f.name for f in dataclasses.fields(TrainReport))
+    settings = SimpleNamespace(device="cpu", threads=1)
+    told = TrainReport(**facts | {
+        "active": True, "validation": new, "settings": settings, "words": (), "seconds": 1.0, "objects": 9,
+    })  # fmt: skip
+    monkeypatch.setattr(training, "finetune", lambda *args, **keywords: told)
+    monkeypatch.setattr("cellbrook.project.teach.activate_model", lambda p, name: p.save_settings(model=name))
+    monkeypatch.setattr(
+        "cellbrook.project.teach.model_reference", lambda p, name=None: name or p.settings.model
+    )
+    done = train_round(discs, start=start)
+    assert done.activated == (ap > 1)
+    assert discs.settings.model == ("p.1" if ap > 1 else "compact")
+    (words,) = done.report.words
+    assert words.startswith(f"compact {'no longer predicts' if ap > 1 else 'stays in use'}: on the held-out")
+    assert discs.rounds()[0]["better"] == (ap > 1)
+    assert train_round(discs, start=discs.settings.model, activate=False).report.words == ()

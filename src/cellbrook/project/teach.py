@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellbrook.errors import UsageError
+from cellbrook.errors import ModelError, UsageError
 from cellbrook.project.exchange import TAUGHT, export_training, taught_channels
 from cellbrook.project.models import activate_model, model_reference, own_models
 
@@ -32,7 +32,8 @@ class Round:
     model : str
         Name of the new model in the project.
     activated : bool
-        It predicts from now on. False: it is not better than the one it started from, or nobody wanted it.
+        It predicts from now on. False: it is not better than the one it started from or the one that predicts, or nobody
+        wanted it.
     report : TrainReport
         Of the training.
     """
@@ -72,7 +73,8 @@ def train_round(
     params : TrainParams or None
         Options of training.
     activate : bool
-        Make the new model the active one, if it is better than its start on images that neither has seen.
+        Make the new model the active one, if it is better on images that it has not seen than its start and the active
+        one.
     progress : Progress or None
         Told of steps; cancelling keeps the best so far.
     say, watch : callable or None
@@ -118,13 +120,59 @@ def train_round(
             overwrite=True,  # what lies there is of a training that never became a round
             **tell,
         )
+        if activate:
+            report = against_active(project, origin, folder, report, params)
     return record_round(project, tag, origin, report, sorted(files), activate=activate)
+
+
+def against_active(
+    project: Project, start: str, folder: str | Path, report: TrainReport, params: TrainParams
+) -> TrainReport:
+    """Return the report of a training, not active any more if the model that predicts now is as good.
+
+    A training compares with its start alone, which need not be the active model; from scratch there is none.
+
+    Parameters
+    ----------
+    project : Project
+        Any.
+    start : str
+        Name of the model that the new one started from.
+    folder : path
+        The labelled images.
+    report, params
+        Of the training.
+    """
+    active = project.settings.model
+    if not report.active or start == active:
+        return report
+    from cellbrook.training.dataset import load_folder
+    from cellbrook.training.learn import start_from
+    from cellbrook.training.scores import Judge
+    from cellbrook.training.split import split
+
+    settings, new = report.settings, report.validation
+    try:
+        now = start_from(model_reference(project), params.seed)
+        parts = split(load_folder(folder, channels=params.channels).examples, params.held_out, params.seed)
+        size = {kind: path for kind, path in now.paths.items() if kind == "size"}
+        old = Judge(now.card, settings.device, settings.threads, params.target, size).score(
+            now.network.to(settings.device), parts.by_role(now.card.spec.channel_roles).validation
+        )
+    except (ModelError, UsageError) as error:  # it could not predict these images either
+        return replace(report, words=(*report.words, f"It was not compared with {active}: {error}"))
+    better = new.better_than(old)
+    verdict = "no longer predicts" if better else "stays in use"
+    words = f"{active} {verdict}: on the held-out images its AP is {old.ap:.3f}, that of the new model {new.ap:.3f}."
+    if any(r["model"] == active for r in project.rounds()):
+        words += f" {active} may have learnt from them."
+    return replace(report, active=better, words=(*report.words, words))
 
 
 def record_round(
     project: Project, model: str, start: str, report: TrainReport, images: list[str], *, activate: bool = True
 ) -> Round:
-    """Write a finished training down in a project, and make its model the active one if it is better than its start.
+    """Write a finished training down in a project, and make its model the active one if its report says that it is better.
 
     Parameters
     ----------

@@ -338,7 +338,7 @@ def train(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     require_torch()
     from cellbrook.project.exchange import TAUGHT, export_training, taught_channels
     from cellbrook.project.project import Project
-    from cellbrook.project.teach import summary_of
+    from cellbrook.project.teach import against_active, summary_of
     from cellbrook.training.finetune import finetune
     from cellbrook.training.params import TrainParams
 
@@ -368,6 +368,8 @@ def train(call: Call, args: dict[str, Any]) -> dict[str, Any]:
             say=say,
             overwrite=True,  # what lies there is of a training that never became a round
         )
+        with Project.open(args["project"], read_only=True) as project:
+            report = against_active(project, args["origin"], folder, report, params)
     return {
         "summary": summary_of(args["model"], args["origin"], report, sorted(files)),
         **curve,
