@@ -1,5 +1,6 @@
 """Which weights learn; what is mended after forgetting; pictures and words of a training."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -239,7 +240,33 @@ def test_memory_is_counted_before_it_is_taken():
 
 def taught(objects):
     """As much of an example as settings are settled by."""
-    return SimpleNamespace(n_objects=objects, whole=SimpleNamespace(labels=np.zeros((8, 8), np.uint32)))
+    labels = np.zeros((8, 8), np.uint32)
+    whole = SimpleNamespace(labels=labels)
+    return SimpleNamespace(n_objects=objects, labels=labels, pixels=labels[None], is_rgb=False, whole=whole)
+
+
+def test_images_are_counted_as_they_are_held(monkeypatch):
+    from cellbrook.training import settings
+    from cellbrook.training.params import TrainParams
+
+    labels = np.broadcast_to(np.uint32(0), (2048, 2048))
+    colour = SimpleNamespace(**{**vars(taught(9)), "labels": labels, "pixels": [labels] * 3, "is_rgb": True})
+    params = TrainParams(device="cpu", threads=1)
+
+    def settle(free, *held_out, **wishes):
+        monkeypatch.setattr(settings, "free_memory", lambda: free)
+        wished = replace(params, **wishes)
+        return settings.settle(wished, CompactNet(), [colour] * 50, held_out, scratch=False)
+
+    images = 50 * 3 * 4 * 2048**2
+    few, many = (settle(None, *extra).memory_bytes for extra in ((), [colour] * 50))
+    assert abs(many - few - images) < 1e8
+    plenty = settle(2 * images)
+    assert settle(images + 3 * 10**8).batch_size < plenty.batch_size
+    with pytest.raises(UsageError, match=r"the images alone need about 2\.3 GiB and 1\.9 GiB are free"):
+        settle(2 * 10**9)
+    with pytest.raises(UsageError, match=r"GiB are free beside the images, which take 2\.3 GiB"):
+        settle(images + 5 * 10**7)
 
 
 def test_few_objects_are_learnt_from_at_a_smaller_rate():

@@ -184,7 +184,7 @@ def learn(
     choose_layers(network, params.train, params.rank)
     key = _key(data_sha256, start, params)
     stored = read_state(folder, key, overwrite=overwrite)
-    settings = settle(params, network, parts.train, scratch=start.scratch)
+    settings = settle(params, network, parts.train, parts.validation, scratch=start.scratch)
     if stored is not None:
         here = {"device": settings.device, "threads": settings.threads, "memory_bytes": settings.memory_bytes}
         settings = Settings(**{**stored["settings"], **here})
@@ -265,14 +265,12 @@ def _crops(
     From scratch, channels come as the pipeline will show them: a few images would have to be learnt in every order.
     """
 
-    def labelled(examples: Sequence[Example]) -> list[LabelledImage]:
-        images = [
-            generalist.as_labelled(e, e.name, _target(e, params.target, spec), spec.channels)
-            for e in examples
-        ]
+    def labelled(example: Example) -> LabelledImage:
+        target = _target(example, params.target, spec)
+        shown = generalist.as_labelled(example, example.name, target, spec.channels)
         if not (scratch and spec.order_free):
-            return images
-        return [dataclasses.replace(i, image=i.image[channel_order(i.image)]) for i in images]
+            return shown
+        return dataclasses.replace(shown, image=shown.image[channel_order(shown.image)])
 
     replay = generalist.replay_images(spec.channels) if settings.replay else []
     own = dataclasses.replace(
@@ -284,8 +282,9 @@ def _crops(
     )
     if params.target == "auto":  # as the model will be used: never left open where that means the cells
         own = dataclasses.replace(own, told_share=1.0)
-    crops = Crops(labelled(parts.train), replay, settings.replay, spec, own, settings.batch_size, params.seed)
-    fixed = Crops(labelled(parts.validation), [], 0.0, spec, own, settings.batch_size, params.seed)
+    train, held_out = (list(map(labelled, examples)) for examples in (parts.train, parts.validation))
+    crops = Crops(train, replay, settings.replay, spec, own, settings.batch_size, params.seed)
+    fixed = Crops(held_out, [], 0.0, spec, own, settings.batch_size, params.seed)
     return crops, fixed.fixed(2)
 
 

@@ -35,7 +35,7 @@ MEMORY_SHARE = 0.7
 
 BESIDES, BESIDES_A_PIXEL = 500_000_000, 400
 """Bytes that a training on a processor takes besides weights and steps: what libraries hold back, general images, and
-judging, by the pixels of the largest image. Measured on trainings of compact."""
+judging, by the pixels of the largest image; the images themselves come to that. Measured on trainings of compact."""
 
 USUAL_STEPS, PATIENCE_S, FEWEST = 600, 420.0, 0.4
 """Steps that teach a few hundred cells, seconds that they may take on a processor, and the least part of them that is left
@@ -114,7 +114,14 @@ def _place(device: str) -> str:
     return "this computer's processor" if device == "cpu" else f"the graphics card ({device})"
 
 
-def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *, scratch: bool) -> Settings:
+def settle(
+    params: TrainParams,
+    network: nn.Module,
+    train: Sequence[Example],
+    held_out: Sequence[Example] = (),
+    *,
+    scratch: bool,
+) -> Settings:
     """Resolve what was left open.
 
     Raises
@@ -130,15 +137,24 @@ def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *,
     weights = sum(p.numel() for p in network.parameters())
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
     batch = params.batch_size or (BATCH if spec.family in ("compact", "cp3") else 2)
-    free = _free_on(device)
+    images = _as_seen([*train, *held_out], spec)
+    beside = free_memory()
+    if beside is not None and images > beside:
+        raise UsageError(
+            f"the images alone need about {images / 2**30:.1f} GiB and {beside / 2**30:.1f} GiB are free: train on fewer of "
+            "them, or on parts"
+        )
+    on_card = device.startswith("cuda")
+    free = int(torch.cuda.mem_get_info(device)[0]) if on_card else beside and beside - images
     while True:
         needed = _memory(network, spec, batch, crop, bf16, weights, trained)
         if params.batch_size or batch == 1 or free is None or needed <= MEMORY_SHARE * free:
             break
         batch //= 2
     if free is not None and needed > free:
+        but = "" if on_card else f" beside the images, which take {images / 2**30:.1f} GiB"
         raise UsageError(
-            f"this training needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free: try --train last"
+            f"this training needs about {needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free{but}: try --train last"
             + (" or lora" if spec.family in ("cpsam", "cpdino") else "")
             + ", a smaller --batch-size or a smaller --crop"
         )
@@ -165,7 +181,7 @@ def settle(params: TrainParams, network: nn.Module, train: Sequence[Example], *,
         bf16=bf16,
         device=device,
         threads=threads,
-        memory_bytes=needed + (_besides(train) if device == "cpu" else 0),
+        memory_bytes=needed + (images + _besides(train) if device == "cpu" else 0),
         trained=trained,
         weights=weights,
     )
@@ -250,10 +266,10 @@ def _besides(train: Sequence[Example]) -> int:
     return (peak_memory() or 0) + BESIDES + BESIDES_A_PIXEL * largest
 
 
-def _free_on(device: str) -> int | None:
-    if device.startswith("cuda"):
-        return int(torch.cuda.mem_get_info(device)[0])
-    return free_memory()
+def _as_seen(examples: Sequence[Example], spec: NetworkSpec) -> int:
+    """Return the bytes of the images as the network sees them, all of which are held to cut crops from."""
+    channels = (1 if e.is_rgb and spec.channels < 3 else len(e.pixels) for e in examples)
+    return sum(4 * n * e.labels.size for n, e in zip(channels, examples, strict=True))
 
 
 def _memory(
