@@ -67,6 +67,7 @@ def test_the_model_does_not_go_among_the_images(folder, capsys, monkeypatch):
         (["--from", "nomodel"], "there is no model 'nomodel'"),
         (["--train", "lora"], "compact has none: use --train last"),
         (["--crop", "100"], "multiple of 32"),
+        (["--device", "gpu"], "device must be auto, cpu, cuda"),
         (["--compare", "base"], "two or more different starts"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
-from cellbrook.errors import UsageError  # noqa: E402
+from cellbrook.errors import EngineError, UsageError  # noqa: E402
 from cellbrook.networks.compact.model import CompactNet  # noqa: E402
 from cellbrook.networks.cpsam.model import CpsamNet  # noqa: E402
 from cellbrook.training.adapt import LoraLinear, choose_layers, interpolated, merge_lora  # noqa: E402
@@ -267,6 +267,26 @@ def test_images_are_counted_as_they_are_held(monkeypatch):
         settle(2 * 10**9)
     with pytest.raises(UsageError, match=r"GiB are free beside the images, which take 2\.3 GiB"):
         settle(images + 5 * 10**7)
+
+
+@pytest.mark.parametrize(
+    ("wish", "error", "said"),
+    [
+        ("gpu", UsageError, "device must be auto, cpu, cuda, cuda:N or mps; got 'gpu'"),
+        ("mps", EngineError, "device mps is not available"),
+        ("cuda", EngineError, "device cuda is not available"),
+        ("cuda:7", EngineError, "the last one is cuda:1"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_in_a_line(wish, error, said, monkeypatch):
+    from cellbrook.training.settings import pick_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: wish == "cuda:7")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(error, match=said):
+        pick_device(wish)
+    assert pick_device("cpu") == "cpu"
 
 
 def test_few_objects_are_learnt_from_at_a_smaller_rate():

@@ -157,6 +157,11 @@ def _check_asked(engine: str, device: str, precision: str) -> None:
         raise UsageError(f"engine must be auto, {', '.join(ENGINES)}; got {engine!r}")
     if precision not in ("auto", *PRECISIONS):
         raise UsageError(f"precision must be auto, {', '.join(PRECISIONS)}; got {precision!r}")
+    check_device(device)
+
+
+def check_device(device: str) -> None:
+    """Raise `UsageError` for what is the name of no device; whether one is there, its engine tells."""
     kind, _, number = device.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (number and (kind != "cuda" or not number.isdigit())):
         raise UsageError(f"device must be auto, cpu, cuda, cuda:N or mps; got {device!r}")

@@ -69,7 +69,7 @@ class TorchEngine:
                 f"torch does not import ({first_line(error)}): pip install --force-reinstall torch"
             ) from error
         self._torch = torch
-        self._device = _checked_device(torch, device)
+        self._device = checked_device(torch, device)
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         # Channels last saves reordering: 15 % on a processor, 45 % there in bf16; tensor cores want it too.
         self._format = torch.contiguous_format if self._device.type == "mps" else torch.channels_last
@@ -174,7 +174,7 @@ def folded(module: Any) -> Any:
     return module
 
 
-def _checked_device(torch: Any, device: str) -> Any:
+def checked_device(torch: Any, device: str) -> Any:
     """Return the torch device, after asking torch whether it can be used."""
     kind, _, number = device.partition(":")
     if kind == "cuda":

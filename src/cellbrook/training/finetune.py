@@ -126,6 +126,8 @@ def finetune(
         If the data or options make no sense, or `out` holds something else.
     ModelError
         If the start cannot be loaded.
+    EngineError
+        If the device to train on is not there.
     TrainingError
         If the loss is not finite any more; names the step.
     Cancelled

@@ -14,6 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cellbrook.core.memory import free_memory, peak_memory
 from cellbrook.core.threads import resolve_threads
+from cellbrook.engines._pick import check_device
+from cellbrook.engines._torch import checked_device
 from cellbrook.errors import UsageError
 from cellbrook.training.dataset import typical_diameter
 from cellbrook.training.loop import fast_bf16
@@ -221,15 +223,16 @@ def pick_device(wish: str) -> str:
     Raises
     ------
     UsageError
-        If it is not there.
+        If there is no device of that name.
+    EngineError
+        If this machine has none.
     """
-    if wish == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    if wish.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"--device {wish}: torch sees no CUDA device here; leave --device out, or give cpu")
-    return wish
+    check_device(wish)
+    if wish != "auto":
+        return str(checked_device(torch, wish))
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _crop(params: TrainParams, spec: NetworkSpec) -> int:
