@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -203,6 +204,28 @@ def test_runs_that_end_at_one_time_in_one_folder_lose_no_rows(tmp_path, monkeypa
     with pytest.raises(OutputError, match=rf"another program writes there \(.*process {os.getpid()} on"):
         write_tables(tmp_path / "out", [])
     held.release()
+
+
+def test_a_large_table_is_looked_at_by_its_header_and_never_held_whole(tmp_path):
+    (tmp_path / "b.tif").touch()
+    numbers = np.random.default_rng(0).random(20_000)
+    columns = {"label": np.arange(len(numbers)), **{f"mean_{n}": numbers for n in range(20)}}
+    write_tables(tmp_path, [TableRow(str(tmp_path / "b.tif"), {"objects": len(numbers)}, columns)])
+    table = tmp_path / "all_objects.csv"
+    before = table.read_text().splitlines()
+    tracemalloc.start()
+    write_tables(tmp_path, [row(tmp_path / "a.tif", 1)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < table.stat().st_size / 2
+    after = table.read_text().splitlines()
+    assert [line.removesuffix(",") for line in after if "b.tif" in line] == before[1:]
+    with table.open("a") as file:
+        file.write("cut o")
+    check_tables(tmp_path)
+    with pytest.raises(OutputError, match=r"all_objects\.csv is there already and is no table"):
+        write_tables(tmp_path, [row(tmp_path / "a.tif", 1)])
+    assert table.read_text().endswith("cut o")
 
 
 def test_a_row_of_which_nobody_knows_where_its_image_is_stays(tmp_path):

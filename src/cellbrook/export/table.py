@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import codecs
 import csv
+import heapq
 import io
+import itertools
 import os
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +22,7 @@ from cellbrook.io.files import OUTPUT_ENDINGS, image_name, image_of_run, natural
 from cellbrook.io.writers import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -215,7 +219,8 @@ def check_tables(folder: Path, *, overwrite: bool = False) -> None:
     """
     if not overwrite:
         for name in (SUMMARY, ALL_OBJECTS):
-            _read_ours(folder / name)
+            with closing(_rows(folder / name)) as rows:
+                next(rows, None)  # the header tells
 
 
 def write_tables(folder: Path, rows: Sequence[TableRow], *, overwrite: bool = False) -> Path:
@@ -242,45 +247,42 @@ def write_tables(folder: Path, rows: Sequence[TableRow], *, overwrite: bool = Fa
         As from `check_tables`, and if a table cannot be written.
     """
     with alone(folder, SUMMARY):
-        kept = _kept(folder, rows, overwrite)
+        kept, with_objects = _kept(folder, rows, overwrite)
         there = set().union(*(_places(row.image, row.summary) for row in kept))
         rows = [row for row in rows if not row.gives_way or there.isdisjoint(_places(row.image, row.summary))]
+        if kept:
+            rows = sorted(rows, key=lambda row: natural_key(row.image))
+        all_objects_csv(folder / ALL_OBJECTS, rows, with_objects)
         rows = sorted((*rows, *kept), key=lambda row: natural_key(row.image)) if kept else rows
-        all_objects_csv(folder / ALL_OBJECTS, rows)
         return summary_csv(folder / SUMMARY, rows)
 
 
-def _kept(folder: Path, rows: Sequence[TableRow], overwrite: bool) -> list[TableRow]:
-    """Return what the tables of a folder say of images that are none of these rows' and are not known to be gone."""
-    ours: list[list[list[str]]] = []
-    for name in (SUMMARY, ALL_OBJECTS):
-        try:
-            ours.append(_read_ours(folder / name))
-        except OutputError:
-            if not overwrite:
-                raise
-            ours.append([])
-    (summary, *images), (header, *objects) = (table or [[]] for table in ours)
+def _kept(folder: Path, rows: Sequence[TableRow], overwrite: bool) -> tuple[list[TableRow], set[str]]:
+    """Return rows of images that are none of these rows' and are not known to be gone, and which of them have objects."""
+    summary: list[str] = []
+    images: list[list[str]] = []
+    counted: set[str] = set()
+    forgiving = suppress(OutputError) if overwrite else nullcontext()
+    with forgiving:
+        summary, *images = list(_rows(folder / SUMMARY)) or [[]]
+    with forgiving:
+        counted = {row[0] for row in itertools.islice(_rows(folder / ALL_OBJECTS), 1, None)}
     new, weak = (
         set().union(*(_places(row.image, row.summary) for row in rows if row.gives_way == gives_way))
         for gives_way in (False, True)
     )
     # a row of the whole file, such as of a failure to open it, gives way to those of its scenes
     new |= {(path, "") for path, _ in new}
-    by_image: dict[str, list[list[str]]] = {row[0]: [] for row in images}
-    for row in objects:
-        by_image.setdefault(row[0], []).append(row)
     told = {row[0]: dict(zip(summary, row, strict=True)) for row in images}
     kept = []
-    for image, group in by_image.items():
+    for image in told.keys() | counted:
         facts = {name: text for name, text in told.get(image, {}).items() if name != "image"}
         gone = os.path.isabs(image) and not os.path.exists(_place(image)[0])
         places = _places(image, facts)
-        counted = weak.isdisjoint(places) or group or facts.get("objects")
-        if new.isdisjoint(places) and counted and not gone:
-            columns = {name: np.array([row[k] for row in group]) for k, name in enumerate(header) if k}
-            kept.append(TableRow(image, facts, columns if group else None))
-    return kept
+        worth = weak.isdisjoint(places) or image in counted or facts.get("objects")
+        if new.isdisjoint(places) and worth and not gone:
+            kept.append(TableRow(image, facts))
+    return kept, counted & {row.image for row in kept}
 
 
 def _places(image: str, facts: Mapping[str, Any]) -> set[tuple[str, str]]:
@@ -304,21 +306,27 @@ def _place(image: str) -> tuple[str, str]:
     )
 
 
-def _read_ours(path: Path) -> list[list[str]]:
-    """Return header and rows of a folder's table; nothing if there is none."""
+def _rows(path: Path) -> Iterator[list[str]]:
+    """Yield header and rows of a folder's table one by one, since it may be larger than memory; nothing if there is none."""
     if not path.exists():
-        return []
+        return
     try:
-        table, delimiter = _read(path)
-        header = table[0]
-        ours = "objects" in header if path.name == SUMMARY else header[1:2] == ["label"]
-        if header[0] == "image" and ours and delimiter == ",":
-            return table
-    except ImageError:
-        pass
-    raise OutputError(
-        f"{path} is there already and is no table as Cellbrook writes it: give --overwrite to replace it, or another --out"
-    )
+        with path.open("rb") as file:
+            rows = (row for row in csv.reader(map(_decoded, file)) if any(map(str.strip, row)))
+            header = next(rows, [])
+            ours = "objects" in header if path.name == SUMMARY else header[1:2] == ["label"]
+            if header[:1] != ["image"] or not ours:
+                raise ImageError("another header")
+            yield header
+            for row in rows:
+                if len(row) != len(header):
+                    raise ImageError("it was cut off")
+                yield row
+    except (ImageError, OSError, UnicodeDecodeError, csv.Error) as error:
+        raise OutputError(
+            f"{path} is there already and is no table as Cellbrook writes it: "
+            "give --overwrite to replace it, or another --out"
+        ) from error
 
 
 def summary_csv(path: Path, rows: Iterable[TableRow]) -> Path:
@@ -338,7 +346,7 @@ def summary_csv(path: Path, rows: Iterable[TableRow]) -> Path:
     return path
 
 
-def all_objects_csv(path: Path, rows: Iterable[TableRow]) -> Path:
+def all_objects_csv(path: Path, rows: Iterable[TableRow], stay: Collection[str] = ()) -> Path:
     """Write ``all_objects.csv``: one row an object of every image, the image first.
 
     Parameters
@@ -347,18 +355,32 @@ def all_objects_csv(path: Path, rows: Iterable[TableRow]) -> Path:
         Replaced whole if it exists.
     rows : iterable of TableRow
         Those without objects are left out. Columns that an image lacks stay empty.
+    stay : collection of str
+        Images whose rows in the file that is there are kept as they are, in their order; `rows` go between them in natural
+        order.
     """
     tables = [(row.image, row.objects) for row in rows if row.objects is not None]
-    names = _in_order(_union([["label"], *(list(table) for _, table in tables)]))
-
-    def lines() -> Iterable[Sequence[str]]:
-        for image, table in tables:
-            count = len(table["label"])
-            columns = [format_column(table[n]) if n in table else [""] * count for n in names]
-            yield from ([image, *cells] for cells in zip(*columns, strict=True))
-
-    _write(path, ["image", *names], lines())
+    with closing(_rows(path)) as there:
+        before = next(there, []) if stay else []
+        names = _in_order(_union([["label"], before[1:], *(list(table) for _, table in tables)]))
+        at = [before.index(name) if name in before else None for name in names]
+        kept = (
+            (image, ([image, *("" if k is None else row[k] for k in at)] for row in group))
+            for image, group in itertools.groupby(there if stay else (), key=itemgetter(0))
+            if image in stay
+        )
+        new = ((image, _lines(image, table, names)) for image, table in tables)
+        parts = heapq.merge(kept, new, key=lambda part: natural_key(part[0]))
+        _write(path, ["image", *names], (line for _, lines in parts for line in lines))
     return path
+
+
+def _lines(
+    image: str, table: ObjectTable | Mapping[str, NDArray[Any]], names: Sequence[str]
+) -> Iterator[list[str]]:
+    count = len(table["label"])
+    columns = [format_column(table[name]) if name in table else [""] * count for name in names]
+    return ([image, *cells] for cells in zip(*columns, strict=True))
 
 
 def format_column(values: NDArray[Any]) -> list[str]:
@@ -420,9 +442,10 @@ def _union(names: Iterable[list[str]]) -> list[str]:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    with atomic(path) as target:
-        target.write_bytes(text.getvalue().encode("utf-8", "backslashreplace"))
+    with (
+        atomic(path) as target,
+        target.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
