@@ -8,6 +8,7 @@ import json
 import pickle
 import shutil
 import zipfile
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 from cellbrook.core.objects import ObjectTable
 from cellbrook.core.params import MaskParams
+from cellbrook.core.result import NetworkOutput
 from cellbrook.errors import ImageError, OutputError, ProjectError, UsageError
 from cellbrook.io import read_labels, write_image, write_labels, write_png
 from cellbrook.measure import measure
@@ -361,6 +363,33 @@ def test_predicting(discs: Project) -> None:
     assert found.images[0].ap is not None
     assert 0 < found.images[0].ap < 1
     assert found.states["predicted"] == 2
+
+
+def test_what_the_network_gave_is_kept_of_two_runs(discs: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    def segmented(project: Project, record: Any, model: Any, engine: Any, params: Any, progress: Any) -> Any:
+        shape = (record.height, record.width)
+        output = NetworkOutput(np.zeros((2, *shape), np.float32), np.zeros(shape, np.float32))
+        return SimpleNamespace(labels=np.zeros(shape, np.uint32), objects=None, output=output)
+
+    monkeypatch.setattr("cellbrook.project.predict._segment", segmented)
+
+    def kept(name: str) -> set[str]:
+        facts = (json.loads(p.read_text()) for p in (discs.folder / "cache").glob("*/about.json"))
+        image = discs.find(name).id
+        return {f["run"]["parameters"]["diameter"] for f in facts if f["image"] == image}
+
+    predict(discs, ["b"], diameter=5)
+    for diameter in (10, 20, 30):
+        predict(discs, ["a"], diameter=diameter)
+    assert kept("a") == {"20", "30"}
+    log = discs.log(discs.find("a").id)
+    log.undo()
+    read_cache(discs, discs.find("a"))
+    predict(discs, ["a"], diameter=40)
+    assert kept("a") == {"20", "40"}
+    rethreshold(discs, "a", MaskParams(min_size=50))
+    assert kept("a") == {"20", "40"}
+    assert kept("b") == {"5"}
 
 
 def test_a_result_lands_only_where_it_belongs(discs: Project) -> None:

@@ -17,7 +17,7 @@ from cellbrook.core.params import MaskParams, SegmentParams
 from cellbrook.core.progress import NoProgress
 from cellbrook.dynamics import labels_from_flows, settled
 from cellbrook.errors import Cancelled, CellbrookError, ImageError, ProjectError, UsageError
-from cellbrook.io.atomic import atomic
+from cellbrook.io.atomic import atomic, remove
 from cellbrook.project.classes import with_class_ids
 from cellbrook.project.models import find_model, model_of_run
 from cellbrook.project.ops import MODEL_RUNS, Replace
@@ -101,7 +101,7 @@ def predict(
     again : bool
         Also those that were predicted with the same model and settings.
     cache : bool
-        Keep flows and cellprob, for other thresholds and for `suggest` (6 bytes a pixel).
+        Keep flows and cellprob, for other thresholds and for `suggest` (6 bytes a pixel; of an image's last two runs).
     progress : Progress or None
         Told of tiles; may cancel, and images that are finished stay so.
     each : callable or None
@@ -221,7 +221,10 @@ def land(
     stack = np.asarray(labels).reshape(-1, *labels.shape[-2:])
     objects = None if objects is None else with_class_ids(project, objects)
     op = Replace(stack, objects, planes=tuple(range(store.planes)), kind=kind)
-    return project.log(record.id).apply(op, user=user, run=run)
+    applied = project.log(record.id).apply(op, user=user, run=run)
+    if run is not None:
+        _prune_cache(project, record.id)
+    return applied
 
 
 def rethreshold(
@@ -354,6 +357,16 @@ def cache_folder(project: Project, run: dict[str, Any]) -> Path:
     parameters = {k: v for k, v in run.get("parameters", {}).items() if k not in _MASK_NAMES}
     key = hashlib.sha256(json.dumps({**run, "parameters": parameters}, sort_keys=True).encode()).hexdigest()
     return project.folder / "cache" / key[:24]
+
+
+def _prune_cache(project: Project, image: str) -> None:
+    """Remove what the network gave of an image in all runs but the last, and the one before, to which undo leads back."""
+    rows = project.database.query(
+        "SELECT after, before FROM runs WHERE image = ? ORDER BY rev DESC", (image,)
+    )
+    runs = [project.image(image).run, *(json.loads(run) for row in rows for run in row if run)]
+    for folder in list(dict.fromkeys(cache_folder(project, run) for run in runs if run))[2:]:
+        remove(folder)
 
 
 def write_cache(
