@@ -196,11 +196,28 @@ def test_settings_of_all_images_are_changed_and_shown(
     assert run(capsys, "set", place, "--axes", "auto", "--channels", "0")[0] == 0
     _, out, _ = run(capsys, "set", place)
     assert out.splitlines() == ["name: p", "channels: 0", "axes: auto", "pixel_size: 0.5", "z: auto"]
+    assert run(capsys, "set", place, "--pixel-size", "auto")[0] == 0
+    assert "pixel_size: auto" in run(capsys, "set", place)[1].splitlines()
+    code, _, err = run(capsys, "set", place, "--pixel-size", "some")
+    assert (code, "some" in err) == (2, True)
     run(capsys, "add", place, images)
     code, _, err = run(capsys, "set", place, "--z", "max")
     assert code == 2
     assert "has images" in err
     assert run(capsys, "set", place, "--name", "other", "--json")[0] == 0
+
+
+def test_the_status_of_images_with_problems_has_one_exit_code(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "p"
+    run(capsys, "create", place, images)
+    (images / "a.png").unlink()
+    code, out, err = run(capsys, "status", place)
+    assert (code, "a.png any more" in err) == (1, True)
+    code, out, err = run(capsys, "status", place, "--json")
+    assert (code, err) == (1, "")
+    assert "a.png any more" in json.loads(out)["images"][0]["problem"]
 
 
 def test_every_scene_is_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

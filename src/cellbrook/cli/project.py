@@ -58,7 +58,7 @@ class ForAll:
     axes
         What the images' dimensions are, such as "CYX"; "auto": from their metadata. It stays once there are images.
     pixel_size
-        Side of a pixel in micrometres. [default: from the metadata]
+        Side of a pixel in micrometres; "auto": from the metadata.
     z
         "max" or "mean" projects z-stacks, a number takes that plane; "auto": each plane by itself. It stays once there are
         images.
@@ -67,7 +67,7 @@ class ForAll:
     name: str | None = None
     channels: str | None = None
     axes: str | None = None
-    pixel_size: float | None = None
+    pixel_size: float | Literal["auto"] | None = None
     z: str | None = None
 
     def given(self) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def add(folder: Path, /, *images: str, copy: Copy = False, scene: Scene = None, 
 def status(folder: Path, /, *, json: Json = False) -> int:
     """Show how far each image is, how right the model was on those that are corrected, and the training rounds.
 
-    Works while the project is open elsewhere.
+    Works while the project is open elsewhere. Ends with 1 if the file of an image is gone or was changed.
 
     Parameters
     ----------
@@ -188,7 +188,7 @@ def status(folder: Path, /, *, json: Json = False) -> int:
     if not json:
         for problem in problems:
             _console.warn(problem)
-    return 1 if problems and not json else 0
+    return 1 if problems else 0
 
 
 def _standing(found: ProjectStatus, folder: Path) -> Iterator[str]:
