@@ -22,6 +22,7 @@ from cellbrook.io import (
     stem_of,
     write_labels_zarr,
 )
+from cellbrook.io.atomic import staged
 from cellbrook.io.files import _NO_IMAGES
 
 
@@ -111,6 +112,21 @@ def test_hidden_and_unfinished_files_are_not_images(tmp_path, touch):
         temporary.write_bytes(b"half")
         assert names(find_images(tmp_path)) == ["z.tif", "x.tif"]
         assert names(find_images(str(tmp_path / "**" / "*"))) == ["z.tif", "x.tif"]
+
+
+def test_what_killed_runs_left_is_swept_and_what_is_written_stays(tmp_path, touch):
+    killed, alive, recent = (f".x.partial-{n}" for n in "abc")
+    touch(tmp_path, *(f"{stage}/x_labels.tif" for stage in (killed, alive, recent)), "x_labels.tif")
+    for path in tmp_path.rglob("*"):
+        if recent not in path.parts:
+            long_ago(path)
+    os.utime(
+        tmp_path / alive / "x_labels.tif"
+    )  # a large file that still grows, in a folder that was made long ago
+    os.utime(tmp_path / recent)
+    with staged(tmp_path, "x"):
+        assert {p.name for p in tmp_path.iterdir()} >= {alive, recent, "x_labels.tif"}
+        assert not (tmp_path / killed).exists()
 
 
 def test_subfolders_are_mirrored_and_out_is_not_searched(tmp_path, touch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import secrets
 import shutil
@@ -75,7 +76,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 def staged(folder: Path, stem: str) -> Iterator[Path]:
     """Give a hidden folder inside `folder` for files that belong together; see `put`.
 
-    What is left in it when the block ends is removed.
+    What is left in it when the block ends is removed, and what killed runs left in `folder`.
 
     Parameters
     ----------
@@ -95,6 +96,7 @@ def staged(folder: Path, stem: str) -> Iterator[Path]:
         If the folder cannot be written to, or the disk is full.
     """
     stage = folder / f".{stem[:60]}{_MARK}{secrets.token_hex(4)}"
+    _sweep_hourly(folder.absolute(), int(time.time() // _STALE_S))
     try:
         try:
             stage.mkdir(parents=True)
@@ -172,8 +174,19 @@ def sweep(folder: Path) -> None:
         found = [p for p in folder.iterdir() if is_temporary(p)]
         aside = {p.name.removesuffix(".old") for p in found if p.name.endswith(".old")}
         for path in found:
-            if path.name.removesuffix(".old") not in aside and time.time() - path.stat().st_mtime > _STALE_S:
+            if path.name.removesuffix(".old") not in aside and time.time() - _last_written(path) > _STALE_S:
                 remove(path)
+
+
+@functools.lru_cache(maxsize=1024)
+def _sweep_hourly(folder: Path, hour: int) -> None:
+    del hour  # a folder of many results is not listed for each of them
+    sweep(folder)
+
+
+def _last_written(path: Path) -> float:
+    """Return when a file, or anything in a folder, was written to: a folder does not tell of a file that still grows."""
+    return max(p.stat().st_mtime for p in (path, *path.rglob("*")))
 
 
 def put(temporary: Path, path: Path) -> None:
