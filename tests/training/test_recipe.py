@@ -64,6 +64,16 @@ def test_the_geometry_of_a_crop_is_exact():
         assert disagreement < 0.02
 
 
+def test_crops_of_a_very_flat_image_can_be_cut():
+    labels = np.zeros((3, 600), np.uint32)
+    labels[:, 100:500] = 1
+    flat = LabelledImage("a", np.zeros((1, 3, 600), np.float32), labels, "flat")
+    small = AugmentParams(crop=32, diameter_px=7.0, wide_share=0.0)
+    for seed in range(8):
+        image, labels, _ = random_crop(flat, np.random.default_rng(seed), small)
+        assert image.shape[1:] == labels.shape == (32, 32)
+
+
 def test_the_target_plane_says_what_the_labels_outline():
     """Cells or nuclei when told, or either; nuclei of a cell with several stains are always told."""
     rng = np.random.default_rng(4)

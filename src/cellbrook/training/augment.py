@@ -123,10 +123,10 @@ def _warp(
     image = torch.from_numpy(item.image)[None]
     labels = torch.from_numpy(wanted.astype(np.float32))[None, None]
     # shrinking by interpolation alone would alias: average blocks first, whole ones, so that image and labels stay aligned
-    block = int(max(1, np.floor(1 / zoom)))
+    block = int(max(1, min(1 / zoom, *labels.shape[-2:])))
     if block > 1:
-        rows, cols = (max(1, n // block) * block for n in labels.shape[-2:])
-        image = F.avg_pool2d(image[..., :rows, :cols], min(block, rows, cols))
+        rows, cols = (n // block * block for n in labels.shape[-2:])
+        image = F.avg_pool2d(image[..., :rows, :cols], block)
         labels = labels[..., :rows, :cols]
     height, width = labels.shape[-2:]
     squeeze = np.exp(rng.normal(0, 0.08))
