@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 
@@ -176,6 +177,18 @@ def test_an_ome_zarr_folder_is_one_image_and_results_are_not(tmp_path):
     assert sorted(p.name for p, _ in found.skipped) == ["cells.ome.zarr", "labels only.zarr"]
     assert names(find_images(str(tmp_path / "**" / "*"))) == ["image.zarr"]
     assert names(find_images(tmp_path / "cells.ome.zarr")) == ["cells.ome.zarr"]
+
+
+def test_an_ome_zarr_image_that_contains_labels_is_an_image_also_with_consolidated_metadata(tmp_path, touch):
+    below = {"labels/cells": {"attributes": {"ome": {"image-label": {}}}}}
+    for name, own in (("cells", {}), ("labels", {"image-label": {}})):
+        metadata = {"attributes": {"ome": own}, "consolidated_metadata": {"metadata": below}}
+        touch(tmp_path, f"{name}.zarr/zarr.json", f"{name} of 0.4.zarr/.zattrs")
+        (tmp_path / f"{name}.zarr" / "zarr.json").write_text(json.dumps(metadata))
+        (tmp_path / f"{name} of 0.4.zarr" / ".zattrs").write_text(json.dumps(own))
+    touch(tmp_path, "damaged.zarr/zarr.json", "list.zarr/zarr.json")
+    (tmp_path / "list.zarr" / "zarr.json").write_text("[]")
+    assert names(find_images(tmp_path)) == ["cells of 0.4.zarr", "cells.zarr", "damaged.zarr", "list.zarr"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")

@@ -55,7 +55,7 @@ def _scene_below(path: Path, scene: str | None) -> str:
     if not names:
         raise ImageError(f"{path}: a Zarr folder without OME-Zarr images in it (no 'multiscales')")
     name = names[pick_scene(scene, names, str(path))]
-    return "" if _ome(attributes_of(path)).get("multiscales") else name
+    return "" if ome_of(attributes_of(path)).get("multiscales") else name
 
 
 def attributes_of(folder: Path) -> dict[str, Any]:
@@ -73,12 +73,15 @@ def attributes_of(folder: Path) -> dict[str, Any]:
         file = folder / marker
         if file.is_file():
             content = json.loads(file.read_text(encoding="utf-8"))
-            attributes = content.get("attributes", {}) if marker == "zarr.json" else content
-            return attributes if isinstance(attributes, dict) else {}
+            if marker == "zarr.json" and isinstance(content, dict):
+                content = content.get("attributes", {})
+            if not isinstance(content, dict):
+                raise ValueError(f"{file} holds no attributes")
+            return content
     return {}
 
 
-def _ome(attributes: dict[str, Any]) -> dict[str, Any]:
+def ome_of(attributes: dict[str, Any]) -> dict[str, Any]:
     """Return the OME metadata: under "ome" since v0.5, at the top before."""
     ome = attributes.get("ome")
     return ome if isinstance(ome, dict) else attributes
@@ -86,7 +89,7 @@ def _ome(attributes: dict[str, Any]) -> dict[str, Any]:
 
 def _scene_paths(folder: Path) -> list[str]:
     """Return the paths of the images: the group itself ("0"), numbered ones, or the fields of a plate."""
-    metadata = _ome(attributes_of(folder))
+    metadata = ome_of(attributes_of(folder))
     if metadata.get("multiscales"):
         return ["0"]
     if "plate" in metadata:
@@ -94,16 +97,16 @@ def _scene_paths(folder: Path) -> list[str]:
         return [
             f"{well}/{image['path']}"
             for well in wells
-            for image in _ome(attributes_of(folder / well)).get("well", {}).get("images", [])
+            for image in ome_of(attributes_of(folder / well)).get("well", {}).get("images", [])
         ]
     if "well" in metadata:
         return [str(image["path"]) for image in metadata["well"].get("images", [])]
     numbered = sorted((p.name for p in folder.iterdir() if p.name.isdecimal()), key=int)
-    return [name for name in numbered if _ome(attributes_of(folder / name)).get("multiscales")]
+    return [name for name in numbered if ome_of(attributes_of(folder / name)).get("multiscales")]
 
 
 def _open_multiscale(group: Any, path: Path) -> StoredImage:
-    metadata = _ome(dict(group.attrs))
+    metadata = ome_of(dict(group.attrs))
     multiscale = metadata["multiscales"][0]
     levels = tuple(_ZarrLevel(group[dataset["path"]]) for dataset in multiscale["datasets"])
     declared = multiscale.get("axes")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellbrook.errors import ImageError, UsageError
-from cellbrook.io._omezarr import is_zarr
+from cellbrook.io._omezarr import attributes_of, is_zarr, ome_of
 from cellbrook.io._stored import reading
 from cellbrook.io._tiff import other_files
 from cellbrook.io.atomic import is_temporary
@@ -307,14 +307,11 @@ def _source_name(path: Path) -> str:
 
 def _holds_labels(folder: Path) -> bool:
     """Return True for an OME-Zarr folder that holds labels rather than a picture, or that Cellbrook wrote."""
-    for marker in ("zarr.json", ".zattrs"):
-        try:
-            text = (folder / marker).read_text(encoding="utf-8")
-            if '"image-label"' in text or f'"{RESULT_MARK}"' in text:
-                return True
-        except (OSError, UnicodeDecodeError):
-            continue
-    return False
+    try:
+        attributes = attributes_of(folder)
+    except (OSError, ValueError):  # which opening it tells
+        return False
+    return "image-label" in ome_of(attributes) or RESULT_MARK in attributes
 
 
 def output_folder(image: FoundImage, out: str | Path | None) -> Path:
