@@ -553,6 +553,12 @@ def test_micrometres_need_a_pixel_size():
         Diameter.parse("12um", None)
 
 
+def test_a_diameter_in_micrometres_goes_by_the_mean_side_of_oblong_pixels():
+    source = replace(open_image(np.zeros((30, 40), np.uint8)), pixel_size_um={"Y": 0.5, "X": 2.0})
+    params = SegmentParams.from_keywords(diameter="12um")
+    assert pipeline.resolve(source, model_of(BLOB_SPEC), params).diameter_px == 12
+
+
 class Listening(BlobEngine):
     """Keeps what the last plane of its input held."""
 

@@ -27,6 +27,7 @@ from cellbrook.dynamics import labels_from_flows, settled
 from cellbrook.errors import ImageError, UsageError
 from cellbrook.inference import LARGEST_WHOLE_PX, BeyondWholeError, infer, told_otherwise, working_bytes
 from cellbrook.io.channels import order_by_role, resolve_channels
+from cellbrook.io.pixel_size import side_of_pixel
 from cellbrook.measure import measure
 from cellbrook.measure.classify import ObjectClassifier, channels_of
 from cellbrook.measure.intensity import column_names
@@ -65,8 +66,7 @@ def resolve(source: Source, model: ResolvedModel, params: SegmentParams) -> Segm
     channels, names = _choose_channels(source, model, params.input_params.channels)
     projection = _projection(source, params.input_params.z)
     stack = "".join(a for a in "TZ" if a in source.axes and not (a == "Z" and projection is not None))
-    size = source.pixel_size_um.get("X")
-    diameter = Diameter.parse(params.model_params.diameter, size)
+    diameter = Diameter.parse(params.model_params.diameter, side_of_pixel(source.pixel_size_um))
     return SegmentPlan(
         axes=source.axes,
         shape=tuple(source.shape),

@@ -297,11 +297,14 @@ class _Report:
 
 def _line(outcome: Any) -> str:
     """Return one line for a finished image: what was read, what was found, what was discarded and why."""
+    from cellbrook.io.pixel_size import side_of_pixel
+
     run = outcome.run
     plan, found = run["plan"], run["result"]
     shape = "x".join(str(n) for n in plan["shape"])
-    size = plan["pixel_size_um"].get("X")
-    read = f"{plan['axes']} {shape} {plan['dtype']}" + (f", {size:g} um/px" if size else "")
+    size = side_of_pixel(plan["pixel_size_um"])
+    sides = dict.fromkeys(f"{plan['pixel_size_um'][a]:g}" for a in "YX") if size else {}
+    read = f"{plan['axes']} {shape} {plan['dtype']}" + (f", {' x '.join(sides)} um/px" if size else "")
     if len(plan["channel_names"]) > 1 or "C" in plan["axes"]:
         read += f", channels {', '.join(plan['channel_names'])}"
     if plan["stack_axes"]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MICROMETRES = {
     "m": 1e6, "meter": 1e6, "metre": 1e6,
@@ -37,6 +41,17 @@ def to_micrometres(value: float, unit: str | None) -> float | None:
         return None
     # rounded: 325 nm is 0.325 um, not 0.32500000000000001
     return float(f"{value * factor:.12g}")
+
+
+def side_of_pixel(size: Mapping[str, float]) -> float | None:
+    """Return the side, in micrometres, of a square as large as a pixel of this size, which may be oblong; None: unknown.
+
+    Examples
+    --------
+    >>> side_of_pixel({"Y": 0.5, "X": 2.0})
+    1.0
+    """
+    return math.sqrt(size["Y"] * size["X"]) if {"Y", "X"} <= size.keys() else None
 
 
 def credible_resolution(pixels_per_unit: float, unit: str) -> float | None:
