@@ -98,6 +98,18 @@ def test_plain_resolution_tags_only_when_credible(tmp_path):
         assert open_image(tmp_path / "a.tif").pixel_size_um == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("words", "size"), [("|AppMag = 20|MPP = 0.4990", 0.499), ("|MPP = 0", None), ("", None)]
+)
+def test_the_pixel_size_of_an_aperio_slide_stands_in_its_description(tmp_path, words, size):
+    told = f"Aperio Image Library v10.0.51\r\n46920x33014 [0,100 46000x32914] (256x256) JPEG/RGB Q=30{words}"
+    path = tmp_path / "a.svs"
+    tifffile.imwrite(
+        path, stack((64, 64, 3)).astype(np.uint8), photometric="rgb", description=told, metadata=None
+    )
+    assert open_image(path).pixel_size_um == ({} if size is None else {"Y": size, "X": size})
+
+
 def test_half_known_pixel_size_is_none(tmp_path):
     metadata = {"axes": "YX", "PhysicalSizeX": 1}
     tifffile.imwrite(tmp_path / "a.ome.tif", stack((8, 9)), metadata=metadata)

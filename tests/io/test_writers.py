@@ -106,6 +106,15 @@ def test_float_stack(tmp_path):
     assert np.isnan(open_image(tmp_path / "c_cellprob.tif").read()).all()
 
 
+def test_what_is_too_large_for_imagej_keeps_its_pixel_size(tmp_path, monkeypatch):
+    monkeypatch.setattr("cellbrook.io.writers._CLASSIC_LIMIT", 100)
+    flows = np.ones((2, 20, 21), np.float32)
+    write_float_stack(tmp_path / "a_flows.tif", flows, axes="CYX", pixel_size_um=(0.5, 0.325))
+    source = open_image(tmp_path / "a_flows.tif")
+    assert source.axes == "CYX"
+    assert source.pixel_size_um == pytest.approx({"Y": 0.5, "X": 0.325}, rel=1e-5)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_colour_pictures_keep_their_pixel_size(tmp_path, dtype):
     picture = np.arange(3 * 20 * 30).reshape(3, 20, 30).astype(dtype)

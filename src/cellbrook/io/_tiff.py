@@ -287,6 +287,9 @@ def _metadata(tif: Any, number: int) -> tuple[dict[str, float], list[str], list[
         value = credible_resolution(per_unit, unit) if per_unit else None
         if value is not None:
             size[axis] = value
+    told = re.search(r"\|\s*MPP\s*=\s*(\d+\.?\d*)", page.description) if tif.is_svs else None
+    if told and (value := to_micrometres(float(told[1]), "um")) is not None:
+        size = {"Y": value, "X": value}
     for axis, key in (("X", "VoxelSizeX"), ("Y", "VoxelSizeY"), ("Z", "VoxelSizeZ")):
         metres = (tif.lsm_metadata or {}).get(key) if tif.is_lsm else None
         if metres:

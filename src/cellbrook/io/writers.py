@@ -205,9 +205,11 @@ def _write_imagej(
     order = [a for a in _IMAGEJ_ORDER if a in axes]
     array = array.transpose([axes.index(a) for a in order])
     metadata = {"axes": "".join(order), **metadata}
+    imagej = array.nbytes < _CLASSIC_LIMIT
     resolution = None
     if "X" in size and "Y" in size:
-        resolution = (1 / size["X"], 1 / size["Y"])
+        per_unit = 1 if imagej else 1e4  # what is no ImageJ file has no micrometres, and would be in inches
+        resolution = (per_unit / size["X"], per_unit / size["Y"])
         metadata["unit"] = "micron"
         if "Z" in size:
             metadata["spacing"] = size["Z"]
@@ -216,9 +218,10 @@ def _write_imagej(
         tifffile.imwrite(
             temporary,
             array,
-            imagej=array.nbytes < _CLASSIC_LIMIT,
+            imagej=imagej,
             photometric="minisblack",
             resolution=resolution,
+            resolutionunit=None if imagej or resolution is None else "CENTIMETER",
             metadata=metadata,
             extratags=tags,
             **packing,
