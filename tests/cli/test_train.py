@@ -68,6 +68,8 @@ def test_the_model_does_not_go_among_the_images(folder, capsys, monkeypatch):
         (["--train", "lora"], "compact has none: use --train last"),
         (["--crop", "100"], "multiple of 32"),
         (["--device", "gpu"], "device must be auto, cpu, cuda"),
+        (["--compare", "base,scratch", "--overwrite"], "leave --overwrite out"),
+        (["--compare", "compact,scratch", "--from", "cyto3"], "give --compare base,compact,scratch"),
         (["--compare", "base"], "two or more different starts"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from cellbrook.errors import UsageError
+from cellbrook.errors import Cancelled, UsageError
 from cellbrook.training import compare as module
 from cellbrook.training.compare import ComparedPoint, compare, portions
 from cellbrook.training.dataset import from_arrays
@@ -68,6 +68,34 @@ def test_what_is_finished_is_not_trained_again(tmp_path, calls):
         compare(cells(5), tmp_path)
     with pytest.raises(UsageError, match="options"):
         compare(cells(6), tmp_path, params=TrainParams(steps=7))
+
+
+def test_what_is_finished_is_told_where_it_is_cancelled(tmp_path, calls, monkeypatch):
+    train = module.finetune
+
+    def stopped(dataset, out, *, cut_short, **wishes):
+        assert not cut_short, "such a training would not be comparable"
+        if len(calls) == 2:
+            raise Cancelled("stopped")
+        train(dataset, out, **wishes)
+
+    monkeypatch.setattr(module, "finetune", stopped)
+    report = compare(cells(6), tmp_path)
+    assert len(report.points) == 2
+    assert report.words[0] == "Stopped after 2 of 6 trainings; the same command goes on with the rest."
+    assert str(report.points[1].path) in report.words[1]
+    with pytest.raises(Cancelled):
+        compare(cells(6), tmp_path / "another")
+    monkeypatch.setattr(module, "finetune", train)
+    assert len(compare(cells(6), tmp_path).points) == len(calls) == 6
+
+
+def test_every_start_is_drawn(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(module, "write_panels", lambda path, panels: drawn.extend(panels[0].lines))
+    points = tuple(ComparedPoint(f"m{n}", 9, 0.5, tmp_path) for n in range(6))
+    module._draw(tmp_path / "compare.png", module.CompareReport(points, None, ()))
+    assert [line.name for line in drawn] == [p.start for p in points]
 
 
 def test_rounds_of_one_project_are_told_apart(tmp_path, calls, monkeypatch):

@@ -476,6 +476,10 @@ def test_cancelling_keeps_the_best_so_far(tmp_path, monkeypatch):
     with pytest.raises(Cancelled):
         finetune(cells(), tmp_path / "b", params=replace(QUICK, steps=40), progress=Cancelling(3))
     assert not (tmp_path / "b" / "report.json").exists()
+    whole = {"params": replace(QUICK, steps=40), "cut_short": False}
+    with pytest.raises(Cancelled):
+        finetune(cells(), tmp_path / "c", **whole, progress=Cancelling(13))
+    assert (tmp_path / "c" / "training" / "first" / "last.pt").exists()
 
 
 def replace_state(state, point, seconds):

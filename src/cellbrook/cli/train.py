@@ -40,7 +40,8 @@ def train(
 
     Where x_objects.csv lies beside the labels, with columns label and class, it also learns to tell classes.
 
-    An interrupted training goes on when the same command is given again. Ctrl-C ends it and keeps the best so far.
+    An interrupted training goes on when the same command is given again. Ctrl-C ends it and keeps the best so far; with
+    --compare it tells what is finished so far.
 
     Parameters
     ----------
@@ -51,12 +52,13 @@ def train(
     from_
         Model to start from: a name (see `cellbrook models list`), a folder or file, a checkpoint of Cellpose; or scratch.
     compare
-        Train several starts on the same images and compare them over numbers of objects, such as base,scratch.
+        Train several starts on the same images and compare them over numbers of objects, such as base,scratch; base is
+        what --from says.
     check
         Only check the images and say what was found.
     overwrite
         Replace a finished model in OUT, if the new one is better than its start, or an unfinished training of other images
-        or options.
+        or options. A comparison is not replaced.
 
     Returns
     -------
@@ -73,6 +75,15 @@ def train(
         raise UsageError("give --out, a folder for the new model")
     if out.exists() and out.samefile(folder):
         raise UsageError(f"--out {out} holds the labelled images: give a folder of its own for the new model")
+    names = [name.strip() for name in (compare or "").split(",") if name.strip()]
+    if names and overwrite:
+        raise UsageError(
+            "--compare goes on with what lies in --out and replaces nothing: leave --overwrite out"
+        )
+    if names and from_ != "compact" and "base" not in names:
+        raise UsageError(
+            f"--compare {compare} does not name --from {from_}, which it calls base: give --compare base,{compare}, or no --from"
+        )
     for line in dataset.report():
         _console.note(line, quiet=quiet)
     try:
@@ -83,20 +94,17 @@ def train(
         ) from error
 
     progress = StoppableProgress(quiet=quiet)
-    starts = [
-        from_ if name.strip() == "base" else name.strip()
-        for name in (compare or "").split(",")
-        if name.strip()
-    ]
 
     def say(line: str) -> None:
         progress.clear()
         _console.note(line, quiet=quiet)
 
-    if starts:
+    if names:
         from cellbrook.training.compare import compare as compare_starts
 
-        compared = compare_starts(dataset, out, starts, params=params, progress=progress, say=say)
+        starts = [from_ if name == "base" else name for name in names]
+        with ending_softly(progress):
+            compared = compare_starts(dataset, out, starts, params=params, progress=progress, say=say)
         progress.clear()
         if json:
             print_json(compared.to_dict())

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellbrook.errors import UsageError
+from cellbrook.errors import Cancelled, UsageError
 from cellbrook.io.atomic import atomic
 from cellbrook.networks.cards import REPORT_NAME
 from cellbrook.networks.store import resolve_model
-from cellbrook.training.curves import BLUE, GREY, ORANGE, Line, Panel, write_panels
+from cellbrook.training.curves import BLUE, GREY, INK, ORANGE, Line, Panel, write_panels
 from cellbrook.training.finetune import finetune
 from cellbrook.training.learn import SCRATCH, wishes_of
 from cellbrook.training.output import finished
@@ -112,13 +113,18 @@ def compare(
         Folder for a model each, ``compare.png`` and ``compare.json``. Trainings that are finished there are not repeated.
     starts : sequence of str
         Models to start from, and "scratch".
-    params, progress, say
+    params, say
         As for `cellbrook.training.finetune.finetune`.
+    progress : Progress or None
+        Told of every step; when it cancels, what is finished is reported, and the same call goes on with the rest: a
+        training that was cut short would not be comparable.
 
     Raises
     ------
     UsageError
         If fewer than two starts are given, or one twice, or `out` holds a comparison of other images or options.
+    Cancelled
+        If it was cancelled before a training was finished.
     """
     if len(set(starts)) < 2 or len(set(starts)) != len(starts):
         raise UsageError(
@@ -131,18 +137,26 @@ def compare(
     names = _names(folder, dataset, starts, params)
     points: list[ComparedPoint] = []
     untrained = None
-    for start in starts:
-        for train in portions(whole.train):
-            objects = sum(e.n_objects for e in train)
-            place = folder / f"{names[start]}-{objects}"
-            say(f"{start}, {objects} objects")
+    trainings = list(itertools.product(starts, portions(whole.train)))
+    for start, train in trainings:
+        objects = sum(e.n_objects for e in train)
+        place = folder / f"{names[start]}-{objects}"
+        say(f"{start}, {objects} objects")
+        if not finished(place):
             parts = Split(train, whole.validation, f"{objects} objects are learnt from")
-            if not finished(place):
-                finetune(dataset, place, start=start, params=params, progress=progress, say=say, parts=parts)
-            ap, before, path = _read(place)
-            untrained = before if untrained is None else untrained
-            points.append(ComparedPoint(start, objects, ap, path))
-    result = CompareReport(tuple(points), untrained, tuple(_answer(points, untrained)))
+            wishes: dict[str, Any] = {"params": params, "progress": progress, "say": say, "parts": parts}
+            try:
+                finetune(dataset, place, start=start, **wishes, cut_short=False)
+            except Cancelled:
+                if not points:
+                    raise
+                break
+        ap, before, path = _read(place)
+        untrained = before if untrained is None else untrained
+        points.append(ComparedPoint(start, objects, ap, path))
+    complete = len(points) == len(trainings)
+    words = _answer(points, untrained) if complete else _so_far(points, len(trainings))
+    result = CompareReport(tuple(points), untrained, tuple(words))
     _draw(folder / "compare.png", result)
     with atomic(folder / "compare.json") as part:
         text = json.dumps(result.to_dict(), indent=1, ensure_ascii=False)
@@ -194,6 +208,14 @@ def _answer(points: Sequence[ComparedPoint], untrained: float | None) -> list[st
     return words
 
 
+def _so_far(points: Sequence[ComparedPoint], trainings: int) -> list[str]:
+    best = max(points, key=lambda p: p.ap)
+    return [
+        f"Stopped after {len(points)} of {trainings} trainings; the same command goes on with the rest.",
+        f"The best model so far is {best.path}: AP {best.ap:.3f} with {best.objects} objects.",
+    ]
+
+
 def _how(start: str) -> str:
     return "training from scratch" if start == SCRATCH else f"starting from {start}"
 
@@ -202,7 +224,7 @@ def _draw(path: Path, result: CompareReport) -> None:
     starts = list(dict.fromkeys(p.start for p in result.points))
     lines = [
         Line(start, [(p.objects, p.ap) for p in result.points if p.start == start], color)
-        for start, color in zip(starts, (BLUE, ORANGE, GREY, (0, 0, 0)), strict=False)
+        for start, color in zip(starts, itertools.cycle((BLUE, ORANGE, GREY, INK)), strict=False)
     ]
     level = ("untrained", result.untrained) if result.untrained is not None else None
     write_panels(

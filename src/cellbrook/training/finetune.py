@@ -90,6 +90,7 @@ def finetune(
     watch: Callable[[CurvePoint], None] | None = None,
     overwrite: bool = False,
     parts: Split | None = None,
+    cut_short: bool = True,
 ) -> TrainReport:
     """Train a model on labelled images.
 
@@ -105,7 +106,7 @@ def finetune(
     params : TrainParams or None
         None: the defaults.
     progress : Progress or None
-        Told of every step; when it cancels, training ends and the best weights so far are kept.
+        Told of every step; it may cancel.
     say : callable
         Is given what people should read while it runs, a line at a time.
     watch : callable or None
@@ -115,6 +116,9 @@ def finetune(
         model stays until the new one is written, and where that is not better.
     parts : Split or None
         What is learnt from and what is held out. None: `cellbrook.training.split.split` decides.
+    cut_short : bool
+        When `progress` cancels, end the training with the best weights so far. False: leave it unfinished, and the same
+        call goes on with it.
 
     Returns
     -------
@@ -131,7 +135,7 @@ def finetune(
     TrainingError
         If the loss is not finite any more; names the step.
     Cancelled
-        If it was cancelled before there was anything to keep.
+        If it was cancelled before there was anything to keep, or must not be cut short.
     OutputError
         If `out` cannot be written to, or another training writes there.
     """
@@ -167,6 +171,7 @@ def finetune(
                 say=say,
                 watch=watch,
                 overwrite=overwrite,
+                cut_short=cut_short,
             )
 
         learned = attempt(params, "first")
@@ -182,6 +187,8 @@ def finetune(
             try:
                 second = tests.judge(attempt(gentle, "gentle"))
             except Cancelled:
+                if not cut_short:
+                    raise
                 second = outcome
             if second.within and tests.start is not None and second.validation.better_than(tests.start):
                 note = "The first attempt forgot too much, so only the last layers were trained, with more general images."

@@ -154,6 +154,7 @@ def learn(
     say: Callable[[str], None],
     watch: Callable[[CurvePoint], None] | None = None,
     overwrite: bool = False,
+    cut_short: bool = True,
 ) -> Learned:
     """Run the loop from where it stands to its end.
 
@@ -168,8 +169,8 @@ def learn(
     data_sha256 : str
         Hash of the data.
     progress : Progress
-        Told of every step. When it cancels, the best weights so far are returned.
-    say, watch, overwrite
+        Told of every step.
+    say, watch, overwrite, cut_short
         See `cellbrook.training.finetune.finetune`.
 
     Raises
@@ -177,7 +178,7 @@ def learn(
     TrainingError
         If the loss is not finite any more.
     Cancelled
-        If there is nothing to keep yet.
+        If there is nothing to keep yet, or it must not be cut short.
     """
     network = copy.deepcopy(start.network)
     torch.manual_seed(params.seed)  # of LoRA's first weights
@@ -234,7 +235,7 @@ def learn(
             if watch is not None:
                 watch(point)
     except Cancelled:
-        if state.best_step == 0:
+        if state.best_step == 0 or not cut_short:
             raise
         say(f"stopped at step {trainer.step}; the weights of step {state.best_step} are kept")
     finally:
