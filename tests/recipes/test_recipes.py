@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from cellbrook.io import read_labels
+import cellbrook
+from cellbrook.io import read_labels, write_labels
 from cellbrook.project import Project
 from cellbrook.testing.samples import sample_image
 from cellbrook.training.synthetic import generate
@@ -138,6 +139,28 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
     shutil.unpack_archive(names["archive"], "elsewhere")
     (found,) = names["segment_folder"]("images", "again", "elsewhere")[:1]
     assert found["labels"].exists()
+
+
+def test_the_notebook_mirrors_folders_and_leaves_corrected_labels_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", types.ModuleType("IPython.display"))
+    sys.modules["IPython.display"].Image = sys.modules["IPython.display"].display = lambda *_, **__: None
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.tif", "b/a.tif"):
+        (tmp_path / "images" / name).parent.mkdir(exist_ok=True, parents=True)
+        tifffile.imwrite(tmp_path / "images" / name, sample_image(size=64).astype(np.uint16))
+    (code,) = (code for code, _ in code_of("segment_and_train.ipynb") if "def segment_folder" in code)
+    names = {"Path": Path, "cellbrook": cellbrook, "IMAGES": "images", "RESULTS": "results"}
+    exec(code, names)
+    labels = sorted((tmp_path / "results").rglob("*_labels.tif"))
+    assert [p.relative_to(tmp_path / "results").as_posix() for p in labels] == [
+        "a_labels.tif",
+        "b/a_labels.tif",
+    ]
+    write_labels(labels[0], np.ones((64, 64), np.uint16))
+    exec(code, names)
+    assert read_labels(labels[0])[0].min() == 1
+    assert "its results stay as they are" in capsys.readouterr().out
 
 
 def test_the_notebook_is_stored_without_outputs():
