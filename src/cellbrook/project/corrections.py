@@ -19,7 +19,7 @@ from cellbrook.export.classes import read_classes
 from cellbrook.io._omezarr import is_zarr
 from cellbrook.io.files import OUTPUT_ENDINGS, image_of_run, stem_of
 from cellbrook.io.labels import read_labels
-from cellbrook.io.pairs import image_id, result_stem
+from cellbrook.io.pairs import LABEL_MARKS, image_id, result_stem
 from cellbrook.project.classes import class_ids
 from cellbrook.project.ops import Replace
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _LABEL_SUFFIXES = (".tif", ".tiff", ".png", ".bmp", ".npy", ".zip", ".roi", ".geojson", ".json")
-_MARKS_OF_OTHERS = ("_rois", "_cp_masks", "_coco")  # beside those that `image_id` knows
-_MARKS = ("_masks", "_labels", "_seg", *_MARKS_OF_OTHERS)
+_MARKS_OF_SHAPES = ("_rois", "_coco")  # what is no label image
+_MARKS = (*LABEL_MARKS["truth"], *_MARKS_OF_SHAPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,7 @@ def _may_be_labels(path: Path) -> bool:
 def _owner(project: Project, path: Path) -> ImageRecord:
     """Return the image whose labels a file holds: by what its run.json says, else by its name and folder."""
     stem = stem_of(path)
-    for ending in _MARKS_OF_OTHERS:
+    for ending in _MARKS_OF_SHAPES:
         stem = stem.removesuffix(ending)
     bare = path.with_name(f"{stem}{path.suffix}")
     records = project.images()

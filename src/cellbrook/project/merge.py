@@ -380,11 +380,13 @@ class _Plane:
             self.ids.update(zip(found.tolist(), known.tolist(), strict=True))
         return same
 
-    def _called_here(self, labels: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        """Return labels of the other copy with the numbers that its objects have here; -1 where they have none."""
+    def _called_here(self, labels: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """Return labels (n,) of the other copy with the numbers that its objects have here; -1 where they have none."""
         found, place = np.unique(labels, return_inverse=True)
-        numbers = np.array([self.ids.get(i, -1) if i else 0 for i in found.tolist()], np.int64)
-        return numbers[place].reshape(labels.shape)
+        numbers: NDArray[np.int64] = np.array(
+            [self.ids.get(i, -1) if i else 0 for i in found.tolist()], np.int64
+        )
+        return numbers[place]
 
     def _displaced(self, ours: NDArray[np.uint32], region: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the pixels of a model's objects here that lie mostly where the other copy's person worked."""
