@@ -194,6 +194,13 @@ def test_paths_that_cannot_be_meant(tmp_path, folders):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="no label images"):
         find_pairs(truth, tmp_path / "empty")
+    with pytest.raises(UsageError, match="with itself"):
+        find_pairs(truth / "a_masks.npy", truth / ".." / "truth" / "a_masks.npy")
+    save(tmp_path / "pred" / "day 2" / "a_img_labels.npy", GRID)
+    with pytest.raises(
+        UsageError, match=r"two label files of a, .*a_img_labels.* and .*day 2.*: give the one"
+    ):
+        find_pairs(truth / "a_masks.npy", tmp_path / "pred")
     save(truth / "a_img_masks.npy", GRID)
     with pytest.raises(UsageError, match="two label files for one image"):
         find_pairs(truth, tmp_path / "pred")

@@ -82,7 +82,7 @@ def train(
         )
     if names and from_ != "compact" and "base" not in names:
         raise UsageError(
-            f"--compare {compare} does not name --from {from_}, which it calls base: give --compare base,{compare}, or no --from"
+            f"--compare {compare} does not name --from {from_}, there called base: give --compare base,{compare}"
         )
     for line in dataset.report():
         _console.note(line, quiet=quiet)

@@ -91,26 +91,25 @@ def find_pairs(truth: Path, prediction: Path) -> Pairs:
     Raises
     ------
     UsageError
-        If a path does not exist, a folder holds no label file, two files of a folder have one id, or a file
-        would be compared with itself.
+        If a path does not exist, a folder holds no label file, two files of a folder have one id, or, where one file is
+        given, of its subfolders too; or a file would be compared with itself.
     """
     for path in (truth, prediction):
         if not path.exists():
             raise UsageError(f"no such file or folder: {path}")
-    if is_image(truth) and is_image(prediction):
-        return Pairs(((image_id(truth.name), truth, prediction),), (), ())
     true_files = label_files(truth, "truth")
     pred_files = label_files(prediction, "prediction")
-    if is_image(truth) or is_image(prediction):
+    if is_image(truth) and is_image(prediction):  # whatever they are called
+        pred_files = dict.fromkeys(true_files, prediction)
+    elif is_image(truth) or is_image(prediction):
         # a single file has no folder in its id, and the folder's other files are not missing a partner
-        wanted = {image_id((truth if is_image(truth) else prediction).name)}
-        true_files = {_name(key): path for key, path in true_files.items() if _name(key) in wanted}
-        pred_files = {_name(key): path for key, path in pred_files.items() if _name(key) in wanted}
+        wanted = image_id((truth if is_image(truth) else prediction).name)
+        true_files, pred_files = (_of_one(files, wanted) for files in (true_files, pred_files))
     both = sorted(true_files.keys() & pred_files.keys(), key=natural_key)
     same = [true_files[key] for key in both if true_files[key].samefile(pred_files[key])]
     if same:
         raise UsageError(
-            f"{same[0]} would be compared with itself: give truth and prediction in different folders"
+            f"{same[0]} would be compared with itself: give truth and prediction that are different files"
         )
     return Pairs(
         tuple((key, true_files[key], pred_files[key]) for key in both),
@@ -217,5 +216,9 @@ def _walk(path: Path) -> list[tuple[str, list[str]]]:
     return visited
 
 
-def _name(key: str) -> str:
-    return key.rsplit("/", 1)[-1]
+def _of_one(files: dict[str, Path], name: str) -> dict[str, Path]:
+    """Return the file of this id out of those of a folder, whichever subfolder it lies in."""
+    found = [path for key, path in files.items() if key.rsplit("/", 1)[-1] == name]
+    if len(found) > 1:
+        raise UsageError(f"two label files of {name}, {found[0]} and {found[1]}: give the one that is meant")
+    return {name: found[0]} if found else {}
