@@ -22,7 +22,7 @@ from cellbrook.io.files import OUTPUT_ENDINGS, image_name, image_of_run, natural
 from cellbrook.io.writers import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -306,7 +306,7 @@ def _place(image: str) -> tuple[str, str]:
     )
 
 
-def _rows(path: Path) -> Iterator[list[str]]:
+def _rows(path: Path) -> Generator[list[str]]:
     """Yield header and rows of a folder's table one by one, since it may be larger than memory; nothing if there is none."""
     if not path.exists():
         return

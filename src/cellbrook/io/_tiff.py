@@ -82,7 +82,7 @@ def other_files(path: Path) -> tuple[Path, ...]:
         return ()
     try:
         with tifffile.TiffFile(path) as tif:
-            named = re.findall(r'FileName="([^"]*)"', tif.ome_metadata) if tif.is_ome else []
+            named = re.findall(r'FileName="([^"]*)"', tif.ome_metadata or "")
             if not (set(named) - {tif.filename} or tif.is_mmstack or tif.is_ndtiff):
                 return ()  # one file may have thousands of pages, which are not looked through
             pages = [page for series in tif.series for page in series.pages if page is not None]
