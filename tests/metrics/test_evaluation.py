@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from cellbrook.errors import UsageError
+from cellbrook.errors import ImageError, UsageError
 from cellbrook.metrics import (
     aggregated_jaccard_index,
     average_precision,
@@ -106,11 +106,23 @@ def test_generators_are_enough():
     assert evaluate((GRID for _ in range(2)), (GRID for _ in range(2))).pooled["f1"][0].value == 1
 
 
+@pytest.mark.parametrize("kind", [ValueError, ImageError])
+def test_what_a_reader_of_files_raises_is_told_as_it_is(kind):
+    def read():
+        yield GRID
+        raise kind("cannot read file z")
+
+    for sides in ((read(), [GRID, GRID]), ([GRID, GRID], read())):
+        with pytest.raises(kind, match=r"^cannot read file z$"):
+            evaluate(*sides)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: evaluate([], []), ["at least one pair"]),
-        (lambda: evaluate([GRID], [GRID, GRID]), ["equal length"]),
+        (lambda: evaluate([GRID], [GRID, GRID]), ["equal length", "true_images ends after 1"]),
+        (lambda: evaluate([GRID], []), ["equal length", "pred_images ends after 0"]),
         (lambda: evaluate([GRID], [GRID[1:]]), ["(45, 45)", "(44, 45)"]),
         (lambda: evaluate([GRID], [GRID], thresholds=[]), ["thresholds"]),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -200,18 +201,19 @@ def evaluate(
     [0.944, 0.056]
     """
     images: list[ImageCounts] = []
-    try:
-        for place, (true, pred) in enumerate(zip(true_images, pred_images, strict=True)):
-            name = str(place) if names is None else names[place]
-            images.append(
-                count_image(
-                    true, pred, name=name, thresholds=thresholds, tolerance_px=tolerance_px, threads=threads
-                )
+    end: Any = object()  # zip's own check would raise what a generator that reads files may raise, too
+    for place, (true, pred) in enumerate(itertools.zip_longest(true_images, pred_images, fillvalue=end)):
+        if true is end or pred is end:
+            side = "true_images" if true is end else "pred_images"
+            raise UsageError(
+                f"true_images and pred_images must be of equal length: {side} ends after {place} images"
             )
-    except UsageError:
-        raise
-    except ValueError as error:
-        raise UsageError(f"true_images and pred_images must be of equal length: {error}") from error
+        name = str(place) if names is None else names[place]
+        images.append(
+            count_image(
+                true, pred, name=name, thresholds=thresholds, tolerance_px=tolerance_px, threads=threads
+            )
+        )
     return summarise(images, resamples=resamples, seed=seed)
 
 
