@@ -509,7 +509,8 @@ def test_what_killed_runs_left_is_swept(project: Project, image: str) -> None:
         place.mkdir(parents=True)
         (place / "flows.npy").write_bytes(b"half")
     for place in (old, aside, partner, mine):
-        os.utime(place, (1, 1))
+        for each in (place / "flows.npy", place):
+            os.utime(each, (1, 1))
     project.close()
     Project.open(folder, read_only=True).close()
     assert old.exists()
