@@ -235,6 +235,7 @@ auto ObjectFlows<D>::diffuse(const Box<D>& part, int32_t piece, Centre rule, int
         if (rule == Centre::nearest_to_rounded) mean[a] = std::nearbyint(mean[a]);
     }
     auto& centre = centre_;
+    centre = {};  // of every k-th pixel of a thin object there may be none
     double nearest = INFINITY;
     for_rows(local_, part, [&](int64_t from, int64_t to) {
         auto c = grid.coordinates(to);
