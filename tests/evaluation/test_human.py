@@ -288,3 +288,15 @@ def test_a_plan_has_no_page(images, tmp_path, capsys):
     code, _, err = run(capsys, "--plan", images, "--out", tmp_path / "o", "--html", tmp_path / "p.html")
     assert code == 2
     assert "--html away" in err
+
+
+def test_a_stack_outlined_plane_by_plane_agrees_with_volumes(tmp_path, capsys):
+    volume = np.stack([GRID] * 3)
+    planes = np.where(volume > 0, volume + 25 * np.arange(3, dtype=np.uint32)[:, None, None], 0)
+    sides = [tmp_path / f"{name}_masks.tif" for name in "abm"]
+    for path, labels in zip(sides, (volume, planes, planes), strict=True):
+        write_labels(path, labels, axes="ZYX")
+    result = agreement(*sides[:2], model=sides[2])
+    assert [count.tp[0] for count in result.counts[0]] == [75, 75, 75]
+    assert "1 of 1 images were compared plane by plane" in run(capsys, *sides[:2], "--model", sides[2])[1]
+    assert not any("plane by plane" in text for text in agreement(*sides[1:]).comparison.notes)

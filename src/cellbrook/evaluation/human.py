@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.errors import CellbrookError, UsageError
 from cellbrook.evaluation.blind import SIDES, key_beside, read_key
-from cellbrook.evaluation.files import Side, by_frame, read_side
+from cellbrook.evaluation.files import Side, by_frame, by_plane, read_side
 from cellbrook.io.files import natural_key
 from cellbrook.io.pairs import image_id, is_image, label_files
 from cellbrook.metrics.evaluation import THRESHOLDS, ImageCounts, count_image, pooled_metrics
@@ -117,6 +118,7 @@ def agreement(
     ----------
     a, b : path
         Label files or folders of them; they belong together by name, as in `cellbrook.evaluate`.
+        Frames of a time series, and planes that one of them outlined each by itself, are compared as there.
     model : path or None
         The model's labels of the same images.
     key : path or None
@@ -173,6 +175,7 @@ def agreement(
     of_model = _model_files(model_path, both, crops)
     counted: list[tuple[str, list[ImageCounts]]] = []
     failed: dict[str, str] = {}
+    planar = 0
     progress.start("compare", len(both))
     for name in both:
         progress.check_cancelled()
@@ -181,14 +184,17 @@ def agreement(
                 labels = [read_side(of_a[name]), read_side(of_b[name])]
                 if of_model is not None:
                     labels.append(_of_model(of_model[name], crops.get(name), labels[0].labels.shape))
+                labels = by_frame(labels)
+                planes = by_plane(labels)
                 counts = count_pairs(
-                    [side.labels for side in by_frame(labels)],
+                    [side.labels for side in planes or labels],
                     name=name,
                     thresholds=thresholds,
                     tolerance_px=tolerance_px,
                     threads=threads,
                 )
                 counted.append((name, counts))
+                planar += planes is not None
             except (CellbrookError, OSError) as error:
                 failed[name] = " ".join(str(error).split())
         progress.advance()
@@ -202,6 +208,12 @@ def agreement(
             resamples=resamples,
             seed=seed,
         )
+    if comparison is not None and planar:
+        remark = (
+            f"{planar} of {len(counted)} images were compared plane by plane: some of the labels have objects that go "
+            "through several planes and others have none"
+        )
+        comparison = dataclasses.replace(comparison, remarks=(remark,))
     return Agreement(
         comparison=comparison,
         names=tuple(name for name, _ in counted),

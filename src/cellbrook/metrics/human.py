@@ -64,17 +64,20 @@ class HumanComparison:
         Images that all of them labelled.
     margin : float
         Difference that is of no consequence.
+    remarks : tuple of str
+        What else the reader should know.
     """
 
     scores: tuple[HumanScore, ...]
     n_images: int
     margin: float
+    remarks: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the intervals should know."""
         note = interval_note(self.n_images)
-        return (note,) if note else ()
+        return (*((note,) if note else ()), *self.remarks)
 
     @property
     def sentence(self) -> str:
