@@ -235,6 +235,12 @@ def test_saving_writes_the_files_of_the_contract(result, tmp_path):
     assert np.array_equal(labels, result.labels)
 
 
+def test_kinds_may_be_a_text(result, tmp_path):
+    assert list(result.save(tmp_path, kinds="rois, objects")) == ["rois", "objects"]
+    with pytest.raises(UsageError, match="cannot save 'roi': choose"):
+        result.save(tmp_path, kinds="roi")
+
+
 def test_run_json_says_how_it_came_about(result, tmp_path):
     run = json.loads(result.save(tmp_path)["run"].read_text())
     assert run["model"]["name"] == "compact"
@@ -278,6 +284,15 @@ def test_a_source_is_opened_once_and_keeps_its_facts(segmenter, tmp_path):
 def test_many_scenes_and_arrays(segmenter, tmp_path, examples):
     names = [s.name for s in segmenter.segment_many([examples / "stained_tissue.png", sample_image()])]
     assert names == ["stained_tissue", "image"]
+
+
+def test_a_folder_of_images_is_what_the_command_takes_for_one(segmenter, tmp_path):
+    import tifffile
+
+    for name in ("a10", "a9", "a9_labels"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", np.zeros((20, 20), np.uint8))
+    for folder in (tmp_path, str(tmp_path)):
+        assert [s.name for s in segmenter.segment_many(folder)] == ["a9", "a10"]
 
 
 def test_a_result_shows_itself_in_a_line(segmenter):

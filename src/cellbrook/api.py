@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cellbrook.core.params import SegmentParams
 from cellbrook.core.result import SegmentationData
 from cellbrook.errors import UsageError
-from cellbrook.export import DEFAULT_KINDS
+from cellbrook.export import DEFAULT_KINDS, check_kinds
 from cellbrook.io import Source, open_image
 
 if TYPE_CHECKING:
@@ -46,7 +46,11 @@ class Segmentation(SegmentationData):
     """
 
     def save(
-        self, out: str | os.PathLike[str], *, kinds: Iterable[str] = DEFAULT_KINDS, overwrite: bool = False
+        self,
+        out: str | os.PathLike[str],
+        *,
+        kinds: str | Iterable[str] = DEFAULT_KINDS,
+        overwrite: bool = False,
     ) -> dict[str, Path]:
         """Write the same files as the command line.
 
@@ -54,9 +58,9 @@ class Segmentation(SegmentationData):
         ----------
         out : path
             Folder; made if it does not exist.
-        kinds : iterable of str
+        kinds : str or iterable of str
             Of "labels", "overlay", "objects", "run", "color", "rois", "geojson", "coco", "seg", "flows", "cellprob",
-            "zarr".
+            "zarr"; a str is split at commas.
         overwrite : bool
             Replace files that are there, also where they were changed since Cellbrook wrote them.
 
@@ -74,7 +78,7 @@ class Segmentation(SegmentationData):
         """
         from cellbrook.results import write_results
 
-        return write_results(self, Path(out), tuple(kinds), overwrite=overwrite)
+        return write_results(self, Path(out), check_kinds(kinds), overwrite=overwrite)
 
 
 class Segmenter:
@@ -249,13 +253,18 @@ class Segmenter:
             }
         )
 
-    def segment_many(self, images: Iterable[ImageLike], **keywords: Any) -> Iterator[Segmentation]:
+    def segment_many(
+        self, images: str | os.PathLike[str] | Iterable[ImageLike], **keywords: Any
+    ) -> Iterator[Segmentation]:
         """Segment images one after the other; with ``scene="all"`` each scene of each file.
 
-        The first image that cannot be read raises; ``cellbrook segment`` reports it and goes on.
+        A path is a folder or a pattern, as for ``cellbrook segment``. The first image that cannot be read raises, where
+        the command reports it and goes on.
         """
-        from cellbrook.io import scenes
+        from cellbrook.io import find_images, scenes
 
+        if isinstance(images, (str, os.PathLike)):
+            images = [found.path for found in find_images(os.fspath(images)).images]
         every = {**self._keywords, **keywords}.get("scene") == "all"
         for image in images:
             if not every:
@@ -369,7 +378,7 @@ def train(
         data if not isinstance(data, (str, os.PathLike)) else Path(data),
         Path(out),
         start=str(start),
-        params=TrainParams(**keywords),
+        params=TrainParams.from_keywords(**_plain(keywords)),
         progress=progress,
         overwrite=overwrite,
     )

@@ -345,6 +345,11 @@ def test_volumes():
     _check(labels, objects, flows, cellprob)
 
 
+def test_params_of_another_type_are_refused():
+    with pytest.raises(UsageError, match=r"params must be MaskParams\(\.\.\.\), got dict"):
+        labels_from_flows(np.zeros((2, 5, 5)), np.zeros((5, 5)), {"min_size": 3})
+
+
 def test_params_are_not_touched():
     params = MaskParams()
     labels_from_flows(np.zeros((2, 3, 3)), np.zeros((3, 3)), params)

@@ -554,8 +554,10 @@ def cellbrook_frozen_ap():
 
 
 def test_train_is_part_of_the_surface(tmp_path):
-    with pytest.raises(TypeError, match="stepz"):
+    with pytest.raises(UsageError, match="unknown parameter 'stepz': did you mean steps"):
         cellbrook.train(tmp_path, tmp_path / "out", stepz=3)
+    with pytest.raises(UsageError, match="steps must be a whole number, got '3'"):
+        cellbrook.train(tmp_path, tmp_path / "out", steps="3")
     with pytest.raises(UsageError, match="no label images"):
         cellbrook.train(tmp_path, tmp_path / "out")
     with pytest.raises(UsageError, match="steps must be at least 1"):

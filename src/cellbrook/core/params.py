@@ -14,11 +14,14 @@ import typing
 from dataclasses import dataclass, field
 from functools import cache
 from numbers import Real
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cellbrook.core.axes import check_axes
 from cellbrook.core.plan import Diameter
 from cellbrook.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Compat = Literal["cellpose"]
 
@@ -256,16 +259,11 @@ class SegmentParams:
             If a keyword is not a parameter, or a value is of the wrong type or makes no sense.
         """
         groups: dict[str, Any] = {}
-        known = types_of_keywords()
+        given = checked(keywords, types_of_keywords())
         for group in dataclasses.fields(cls):
             kind: Any = group.default_factory
-            names = [f.name for f in dataclasses.fields(kind) if f.name in keywords]
-            groups[group.name] = kind(**{n: _as_type(n, keywords.pop(n), known[n]) for n in names})
-        if keywords:
-            name = next(iter(keywords))
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(sorted(known))}"
-            raise UsageError(f"unknown parameter {name!r}: {hint}")
+            names = [f.name for f in dataclasses.fields(kind) if f.name in given]
+            groups[group.name] = kind(**{n: given[n] for n in names})
         return cls(**groups)
 
     def to_keywords(self) -> dict[str, Any]:
@@ -291,6 +289,16 @@ def types_of_keywords() -> dict[str, Any]:
     """Return the annotation of every parameter by its name."""
     groups: list[Any] = [group.default_factory for group in dataclasses.fields(SegmentParams)]
     return {name: kind for group in groups for name, kind in typing.get_type_hints(group).items()}
+
+
+def checked(keywords: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keywords as values of the types that are known of them; see `SegmentParams.from_keywords`."""
+    for name in keywords:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known are: {', '.join(sorted(known))}"
+            raise UsageError(f"unknown parameter {name!r}: {hint}")
+    return {name: _as_type(name, value, known[name]) for name, value in keywords.items()}
 
 
 def _as_type(name: str, value: Any, annotation: Any) -> Any:

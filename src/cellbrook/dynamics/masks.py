@@ -92,7 +92,7 @@ def labels_from_flows(
     Raises
     ------
     UsageError
-        If shapes or dtypes do not fit.
+        If shapes, dtypes or the type of `params` do not fit.
 
     References
     ----------
@@ -110,6 +110,8 @@ def labels_from_flows(
     (True, [110, 121])
     """
     params = MaskParams() if params is None else params
+    if not isinstance(params, MaskParams):
+        raise UsageError(f"params must be MaskParams(...), got {type(params).__name__}")
     if params.compat not in (None, "cellpose"):
         raise UsageError(f"compat must be None or 'cellpose', got {params.compat!r}")
     params = settled(params, score_weights)

@@ -30,20 +30,21 @@ DEFAULT_KINDS = ("labels", "overlay", "objects", "run")
 """What is written if nothing else is asked for."""
 
 
-def check_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
+def check_kinds(kinds: str | Iterable[str]) -> tuple[str, ...]:
     """Return kinds, each once, in their order.
 
     Parameters
     ----------
-    kinds : iterable of str
-        Of `KINDS`.
+    kinds : str or iterable of str
+        Of `KINDS`; a str is split at commas.
 
     Raises
     ------
     UsageError
         If one is unknown; lists those there are.
     """
-    kinds = tuple(dict.fromkeys(kinds))
+    names = (k.strip() for k in kinds.split(",")) if isinstance(kinds, str) else kinds
+    kinds = tuple(dict.fromkeys(names))
     unknown = [k for k in kinds if k not in OUTPUT_ENDINGS]
     if unknown:
         raise UsageError(f"cannot save {', '.join(map(repr, unknown))}: choose from {', '.join(KINDS)}")
@@ -53,7 +54,7 @@ def check_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
 def save(
     data: SegmentationData,
     out_dir: str | Path,
-    kinds: Iterable[str] = DEFAULT_KINDS,
+    kinds: str | Iterable[str] = DEFAULT_KINDS,
     *,
     stem: str | None = None,
     classes: Sequence[str] = (),
@@ -67,8 +68,8 @@ def save(
         The result. Labels alone have an image without a channel, of shape (0, Y, X).
     out_dir : str or Path
         Made if it does not exist.
-    kinds : iterable of str
-        Of `KINDS`.
+    kinds : str or iterable of str
+        Of `KINDS`; a str is split at commas.
     stem : str or None
         Beginning of the files' names. None: ``data.name``.
     classes : sequence of str

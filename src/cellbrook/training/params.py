@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import typing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from cellbrook.core.params import checked
 from cellbrook.errors import UsageError
 
 Layers = Literal["all", "last", "lora"]
@@ -93,3 +95,14 @@ class TrainParams:
         for name, known in (("train", ("all", "last", "lora")), ("target", ("auto", "cells", "nuclei"))):
             if getattr(self, name) not in known:
                 raise UsageError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    @classmethod
+    def from_keywords(cls, **keywords: Any) -> TrainParams:
+        """Build from keywords, which are checked as those of `cellbrook.core.params.SegmentParams.from_keywords`.
+
+        Raises
+        ------
+        UsageError
+            If a keyword is not a parameter, or a value is of the wrong type or makes no sense.
+        """
+        return cls(**checked(keywords, typing.get_type_hints(cls)))
