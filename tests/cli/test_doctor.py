@@ -127,9 +127,12 @@ def test_a_missing_package_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.usefixtures("quick")
 def test_missing_extras_are_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_probe, "installed", lambda engine: engine == "onnxruntime")
+    version = _diagnose._version
+    monkeypatch.setattr(_diagnose, "_version", lambda name: None if name == "onnx" else version(name))
     report = diagnose()
     assert report["problems"] == []
     assert "not installed: pip install 'cellbrook[torch]'" in told(report)
+    assert "not installed: pip install 'cellbrook[train]'" in told(report)
 
 
 @pytest.mark.usefixtures("quick")

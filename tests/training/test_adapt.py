@@ -1,5 +1,6 @@
 """Which weights learn; what is mended after forgetting; pictures and words of a training."""
 
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,14 +13,17 @@ torch.set_num_threads(1)
 from cellbrook.errors import EngineError, UsageError  # noqa: E402
 from cellbrook.networks.compact.model import CompactNet  # noqa: E402
 from cellbrook.networks.cpsam.model import CpsamNet  # noqa: E402
+from cellbrook.training import finetune  # noqa: E402
 from cellbrook.training.adapt import LoraLinear, choose_layers, interpolated, merge_lora  # noqa: E402
 from cellbrook.training.curves import draw_curves  # noqa: E402
+from cellbrook.training.dataset import from_arrays  # noqa: E402
 from cellbrook.training.guard import SHARES, Guarded, guard, words_of_forgetting  # noqa: E402
 from cellbrook.training.loop import LoopParams, Trainer  # noqa: E402
 from cellbrook.training.loss import LossParams, targets_of  # noqa: E402
 from cellbrook.training.report import CurvePoint, words_of_learning, words_of_result  # noqa: E402
 from cellbrook.training.scores import Score  # noqa: E402
 from cellbrook.training.state import trained_names  # noqa: E402
+from cellbrook.training.synthetic import generate  # noqa: E402
 
 
 def two_blocks():
@@ -287,6 +291,16 @@ def test_a_device_that_is_not_there_is_refused_in_a_line(wish, error, said, monk
     with pytest.raises(error, match=said):
         pick_device(wish)
     assert pick_device("cpu") == "cpu"
+
+
+def test_onnx_is_missed_before_anything_is_learnt(tmp_path, monkeypatch):
+    sample = generate("fluo_nuclei", 0, 128, 14)
+    images = from_arrays([sample.image[0].astype(np.uint16)] * 2, [sample.labels] * 2)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.setattr(finetune, "learn", lambda *_, **__: pytest.fail("it learns"))
+    for start in ("compact", "scratch"):
+        with pytest.raises(EngineError, match=r'onnx.*pip install "cellbrook\[train\]"'):
+            finetune.finetune(images, tmp_path / start, start=start)
 
 
 def test_few_objects_are_learnt_from_at_a_smaller_rate():

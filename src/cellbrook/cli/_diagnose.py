@@ -21,7 +21,8 @@ REQUIRED = ("numpy", "onnxruntime", "tifffile", "imagecodecs", "zarr", "roifile"
 """Distributions of the base install."""
 
 EXTRAS = {
-    "torch": ("torch", "Cellpose checkpoints, GPUs and training"),
+    "torch": ("torch", "Cellpose checkpoints and GPUs"),
+    "train": ("onnx", "models for your own cells, with torch"),
     "openvino": ("openvino", "faster networks on processors, for those without an ONNX graph or in bf16"),
     "bioio": ("bioio", "vendor formats such as czi, lif and nd2"),
 }

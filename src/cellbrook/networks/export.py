@@ -6,10 +6,12 @@ runs the very same numbers.
 
 from __future__ import annotations
 
+import importlib
 import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from cellbrook.errors import EngineError
 from cellbrook.networks.store import sha256_of
 
 if TYPE_CHECKING:
@@ -34,10 +36,15 @@ def export_network(network: nn.Module, folder: Path, stem: str) -> dict[str, Pat
     -------
     dict of str to Path
         By kind, as in a model card.
+
+    Raises
+    ------
+    EngineError
+        If onnx is not installed.
     """
-    import onnx
     from safetensors.torch import save_file
 
+    onnx = require_onnx()
     weights_path, graph_path = folder / f"{stem}.safetensors", folder / f"{stem}.onnx"
     network = network.eval().to("cpu")
     # the counter of batches seen is of no use to anybody who only runs the network
@@ -54,6 +61,20 @@ def export_network(network: nn.Module, folder: Path, stem: str) -> dict[str, Pat
     graph_path.write_bytes(model.SerializeToString())
     onnx.checker.check_model(str(graph_path))
     return {"safetensors": weights_path, "onnx": graph_path}
+
+
+def require_onnx() -> Any:
+    """Return onnx, or say how to get it.
+
+    Raises
+    ------
+    EngineError
+        If it is not installed.
+    """
+    try:
+        return importlib.import_module("onnx")
+    except ImportError as error:
+        raise EngineError(f'this needs onnx ({error}): pip install "cellbrook[train]"') from error
 
 
 def trace_network(network: nn.Module, path: Path, *, folded: bool) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from cellbrook.core.memory import peak_memory
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.errors import Cancelled, UsageError
+from cellbrook.networks.export import require_onnx
 from cellbrook.networks.store import resolve_model
 from cellbrook.training import generalist
 from cellbrook.training.classes import learn_classes
@@ -131,7 +132,7 @@ def finetune(
     ModelError
         If the start cannot be loaded.
     EngineError
-        If the device to train on is not there.
+        If the device to train on is not there, or onnx, which writes the graph of a compact network.
     TrainingError
         If the loss is not finite any more; names the step.
     Cancelled
@@ -153,6 +154,8 @@ def finetune(
         parts = parts or split(dataset.examples, params.held_out, params.seed)
         say(parts.how)
         origin = start_from(str(start), params.seed)
+        if origin.card.family == "compact":
+            require_onnx()  # what writes the graph must not first be missed when all is learnt
         if any(folder.absolute() in path.absolute().parents for path in origin.paths.values()):
             raise UsageError(
                 f"{start} lies in {folder}, where the new model would replace it: give another --out"
