@@ -137,7 +137,11 @@ def test_whatever_is_an_image_is_taken(segmenter, result, tmp_path):
         def __array__(self, dtype=None, copy=None):
             return sample_image()
 
-    for image in (open_image(sample_image()), Tensor()):
+    class Picture:  # as of Pillow
+        pixels = sample_image()
+        __array_interface__ = pixels.__array_interface__
+
+    for image in (open_image(sample_image()), Tensor(), Picture()):
         found = segmenter.segment(image)
         assert np.array_equal(found.labels, result.labels)
         assert found.provenance["image"]["sha256"] == result.provenance["image"]["sha256"]

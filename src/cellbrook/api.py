@@ -151,7 +151,7 @@ class Segmenter:
         ----------
         image : str, path, array or Source
             Any file that `open_image` reads, pixels (of NumPy, or what NumPy takes for an array: tensors of torch, arrays
-            of zarr), or what `open_image` gave.
+            of zarr, images of Pillow), or what `open_image` gave.
         name : str, optional
             Stem for the names of saved files. None: the file's, or "image".
         keep_output : bool
@@ -465,7 +465,7 @@ def _image(image: Any) -> Path | NDArray[Any] | Source:
         return Path(image)
     if isinstance(image, (np.ndarray, Source)):
         return image
-    if hasattr(image, "__array__"):
+    if hasattr(image, "__array__") or hasattr(image, "__array_interface__"):  # Pillow has the latter only
         try:
             return np.asarray(image)
         except Exception as error:  # what is on a graphics card, say
@@ -474,7 +474,7 @@ def _image(image: Any) -> Path | NDArray[Any] | Source:
                 f"NumPy cannot make an array of this {type(image).__name__}: {reason}"
             ) from error
     raise UsageError(
-        f"expected a path, an array (of NumPy, torch, zarr) or what open_image gives, got {type(image).__name__}"
+        f"expected a path, an array (of NumPy, torch, zarr, Pillow) or what open_image gives, got {type(image).__name__}"
     )
 
 
