@@ -48,6 +48,13 @@ def test_importing_a_room_loads_no_engine(room: str) -> None:
     assert run(code) == "[]"
 
 
+def test_rooms_are_there_without_being_imported_by_name() -> None:
+    rooms = "core errors project training measure export io evaluation".split()
+    for room in rooms:  # each afresh, as one brings others along
+        assert run(f"import cellbrook\nprint(cellbrook.{room}.__name__)") == f"cellbrook.{room}"
+    assert set(rooms) <= set(cellbrook.__all__)
+
+
 def test_importing_the_package_takes_a_quarter_of_a_second_at_most() -> None:
     # processor time less that of a bare interpreter: other processes on the machine do not stretch it
     code = "import time\nbegan = time.process_time()\nimport cellbrook\nprint(time.process_time() - began)"

@@ -4,6 +4,7 @@
 >>> seg = cellbrook.segment("cells.tif")                # doctest: +SKIP
 >>> seg.labels, seg.objects.to_pandas()                 # doctest: +SKIP
 
+Public are the names here, and what the rooms named here list in their ``__all__``, such as `cellbrook.measure.measure`.
 Importing this package loads neither torch nor onnxruntime; what is named here is loaded when it is first used.
 """
 
@@ -13,7 +14,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cellbrook import dynamics, metrics, networks
+    from cellbrook import (
+        core,
+        dynamics,
+        errors,
+        evaluation,
+        export,
+        io,
+        measure,
+        metrics,
+        networks,
+        project,
+        training,
+    )
     from cellbrook.api import Segmentation, Segmenter, open_image, open_project, segment, train, tune
     from cellbrook.core.objects import ObjectTable
     from cellbrook.core.params import MaskParams, NormalizeParams, SegmentParams, TileParams
@@ -41,7 +54,19 @@ _HOMES = {
     "NetworkOutput": "cellbrook.core.result",
     "CellbrookError": "cellbrook.errors",
 }
-_ROOMS = ("dynamics", "metrics", "networks")
+_ROOMS = (
+    "core",
+    "dynamics",
+    "errors",
+    "evaluation",
+    "export",
+    "io",
+    "measure",
+    "metrics",
+    "networks",
+    "project",
+    "training",
+)
 
 __all__ = [
     "CellbrookError",
@@ -54,15 +79,23 @@ __all__ = [
     "Segmenter",
     "TileParams",
     "agreement",
+    "core",
     "dynamics",
+    "errors",
     "evaluate",
+    "evaluation",
+    "export",
+    "io",
+    "measure",
     "metrics",
     "networks",
     "open_image",
     "open_project",
+    "project",
     "read_settings",
     "segment",
     "train",
+    "training",
     "tune",
 ]
 

@@ -34,7 +34,7 @@ def measure(
     volume: bool | None = None,
     threads: int | None = None,
 ) -> ObjectTable:
-    """Measure every object of a label image.
+    """Measure every object of a label image; public, as ``cellbrook.measure.measure``.
 
     Parameters
     ----------
