@@ -38,7 +38,7 @@ _OF_THE_SEGMENTER = frozenset({"model", "device", "engine", "precision", "thread
 """Parameters that are settled when the model is loaded."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Segmentation(SegmentationData):
     """The result for one image: `labels`, `objects`, `output`, and how to save them.
 

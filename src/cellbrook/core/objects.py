@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)  # == of arrays is no bool, and they have no hash
 class ObjectTable:
     """Columns of equal length, one row an object.
 
@@ -65,6 +65,12 @@ class ObjectTable:
     def __repr__(self) -> str:
         dropped = "" if self.discarded is None else f", {len(self.discarded)} discarded"
         return f"ObjectTable({len(self)} objects{dropped}; {', '.join(self.columns)})"
+
+    def __reduce__(self) -> tuple[type[ObjectTable], tuple[dict[str, NDArray[Any]], ObjectTable | None]]:
+        return ObjectTable, (
+            dict(self.columns),
+            self.discarded,
+        )  # a mapping proxy can be neither pickled nor copied
 
     def with_columns(self, **columns: ArrayLike) -> ObjectTable:
         """Return a table with these columns added or replaced."""

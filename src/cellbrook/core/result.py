@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from cellbrook.core.objects import ObjectTable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class NetworkOutput:
     """What the network said of every pixel, at the image's own resolution.
 
@@ -34,7 +34,7 @@ class NetworkOutput:
     diameter_px: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SegmentationData:
     """Labels with what belongs to them; `cellbrook.api.Segmentation` adds saving.
 
