@@ -49,7 +49,7 @@ def test_importing_a_room_loads_no_engine(room: str) -> None:
 
 
 def test_rooms_are_there_without_being_imported_by_name() -> None:
-    rooms = "core errors project training measure export io evaluation".split()
+    rooms = ["core", "errors", "project", "training", "measure", "export", "io", "evaluation"]
     for room in rooms:  # each afresh, as one brings others along
         assert run(f"import cellbrook\nprint(cellbrook.{room}.__name__)") == f"cellbrook.{room}"
     assert set(rooms) <= set(cellbrook.__all__)
