@@ -67,10 +67,8 @@ class ObjectTable:
         return f"ObjectTable({len(self)} objects{dropped}; {', '.join(self.columns)})"
 
     def __reduce__(self) -> tuple[type[ObjectTable], tuple[dict[str, NDArray[Any]], ObjectTable | None]]:
-        return ObjectTable, (
-            dict(self.columns),
-            self.discarded,
-        )  # a mapping proxy can be neither pickled nor copied
+        # a mapping proxy can be neither pickled nor copied
+        return ObjectTable, (dict(self.columns), self.discarded)
 
     def with_columns(self, **columns: ArrayLike) -> ObjectTable:
         """Return a table with these columns added or replaced."""
