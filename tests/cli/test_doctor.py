@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,6 @@ from cellbrook.cli.doctor import _lines, doctor
 from cellbrook.engines import _probe
 from cellbrook.errors import ChecksumError
 from cellbrook.networks import store
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -133,6 +131,18 @@ def test_missing_extras_are_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report["problems"] == []
     assert "not installed: pip install 'cellbrook[torch]'" in told(report)
     assert "not installed: pip install 'cellbrook[train]'" in told(report)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_home_that_cannot_be_seen_or_written_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unseen(path: object, **_: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", unseen)
+    monkeypatch.setattr(_diagnose.os, "access", lambda *_: False)
+    report = diagnose()
+    assert report["problems"] == []
+    assert "note: models cannot be installed" in told(report)
 
 
 @pytest.mark.usefixtures("quick")

@@ -156,6 +156,22 @@ def test_the_users_folder_is_the_platforms(
     assert expected in str(store.home())
 
 
+def test_a_user_without_a_home_has_the_shipped_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pwd = pytest.importorskip("pwd")
+
+    def unknown(_: object) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("HOME", "CELLBROOK_HOME", "XDG_DATA_HOME", "CELLPOSE_LOCAL_MODELS_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert store.home().is_absolute()
+    assert networks.resolve_model("compact").name == "compact"
+    with pytest.raises(ModelError, match="known but not installed"):
+        networks.resolve_model("cyto3")
+
+
 # ---- loading
 
 

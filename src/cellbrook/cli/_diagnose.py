@@ -61,9 +61,10 @@ def diagnose() -> dict[str, Any]:
     -------
     dict
         Plain values by section, for people and for JSON; ``problems`` lists what is wrong as dicts of
-        ``what`` and ``mend``, empty if all is well.
+        ``what`` and ``mend``, empty if all is well; ``notes`` are lines about what may be as it is.
     """
     problems: list[Problem] = []
+    notes: list[str] = []
     running = {name: _start_probe(name) for name in _PROBES}  # side by side, while the rest is looked at
     report: dict[str, Any] = {
         "system": _system(),
@@ -71,12 +72,13 @@ def diagnose() -> dict[str, Any]:
         "memory": _memory(),
         "packages": _packages(problems),
         "kernels": _kernels(problems),
-        "models": _models(problems),
+        "models": _models(problems, notes),
     }
     report["engines"] = {name: _end_probe(name, process, problems) for name, process in running.items()}
     report["gpu"] = _gpu(report["engines"], problems)
     report["auto"] = _auto(report["engines"], problems)
     report["extras"] = _extras()
+    report["notes"] = notes
     report["problems"] = [{"what": p.what, "mend": p.mend} for p in problems]
     return report
 
@@ -171,7 +173,7 @@ def _kernels(problems: list[Problem]) -> dict[str, Any]:
     return {"ok": True}
 
 
-def _models(problems: list[Problem]) -> list[dict[str, Any]]:
+def _models(problems: list[Problem], notes: list[str]) -> list[dict[str, Any]]:
     """Check the files of every shipped and installed model against their hashes."""
     try:
         from cellbrook.networks.store import damaged_models, list_models, models_dir, resolve_model
@@ -203,10 +205,11 @@ def _models(problems: list[Problem]) -> list[dict[str, Any]]:
         mend = "pip install --force-reinstall --no-deps cellbrook"
         problems.append(Problem("the shipped model is missing", mend))
     folder = models_dir()
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    existing = next(p for p in (folder, *folder.parents) if os.path.exists(p))  # false of what cannot be seen
     if not os.access(existing, os.W_OK):
-        mend = "set CELLBROOK_HOME to a folder of yours (only `cellbrook models install` needs it)"
-        problems.append(Problem(f"models cannot be installed: {existing} is not writable", mend))
+        notes.append(
+            f"models cannot be installed, {existing} is not writable: set CELLBROOK_HOME to a folder of yours if you need to"
+        )
     return rows
 
 

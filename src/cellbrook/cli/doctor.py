@@ -55,6 +55,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         yield f"  {model['name']:24} {state}, {model['licence']}"
     if not report["models"]:
         yield "  none"
+    yield from (f"  note: {note}" for note in report["notes"])
     yield ""
     yield "Optional parts"
     for extra, facts in report["extras"].items():

@@ -91,14 +91,22 @@ class ListedModel:
 def home() -> Path:
     """Return the user's folder for models; it need not exist."""
     if own := os.environ.get("CELLBROOK_HOME"):
-        return Path(own).expanduser()
+        return _expanded(own)
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     elif sys.platform == "darwin":
         base = "~/Library/Application Support"
     else:
         base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "cellbrook"
+    return _expanded(base) / "cellbrook"
+
+
+def _expanded(path: str) -> Path:
+    """Expand "~"; of a user without a home, as in a container, to a folder where no model is and none can be put."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path("/nonexistent", path)
 
 
 def models_dir() -> Path:
@@ -310,9 +318,9 @@ def check_file(path: Path, ref: ModelFileRef, what: str, mend: str) -> str:
 def not_installed(card: ModelCard, name: str) -> str:
     """Return what to say of a known model that is not here; Cellpose's own folder is looked into."""
     line = f"model {name!r} is known but not installed: `cellbrook models install {name}`"
-    folder = Path(os.environ.get("CELLPOSE_LOCAL_MODELS_PATH") or "~/.cellpose/models").expanduser()
+    folder = _expanded(os.environ.get("CELLPOSE_LOCAL_MODELS_PATH") or "~/.cellpose/models")
     file = folder / card.files["checkpoint"].filename if "checkpoint" in card.files else folder
-    if file.is_file():
+    if os.path.isfile(file):  # the home may be another's, which Path.is_file() does not forgive
         return (
             f"{line}, or `cellbrook models install {shlex.quote(str(file))}`, which Cellpose has downloaded"
         )
