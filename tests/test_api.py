@@ -1,5 +1,6 @@
 """The public surface, with the shipped model."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -111,6 +112,17 @@ def test_the_callers_pixels_are_left_alone(segmenter):
 def test_one_call_leaves_no_trace_in_the_next(segmenter, result):
     segmenter.segment(sample_image(), invert=True, min_size=500, cellprob_threshold=2.0, tile_norm_size=64)
     assert np.array_equal(segmenter.segment(sample_image()).labels, result.labels)
+
+
+def test_help_of_segment_tells_every_parameter():
+    told = inspect.signature(cellbrook.segment).parameters
+    known = SegmentParams().to_keywords()
+    assert list(told) == ["image", "name", "keep_output", "progress", *known]
+    assert {n: told[n].default for n in known} == known
+    doc = inspect.getdoc(cellbrook.segment)
+    for name in told:
+        assert f"\n{name} : " in doc
+    assert doc.index("\nReturns\n") > doc.index("\ncompat : ")
 
 
 def test_an_unknown_model_is_an_error_with_the_nearest_names():
@@ -261,7 +273,7 @@ def test_what_people_changed_is_not_overwritten(result, tmp_path):
     files = result.save(tmp_path)
     result.save(tmp_path)  # ours, unchanged: replaced
     files["labels"].write_bytes(files["labels"].read_bytes() + b" ")
-    with pytest.raises(OutputError, match=r"changed since.*--overwrite"):
+    with pytest.raises(OutputError, match=r"changed since.*--overwrite \(in Python overwrite=True\)"):
         result.save(tmp_path)
     result.save(tmp_path, overwrite=True)
     (tmp_path / "nuclei_run.json").unlink()

@@ -164,7 +164,7 @@ def of_image(**image: str | None) -> SegmentationData:
     [
         (
             {"path": "/day2/cells.tif", "sha256": "b", "scene": None},
-            "another image, /day1/cells.tif: give another --out",
+            r"another image, /day1/cells.tif: give another folder \(--out\)",
         ),
         ({"path": "/day1/cells.tif", "sha256": "a", "scene": "1"}, "scene 0 of this file: --scene all"),
         ({"path": "/moved/cells.tif", "sha256": "a", "scene": "0"}, None),
@@ -186,7 +186,7 @@ def test_arrays_are_told_apart_by_their_pixels(tmp_path: Path) -> None:
     corrected = dataclasses.replace(of_image(path=None, sha256="a", scene=None), labels=sample(2).labels)
     results.write_results(corrected, tmp_path, KINDS)
     other = of_image(path=None, sha256="b", scene=None)
-    with pytest.raises(OutputError, match="another image, an array: give another --out or name"):
+    with pytest.raises(OutputError, match=r"another image, an array: give another folder \(--out\) or name"):
         results.write_results(other, tmp_path, KINDS)
     results.write_results(of_image(path="/day1/cells.tif", sha256="a", scene=None), tmp_path, KINDS)
     with pytest.raises(OutputError, match=r"another image, /day1/cells\.tif"):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from cellbrook.export import DEFAULT_KINDS, check_kinds
 from cellbrook.io import Source, open_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from cellbrook.core.plan import SegmentPlan
     from cellbrook.core.progress import Progress
@@ -36,6 +38,8 @@ ImageLike = str | os.PathLike[str] | NDArray[Any] | Source
 
 _OF_THE_SEGMENTER = frozenset({"model", "device", "engine", "precision", "threads"})
 """Parameters that are settled when the model is loaded."""
+
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -282,16 +286,48 @@ class Segmenter:
         return SegmentParams.from_keywords(**{**self._keywords, **_plain(keywords)})
 
 
-def segment(image: ImageLike, **keywords: Any) -> Segmentation:
-    """Segment one image.
+def _with_parameters(function: _Function) -> _Function:
+    """Put the parameters of `cellbrook.core.params` into the signature and docstring of what takes them as keywords."""
+    groups: list[Any] = [group.default_factory for group in dataclasses.fields(SegmentParams)]
+    told: Any = function
+    signature = inspect.signature(function)
+    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    more = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
+        for group in groups
+        for f in dataclasses.fields(group)
+    ]
+    told.__signature__ = signature.replace(parameters=[*own, *more])
+    if function.__doc__:  # python -OO leaves none
+        texts = [inspect.cleandoc(group.__doc__).partition("----------\n")[2] for group in groups]
+        head, returns, tail = function.__doc__.partition("\n\n    Returns\n")
+        told.__doc__ = "\n".join([head, *(textwrap.indent(t, "    ") for t in texts)]) + returns + tail
+    return function
+
+
+@_with_parameters
+def segment(
+    image: ImageLike,
+    *,
+    name: str | None = None,
+    keep_output: bool = True,
+    progress: Progress | None = None,
+    **keywords: Any,
+) -> Segmentation:
+    """Segment one image; for many, `Segmenter` loads the model once.
 
     Parameters
     ----------
     image : str, path, array or Source
         Any file that `open_image` reads, pixels, or what `open_image` gave.
+    name : str, optional
+        Stem for the names of saved files. None: the file's, or "image".
+    keep_output : bool
+        Keep flows and cellprob in the result.
+    progress : Progress, optional
+        Told of every tile; may cancel.
     **keywords
-        Any parameter of `cellbrook.core.params`: ``model``, ``diameter``, ``channels``, ``axes``,
-        ``cellprob_threshold``, ``threads`` and so on.
+        Any parameter of `cellbrook.core.params`; they follow here.
 
     Returns
     -------
@@ -307,7 +343,8 @@ def segment(image: ImageLike, **keywords: Any) -> Segmentation:
     """
     names = [f.name for f in dataclasses.fields(SegmentParams().model_params) if f.name != "diameter"]
     model = {n: keywords.pop(n) for n in names if n in keywords}
-    return Segmenter(**model).segment(image, **keywords)
+    segmenter = Segmenter(**model)
+    return segmenter.segment(image, name=name, keep_output=keep_output, progress=progress, **keywords)
 
 
 def open_project(path: str | os.PathLike[str], *, read_only: bool = False) -> Project:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_OVERWRITE = "--overwrite (in Python overwrite=True)"
+
 
 def write_results(
     data: SegmentationData,
@@ -199,14 +201,14 @@ def _check_same_image(folder: Path, stem: str, new: Mapping[str, Any] | None) ->
     told = [pair for key in ("path", "sha256") if None not in (pair := (old.get(key), new.get(key)))]
     if told and all(before != now for before, now in told):
         raise OutputError(
-            f"{run} is of another image, {old.get('path') or 'an array'}: give another --out or name, or --overwrite to "
-            "replace its results"
+            f"{run} is of another image, {old.get('path') or 'an array'}: give another folder (--out) "
+            f"or name, or {_OVERWRITE} to replace its results"
         )
     scenes = old.get("scene"), new.get("scene")
     if None not in scenes and scenes[0] != scenes[1]:
         raise OutputError(
-            f"{run} is of scene {scenes[0]} of this file: --scene all names results by scene; or give another --out, or "
-            "--overwrite to replace them"
+            f"{run} is of scene {scenes[0]} of this file: --scene all names results by scene; or give another "
+            f"folder (--out), or {_OVERWRITE} to replace them"
         )
 
 
@@ -237,11 +239,12 @@ def check_replaceable(folder: Path, stem: str, kinds: Sequence[str]) -> None:
         if path.name not in ours:
             raise OutputError(
                 f"{path} is there already and no run.json says that Cellbrook wrote it: "
-                "give --overwrite to replace it, or another --out"
+                f"give {_OVERWRITE} to replace it, or another folder (--out)"
             )
         if sha256_of(path) not in ours[path.name]:
             raise OutputError(
-                f"{path} was changed since Cellbrook wrote it: give --overwrite to lose the changes, or another --out"
+                f"{path} was changed since Cellbrook wrote it: give {_OVERWRITE} to lose the changes, "
+                "or another folder (--out)"
             )
 
 
