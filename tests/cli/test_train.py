@@ -44,6 +44,11 @@ def test_check_fails_on_what_would_teach_nonsense(folder, capsys):
     assert (code, issue["kind"]) == (1, "size")
 
 
+def test_help_tells_what_is_taught_unasked(capsys):
+    _, out, _ = run(capsys, "--help")
+    assert '"auto": the cells where there are two or more stains' in " ".join(out.replace("│", " ").split())
+
+
 def test_out_is_needed(folder, capsys):
     code, _, err = run(capsys, folder)
     assert code == 2

@@ -33,7 +33,8 @@ class TrainParams:
     rank : int
         Rank of the matrices of "lora".
     target : {"auto", "cells", "nuclei"}
-        What the labels outline, for models that can be told. "auto": cells.
+        What the labels outline, for models that can be told. "auto": the cells where there are two or more stains,
+        else nothing is said.
     held_out : float
         Share of the images that is kept for validation, at least one; of a single image this share of its area.
     patience : int
