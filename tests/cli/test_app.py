@@ -37,6 +37,13 @@ def fail_with(monkeypatch: pytest.MonkeyPatch) -> object:
     return setup
 
 
+def test_help_tells_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["--help"])
+    told = capsys.readouterr().out.partition("Exit codes: ")[2]
+    codes = (cli.DONE, cli.FAILED, cli.USAGE, cli.INTERRUPTED, cli.BROKEN_PIPE)
+    assert all(f"{code} " in told for code in codes)
+
+
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [

@@ -58,7 +58,8 @@ def build_app(chosen: str | None = None) -> App:
         default_parameter=Parameter(negative_iterable=()),  # no --empty-save
         suppress_keyboard_interrupt=False,  # `main` says in a line what became of the files
         config=from_settings,
-        help_epilogue="Exit codes: 0 done, 1 something failed, 2 usage. CELLBROOK_DEBUG=1 adds tracebacks.",
+        help_epilogue="Exit codes: 0 done, 1 something failed, 2 usage, 130 interrupted, 141 the output's reader went "
+        "away. CELLBROOK_DEBUG=1 adds tracebacks.",
     )
     for position, (name, (path, line)) in enumerate(COMMANDS.items()):
         if name == chosen:
