@@ -32,6 +32,9 @@ REPORT_NAME = "report.json"
 """Beside the card of a taught model: how it was trained."""
 
 _MAY_BE_NONE = ("object_diameter_px", "default_diameter_px")  # TOML has no null: it is written as 0
+_SIZES = ("channels", "min_channels", "stride", "tile_size")
+_TEXTS = ("outputs", "channel_roles", "targets")
+_NUMBERS = ("diameter_range_px", "score")
 
 FAMILY_SPECS: Mapping[str, NetworkSpec] = {
     "compact": NetworkSpec(
@@ -285,13 +288,17 @@ def card_from_dict(table: Mapping[str, Any], where: str) -> ModelCard:
     """
     label = f"{where}: card {table.get('name', '?')!r}"
     _check_keys(table, ModelCard, ("name", "family", "licence", "description"), label)
+    _check_values(table, ("name", "family", "licence", "description", "citation", "origin"), str, label)
+    _check_values(table, ("spec", "files", "config"), dict, label)
+    _check_lists(table, ("aliases", "known_issues"), str, label)
     family = table["family"]
     if family not in FAMILY_SPECS:
         raise ModelError(f"{label}: family must be one of {', '.join(FAMILY_SPECS)}, got {family!r}")
     try:
         changes = dict(table.get("spec", {}))
         _check_keys(changes, NetworkSpec, (), f"{label}, spec")
-        for name in ("outputs", "channel_roles", "diameter_range_px", "targets", "score"):
+        _check_spec(changes, f"{label}, spec")
+        for name in (*_TEXTS, *_NUMBERS):
             if name in changes:
                 changes[name] = tuple(changes[name])
         for name in _MAY_BE_NONE:
@@ -300,10 +307,13 @@ def card_from_dict(table: Mapping[str, Any], where: str) -> ModelCard:
         files: dict[str, ModelFileRef] = {}
         for kind, entry in table.get("files", {}).items():
             _check_keys(entry, ModelFileRef, ("filename",), f"{label}, files.{kind}")
+            _check_values(entry, ("filename", "sha256", "url"), str, f"{label}, files.{kind}")
+            _check_values(entry, ("bytes",), int, f"{label}, files.{kind}")
             files[kind] = ModelFileRef(**entry)
         data = []
         for entry in table.get("training_data", []):
             _check_keys(entry, TrainingData, ("name", "licence"), f"{label}, training_data")
+            _check_values(entry, ("name", "licence"), str, f"{label}, training_data")
             data.append(TrainingData(**entry))
         plain = {key: table[key] for key in ("licence", "description", "citation", "origin") if key in table}
         return ModelCard(
@@ -374,6 +384,40 @@ def _check_keys(table: Any, kind: type[Any], required: tuple[str, ...], label: s
         raise ModelError(f"{label}: unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     if missing := [name for name in required if name not in table]:
         raise ModelError(f"{label}: the key {missing[0]!r} is missing")
+
+
+def _check_spec(spec: Mapping[str, Any], label: str) -> None:
+    _check_values(spec, ("family",), str, label)
+    _check_values(spec, (*_SIZES, "tile_overlap"), int, label)
+    _check_values(spec, ("fixed_tile", "order_free"), bool, label)
+    _check_values(spec, _MAY_BE_NONE, (int, float), label)
+    _check_lists(spec, _TEXTS, str, label)
+    _check_lists(spec, _NUMBERS, (int, float), label)
+    for name in (*_SIZES, "tile_overlap", *_MAY_BE_NONE):
+        least = 1 if name in _SIZES else 0
+        if not spec.get(name, least) >= least:
+            raise ModelError(f"{label}: {name} must be at least {least}, got {spec[name]}")
+    if len(spec.get("diameter_range_px", "ab")) != 2:
+        raise ModelError(f"{label}: diameter_range_px must be two numbers, got {spec['diameter_range_px']}")
+
+
+def _check_lists(
+    table: Mapping[str, Any], names: Iterable[str], kind: type[Any] | tuple[type[Any], ...], label: str
+) -> None:
+    for name in names:
+        _check_values(table, (name,), list, label)
+        for value in table.get(name, ()):
+            _check_values({name: value}, (name,), kind, label)
+
+
+def _check_values(
+    table: Mapping[str, Any], names: Iterable[str], kind: type[Any] | tuple[type[Any], ...], label: str
+) -> None:
+    """Refuse values that are not of a kind; to Python a boolean is a number too."""
+    for name in names:
+        value = table.get(name)
+        if name in table and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            raise ModelError(f"{label}: {name} has the wrong type, {value!r}")
 
 
 def _load_toml(path: Path) -> dict[str, Any]:
