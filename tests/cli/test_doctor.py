@@ -15,6 +15,7 @@ from cellbrook.cli._diagnose import cgroup_memory_limit, diagnose
 from cellbrook.cli.doctor import _lines, doctor
 from cellbrook.engines import _probe
 from cellbrook.errors import ChecksumError
+from cellbrook.io._bioio import VENDOR_FORMATS
 from cellbrook.networks import store
 
 
@@ -99,7 +100,7 @@ def test_a_damaged_card_is_a_problem(quick: None, tmp_path: Path, monkeypatch: p
     (tmp_path / "models" / "mine" / "card.toml").write_text("name = [")
     (problem,) = diagnose()["problems"]
     assert "model mine is damaged" in problem["what"]
-    assert problem["mend"].startswith("cellbrook models remove mine")
+    assert problem["mend"].startswith("if you have its file or folder elsewhere")
 
 
 def test_a_damaged_model_is_a_problem(
@@ -113,7 +114,7 @@ def test_a_damaged_model_is_a_problem(
     out = capsys.readouterr().out
     assert "DAMAGED" in out
     assert "expected abc, found def" in out
-    assert "to mend: pip install --force-reinstall --no-deps cellbrook" in out
+    assert "to mend: install Cellbrook again as you did" in out
 
 
 @pytest.mark.usefixtures("quick")
@@ -131,6 +132,13 @@ def test_missing_extras_are_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report["problems"] == []
     assert "not installed: pip install 'cellbrook[torch]'" in told(report)
     assert "not installed: pip install 'cellbrook[train]'" in told(report)
+
+
+def test_every_extra_that_reads_formats_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_diagnose, "_version", lambda _: None)
+    for _, install in VENDOR_FORMATS.values():
+        if "cellbrook[" in install:
+            assert install.replace('"', "'") in {extra["install"] for extra in _diagnose._extras().values()}
 
 
 @pytest.mark.usefixtures("quick")

@@ -24,7 +24,8 @@ EXTRAS = {
     "torch": ("torch", "Cellpose checkpoints and GPUs"),
     "train": ("onnx", "models for your own cells, with torch"),
     "openvino": ("openvino", "faster networks on processors, for those without an ONNX graph or in bf16"),
-    "bioio": ("bioio", "vendor formats such as czi, lif and nd2"),
+    "bioio": ("bioio", "nd2 and dv"),
+    "bioio-gpl": ("bioio-czi", "czi and lif too, by readers under the GPL"),
 }
 """Extra -> (package to look for, what it is good for)."""
 
@@ -48,7 +49,7 @@ _PROBE_SECONDS = 120
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong, and the command that mends it."""
+    """Something that is wrong, and what mends it."""
 
     what: str
     mend: str
@@ -168,7 +169,7 @@ def _kernels(problems: list[Problem]) -> dict[str, Any]:
         importlib.import_module("cellbrook._kernels._native")
     except Exception as error:
         what = f"the compiled kernels do not load: {one_line(str(error))[:200]}"
-        problems.append(Problem(what, "pip install --force-reinstall --no-deps cellbrook"))
+        problems.append(Problem(what, "install Cellbrook again as you did"))
         return {"ok": False}
     return {"ok": True}
 
@@ -176,13 +177,19 @@ def _kernels(problems: list[Problem]) -> dict[str, Any]:
 def _models(problems: list[Problem], notes: list[str]) -> list[dict[str, Any]]:
     """Check the files of every shipped and installed model against their hashes."""
     try:
-        from cellbrook.networks.store import damaged_models, list_models, models_dir, resolve_model
+        from cellbrook.networks.store import (
+            damaged_models,
+            list_models,
+            mend_advice,
+            models_dir,
+            resolve_model,
+        )
 
         damaged = damaged_models()
         listed = [m for m in list_models() if m.state != "available"]
     except Exception as error:
-        mend = "pip install --force-reinstall --no-deps cellbrook"
-        problems.append(Problem(f"models cannot be listed: {one_line(str(error))}", mend))
+        what = f"models cannot be listed: {one_line(str(error))}"
+        problems.append(Problem(what, "install Cellbrook again as you did"))
         return []
     rows: list[dict[str, Any]] = []
     for model in listed:
@@ -192,18 +199,15 @@ def _models(problems: list[Problem], notes: list[str]) -> list[dict[str, Any]]:
         except Exception as error:
             row |= {"ok": False, "error": one_line(str(error))}
             name = model.card.name
-            mend = "pip install --force-reinstall --no-deps cellbrook"
-            if model.state == "installed":
-                mend = f"cellbrook models remove {name} && cellbrook models install {name}"
+            mend = mend_advice(model.state, name, model.card)
             problems.append(Problem(f"model {name} is damaged: {row['error']}", mend))
         rows.append(row)
     for folder, why in damaged:
         name = folder.name
-        mend = f"cellbrook models remove {name} && cellbrook models install {name}"
+        mend = mend_advice("installed", name)
         problems.append(Problem(f"model {name} is damaged: {one_line(str(why))}", mend))
     if not any(row["state"] == "shipped" for row in rows):
-        mend = "pip install --force-reinstall --no-deps cellbrook"
-        problems.append(Problem("the shipped model is missing", mend))
+        problems.append(Problem("the shipped model is missing", mend_advice("shipped", "compact")))
     folder = models_dir()
     existing = next(p for p in (folder, *folder.parents) if os.path.exists(p))  # false of what cannot be seen
     if not os.access(existing, os.W_OK):
