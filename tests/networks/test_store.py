@@ -156,6 +156,19 @@ def test_the_users_folder_is_the_platforms(
     assert expected in str(store.home())
 
 
+def test_the_advice_for_a_damaged_model_can_be_followed(checkpoint: Callable[..., Path], home: Path) -> None:
+    (model,) = install(checkpoint(), name="my own")
+    model.paths["checkpoint"].write_bytes(b"x")
+    with pytest.raises(ChecksumError, match="if you have its file or folder elsewhere") as caught:
+        networks.resolve_model("my own")
+    assert "models install" not in str(caught.value)
+    assert "`cellbrook models install cp3.cyto3`" in store.mend_advice("installed", "cp3.cyto3")
+    url = "https://example.org/a.pth"
+    card = dataclasses.replace(model.card, files={"checkpoint": ModelFileRef("a.pth", url=url)})
+    assert store.mend_advice("installed", "my own", card).endswith(f"`cellbrook models install {url}`")
+    assert store.mend_advice("shipped", "compact") == "install Cellbrook again as you did"
+
+
 def test_a_user_without_a_home_has_the_shipped_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pwd = pytest.importorskip("pwd")
 

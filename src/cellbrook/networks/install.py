@@ -151,7 +151,7 @@ def verify(name: str | None = None) -> list[FileCheck]:
         for kind, ref in model.card.files.items():
             path = (model.folder or Path()) / ref.filename
             try:
-                mend = store.mend_command(model.state, model.card.name)
+                mend = store.mend_advice(model.state, model.card.name, model.card)
                 found = store.check_file(path, ref, f"model {model.card.name!r}", mend)
                 checks.append(FileCheck(model.card.name, kind, path, found, None))
             except ModelError as error:

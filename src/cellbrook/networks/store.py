@@ -137,7 +137,7 @@ def damaged_models() -> list[tuple[Path, ModelError]]:
         try:
             read_card(folder / CARD_NAME)
         except ModelError as error:
-            mend = mend_command("installed", folder.name)
+            mend = mend_advice("installed", folder.name)
             damaged.append((folder, ModelError(f"{error}: {mend}")))
     return damaged
 
@@ -333,13 +333,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def mend_command(state: str, name: str) -> str:
-    """Return what to do about a model with a wrong file."""
+def mend_advice(state: str, name: str, card: ModelCard | None = None) -> str:
+    """Return what to do about a model with a wrong file; a card that does not read is None."""
     if state == "shipped":
-        return "`pip install --force-reinstall cellbrook`"
-    if state == "installed":
-        return f"`cellbrook models remove {name}` and `cellbrook models install {name}`"
-    return "copy it again"
+        return "install Cellbrook again as you did"
+    if state != "installed":
+        return "copy it again"
+    remove = f"`cellbrook models remove {shlex.quote(name)}`"
+    source = next((ref.url for ref in card.files.values() if ref.url), None) if card else None
+    if any(name in known.names for known in known_cards()):
+        source = name
+    if source is None:  # of a model of one's own there may be no other copy
+        return f"if you have its file or folder elsewhere, {remove} and install it from there"
+    return f"{remove} and `cellbrook models install {shlex.quote(source)}`"
 
 
 def _resolved(card: ModelCard, folder: Path, state: str) -> ResolvedModel:
@@ -347,11 +353,13 @@ def _resolved(card: ModelCard, folder: Path, state: str) -> ResolvedModel:
     hashes: dict[str, str] = {}
     for kind, ref in card.files.items():
         paths[kind] = folder / ref.filename
-        hashes[kind] = check_file(paths[kind], ref, f"model {card.name!r}", mend_command(state, card.name))
+        hashes[kind] = check_file(
+            paths[kind], ref, f"model {card.name!r}", mend_advice(state, card.name, card)
+        )
     weights = [hashes[kind] for kind in WEIGHT_KINDS if kind in hashes]
     if not weights:
         raise ModelError(
-            f"model {card.name!r}: its card in {folder} lists no weights: {mend_command(state, card.name)}"
+            f"model {card.name!r}: its card in {folder} lists no weights: {mend_advice(state, card.name, card)}"
         )
     identity = weights[0]
     for kind in ("classes", "size"):  # the same weights with others of these give other results
