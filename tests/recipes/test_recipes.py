@@ -163,6 +163,13 @@ def test_the_notebook_mirrors_folders_and_leaves_corrected_labels_alone(tmp_path
     assert "its results stay as they are" in capsys.readouterr().out
 
 
+def test_the_notebook_installs_a_clone_or_wheel():
+    (first, _), *_ = code_of("segment_and_train.ipynb")
+    place, install = first.splitlines()
+    assert place.startswith('CELLBROOK = "./')  # with a slash, or pip asks the index for it
+    assert install == '%pip install --quiet "{CELLBROOK}[train]"'
+
+
 def test_the_notebook_is_stored_without_outputs():
     cells = json.loads((RECIPES / "segment_and_train.ipynb").read_text(encoding="utf-8"))["cells"]
     assert all(c["outputs"] == [] for c in cells if c["cell_type"] == "code")
