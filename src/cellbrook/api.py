@@ -457,10 +457,13 @@ def tune(
 
     from cellbrook.evaluation import tuning
     from cellbrook.io.pairs import find_labelled
+    from cellbrook.networks.store import reference_of
 
     found = find_labelled(Path(folder))
     params = SegmentParams.from_keywords(**_plain(keywords))
     segmenter = Segmenter(**params.to_keywords())
+    model = reference_of(params.model_params.model)  # as the settings are read in any working directory
+    params = replace(params, model_params=replace(params.model_params, model=model))
 
     def infer(image: Path, diameter: str) -> NetworkOutput:
         output = segmenter.segment(image, diameter=diameter).output

@@ -1,6 +1,7 @@
 """``cellbrook tune`` with the shipped model on generated images."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,11 @@ import tifffile
 
 import cellbrook
 from cellbrook.cli.app import main
+from cellbrook.errors import UsageError
+from cellbrook.evaluation import tuning
 from cellbrook.io import open_image, write_labels
+from cellbrook.networks import store
+from cellbrook.networks.cards import write_card
 from cellbrook.training.synthetic import generate
 
 
@@ -25,6 +30,23 @@ def annotated(tmp_path_factory):
     tifffile.imwrite(folder / "odd_img.tif", sample.image[0].astype(np.uint16))
     write_labels(folder / "odd_masks.tif", sample.labels[:-9].astype(np.uint32))
     return folder
+
+
+def test_a_models_path_is_found_in_any_working_directory(annotated, tmp_path, monkeypatch):
+    seen = []
+
+    def searched(*_, params, **__):
+        seen.append(params.model_params.model)
+        raise UsageError("enough")
+
+    shutil.copytree(store.weights_dir(), tmp_path / "mine")
+    write_card(tmp_path / "mine" / "card.toml", store.resolve_model("compact").card)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tuning, "tune", searched)
+    for model in ("mine/", "compact"):
+        with pytest.raises(UsageError, match="enough"):
+            cellbrook.tune(annotated, model=model, threads=1)
+    assert seen == [str(tmp_path / "mine"), "compact"]
 
 
 BAD = ("--cellprob-threshold", "3.5", "--min-size", "900", "--no-search-diameter", "--threads", "1")
