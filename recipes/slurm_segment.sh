@@ -32,5 +32,6 @@ share=()
 if [ "${SLURM_ARRAY_TASK_MAX:-1}" -gt 1 ]; then
     share=(--share "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_MAX")
 fi
-exec cellbrook segment "$images" --out "$results" --resume \
-    --threads "${SLURM_CPUS_PER_TASK:-1}" "${share[@]}" "$@"
+# What --precision auto is depends on the node's processor: one for all, changed here. An empty array is unset to old shells.
+exec cellbrook segment "$images" --out "$results" --resume --precision fp32 \
+    --threads "${SLURM_CPUS_PER_TASK:-1}" ${share[@]+"${share[@]}"} "$@"

@@ -313,6 +313,7 @@ def test_results_of_different_versions_are_told_apart(folder, tmp_path, capsys):
     told = capsys.readouterr().err
     assert "the results were computed in different ways" in told
     assert "1 by cellbrook 0.0.1 in " in told
+    assert "give --precision fp32" in told
 
 
 def test_from_run_refuses_another_model(folder, tmp_path, capsys):

@@ -90,6 +90,8 @@ def test_the_jobs_of_an_array_do_a_folder_together(run, tmp_path):
         "row B/a1.tif",
     ]
     assert int(rows[0]["objects"]) == read_labels(out / "a1_labels.tif")[0].max()
+    runs = [json.loads(p.read_text(encoding="utf-8")) for p in out.rglob("*_run.json")]
+    assert {r["engine"]["precision"] for r in runs} == {"fp32"}, "nodes differ in what auto is"
 
 
 @needs_bash

@@ -262,7 +262,7 @@ class _Report:
             counts = ", ".join(f"{n} {way}" for way, n in ways.most_common())
             _console.warn(
                 f"the results were computed in different ways, which differ by a cell here and there: {counts}. "
-                "Without --resume all are made in one."
+                "Without --resume all are made in one; on machines that differ give --precision fp32."
             )
 
     def finish(self, seconds: float) -> bool:

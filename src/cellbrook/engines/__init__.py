@@ -40,7 +40,7 @@ def create(
     device : str
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     precision : {"auto", "fp32", "bf16", "int8"}
-        Arithmetic; "auto" is fp32.
+        Arithmetic; "auto" is int8 where the model has it and the processor is fast at it, else fp32.
     threads : int or None
         Processor threads; None: those this process may use. Holds the other pools of the process (BLAS, file
         decoders) to the same number.
