@@ -98,6 +98,23 @@ def test_counts_are_those_of_real_runs(network, tuned):
         assert tuned.surface[index] == pytest.approx(f1_of(network, tuned.grid.at(index)), abs=1e-12)
 
 
+def test_sizes_are_those_before_holes_are_filled():
+    y, x = np.mgrid[:48, :48]
+    truth = (np.hypot(y - 24, x - 24) <= 12).astype(np.uint32)
+    hole = np.hypot(y - 29, x - 24) <= 3
+    cellprob = np.where((truth > 0) & ~hole, 4.0, -5.0).astype(np.float32)
+    hollow = int((cellprob > 0).sum())
+    output = NetworkOutput(flows_from_labels(truth), cellprob)
+    sizes = (0, hollow, hollow + 1)
+    grid = dataclasses.replace(GRID, min_sizes=sizes)
+    found = tune([("ring", 0, truth)], lambda *_: output, grid=grid, search_diameter=False)
+    for size in sizes:
+        setting = found.start._replace(min_size=size)
+        params = SegmentParams.from_keywords(**setting.keywords()).mask_params
+        labels, _ = labels_from_flows(output.flows, cellprob, params)
+        assert found.surface[found.grid.index(setting)] == matching(truth, labels).tp == (size <= hollow)
+
+
 def test_a_stack_counts_as_its_planes_together(network):
     """Its planes without labels are left out, and an image stays what folds and intervals draw."""
 

@@ -346,7 +346,9 @@ def _count(
                 matched[table.pred_index[match_rows(table, iou, table.iou)]] = 1
                 kept = ~(objects["flow_error"] > largest_error[:, None])  # NaN passes, as it does in a run
                 kept &= objects["score"] >= least_score[:, None]
-                large = (objects["area_px"] >= sizes[:, None]).astype(np.float32)
+                # a run judges sizes before it fills holes, and what it fills is no foreground
+                area = np.bincount(labels[cellprob[at] > level], minlength=len(objects) + 1)[1:]
+                large = (area >= sizes[:, None]).astype(np.float32)
                 n_pred[d, c] += (kept.astype(np.float32) @ large.T).astype(np.int32)
                 tp[d, c] += ((kept * matched).astype(np.float32) @ large.T).astype(np.int32)
             progress.advance()
