@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -122,6 +123,18 @@ def test_quiet_says_nothing(clock: list[float]) -> None:
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(("system", "lead"), [("posix", "\r\x1b[K"), ("nt", "\r" + " " * 39 + "\r")])
+def test_a_note_takes_the_line_away_as_the_terminal_can(
+    monkeypatch: pytest.MonkeyPatch, system: str, lead: str
+) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(_console.sys, "stderr", stream)
+    monkeypatch.setattr(_console, "_columns", lambda: 40)
+    monkeypatch.setattr(_console, "os", SimpleNamespace(name=system))
+    _console.note("done")
+    assert stream.getvalue() == f"{lead}done\n"
 
 
 def test_a_failure_names_its_cause_and_shows_where_once(capsys: pytest.CaptureFixture[str]) -> None:

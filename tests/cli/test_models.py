@@ -108,7 +108,8 @@ def test_info_of_a_file(model_file: Path, capsys: pytest.CaptureFixture[str]) ->
     code, out, _ = run(capsys, "info", str(model_file))
     assert code == 0
     assert "cpsam" in out
-    assert str(model_file.parent) in out
+    assert f"file, in {model_file.parent}" in out
+    assert json.loads(run(capsys, "info", str(model_file), "--json")[1])["state"] == "file"
 
 
 @pytest.mark.parametrize(

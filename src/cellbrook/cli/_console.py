@@ -216,14 +216,20 @@ def duration(seconds: float) -> str:
 
 def _fit(text: str) -> str:
     """Cut to the terminal's width: a line that wraps cannot be redrawn."""
-    try:
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns
-    except (OSError, ValueError):
-        columns = 80
+    columns = _columns()
     return text if len(text) < columns else text[: max(columns - 2, 1)] + "…"
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return 80
 
 
 def _say(text: str) -> None:
     # A note must not land behind a half-drawn progress line.
     lead = "\r\x1b[K" if sys.stderr.isatty() else ""
+    if lead and os.name == "nt":  # a classic console of Windows prints the sequence
+        lead = "\r" + " " * (_columns() - 1) + "\r"
     print(lead + text, file=sys.stderr)

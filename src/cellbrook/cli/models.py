@@ -57,7 +57,7 @@ def info(name: str, *, json_: Json = False) -> int:
     except UnknownModelError:
         resolved = resolve_model(name)
         folder = next(iter(resolved.paths.values())).parent
-        model = ListedModel(resolved.card, "installed", folder)
+        model = ListedModel(resolved.card, "file", folder)
     document = model_document(model.card, model.folder)
     if json_:
         where = None if document is None else str(document)

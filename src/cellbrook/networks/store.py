@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-State = Literal["shipped", "installed", "available"]
+State = Literal["shipped", "installed", "available", "file"]
 _SUFFIXES = (".pth", ".pt", ".safetensors", ".onnx", ".toml")
 
 
@@ -77,8 +77,8 @@ class ListedModel:
     ----------
     card : ModelCard
         What it is.
-    state : {"shipped", "installed", "available"}
-        Inside the package, in the user's folder, or only known.
+    state : {"shipped", "installed", "available", "file"}
+        Inside the package, in the user's folder, only known, or elsewhere, named by its path.
     folder : Path or None
         Where its files are.
     """
