@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -183,6 +184,26 @@ def test_a_known_model_is_downloaded_through_a_bad_connection(
     assert install.install("known") == [model], "what is there is not downloaded again"
     assert len(server.requests) == 2
     assert networks.resolve_model("known") == model
+
+
+def test_a_linked_folder_of_models_on_another_disk_takes_downloads(
+    server, checkpoint: Checkpoint, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.body = checkpoint().read_bytes()
+    known(monkeypatch, server.url)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    home.mkdir()
+    (home / "models").symlink_to(disk)
+    replace = os.replace
+
+    def on_one_disk(source: Path, target: Path) -> None:
+        if len({Path(path).resolve().is_relative_to(disk) for path in (source, target)}) > 1:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", on_one_disk)
+    assert install.install("known")[0].paths["checkpoint"].read_bytes() == server.body
 
 
 def test_the_first_install_pins_the_hash(

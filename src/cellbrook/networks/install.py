@@ -235,7 +235,7 @@ def _fetched(
             with _writing():
                 files[kind] = download(
                     ref.url,
-                    store.home() / "downloads",
+                    _downloads(),
                     offline=offline,
                     max_bytes=ref.bytes,
                     progress=progress,
@@ -283,7 +283,7 @@ def _install_url(
         raise ModelError(f"expected the URL of a file, got {url!r}")
     card = _official(filename) if name is None else None
     with _writing():
-        file = download(url, store.home() / "downloads", offline=offline, progress=progress)
+        file = download(url, _downloads(), offline=offline, progress=progress)
     if card is None:
         card = dataclasses.replace(_card_of(file, filename, name), origin=url)
         card = dataclasses.replace(card, files={k: ModelFileRef(filename, url=url) for k in card.files})
@@ -500,6 +500,11 @@ def _checked_sha256(text: str | None) -> str | None:
     if not re.fullmatch("[0-9a-f]{64}", lowered):
         raise ModelError(f"--sha256 must be 64 hexadecimal digits, got {text!r}")
     return lowered
+
+
+def _downloads() -> Path:
+    """Return the folder for downloads: among the models, which may be a link, since files only move within a file system."""
+    return store.models_dir() / ".downloads"
 
 
 @contextlib.contextmanager
