@@ -80,11 +80,11 @@ describe("what is dropped", () => {
       return { readEntries: (found: (entries: unknown[]) => void) => found(left.splice(-2)) };
     },
   });
-  const drop = (...entries: unknown[]) => dropped({ items: entries.map((entry) => ({ webkitGetAsEntry: () => entry })) } as unknown as DataTransfer);
+  const drop = (...entries: unknown[]) => dropped({ items: entries.map((entry) => ({ kind: "file", webkitGetAsEntry: () => entry, getAsFile: () => new File([], "of a page.png") })) } as unknown as DataTransfer);
 
   it("is read through all folders, but for hidden files", async () => {
     const { files, inside, left } = await drop(file("one.png"), null, folder("day 1", file("10.tif"), file("9.tif"), file(".DS_Store"), folder("well", file("a.tif")), file("gone.tif")));
-    expect(files.map(({ name }) => name)).toEqual(["one.png"]);
+    expect(files.map(({ name }) => name)).toEqual(["of a page.png", "one.png"]);
     expect(inside.map(({ name }) => name)).toEqual(["9.tif", "10.tif", "a.tif"]);
     expect(left).toEqual(["gone.tif: cannot be read"]);
   });

@@ -42,7 +42,7 @@ def test_an_empty_project_says_what_to_do(tab, serve, axe, tmp_path, examples):
     (images / "one.png").write_bytes((examples / "fluorescence.png").read_bytes())
     served = serve(images)
     with tab(served.start()) as page:
-        page.get_by_role("button", name="one").first.hover()
+        page.locator(".images .open").hover()
         page.get_by_role("button", name="Take out of the project").click()
         question = page.get_by_role("dialog", name="Take an image out")
         question.get_by_text("your corrections are kept").wait_for()

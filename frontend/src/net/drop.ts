@@ -12,7 +12,10 @@ const ZARR_FILES = new Set(["zarr.json", ".zgroup", ".zattrs", ".zarray"]);
 /** To be called while the browser tells of the drop: afterwards it has forgotten the folders. */
 export async function dropped(transfer: DataTransfer): Promise<Dropped> {
   const found: Dropped = { files: [], inside: [], left: [] };
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
+  const items = [...transfer.items].filter(({ kind }) => kind === "file");
+  const entries = items.map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
+  // what comes from another page, such as a picture, is a file without a place
+  found.files.push(...items.filter((item) => item.webkitGetAsEntry() === null).flatMap((item) => item.getAsFile() ?? []));
   for (const entry of entries) await take(entry, found, found.files);
   if (found.files.length + found.inside.length + found.left.length === 0) found.left.push(...entries.map(({ name }) => `${name}: there is no file in it`));
   return found;
