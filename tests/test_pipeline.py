@@ -13,7 +13,7 @@ from cellbrook import pipeline
 from cellbrook.core.params import SegmentParams
 from cellbrook.core.plan import Diameter
 from cellbrook.core.report import Report
-from cellbrook.errors import Cancelled, ImageError, ModelError, UsageError
+from cellbrook.errors import Cancelled, EngineMemoryError, ImageError, ModelError, UsageError
 from cellbrook.inference import typical_diameter
 from cellbrook.io import open_image
 from cellbrook.measure.classify import features_of, fit_classifier
@@ -415,6 +415,21 @@ def test_batches_shrink_when_the_device_is_full():
     data, report = run(blobs((300, 300), count=30), engine, tile_size=128, batch_size=8)
     assert len(data.objects) > 10
     assert any("out of memory" in n for n in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "device", "other"),
+    [
+        (False, "cuda:0", "a smaller --tile-size"),
+        (True, "cuda:0", "--device cpu"),
+        (True, "cpu", "a machine with more"),
+    ],
+)
+def test_where_one_tile_is_too_much_no_smaller_batch_is_advised(fixed, device, other, monkeypatch):
+    spec = replace(BLOB_SPEC, fixed_tile=fixed)
+    monkeypatch.setattr(BlobEngine, "info", replace(BlobEngine().info, device=device))
+    with pytest.raises(EngineMemoryError, match=f"for one tile of .* px: use {other}"):
+        run(blobs(), BlobEngine(spec, largest_batch=0), spec=spec)
 
 
 def test_missing_channels_are_zero_and_too_many_are_an_error_that_lists_them():

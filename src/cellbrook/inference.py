@@ -431,9 +431,14 @@ def _at_scale(
                 engine.release()  # before the dynamics take their share
                 _check_finite(maps, scaled, plan.model)
                 return maps, len(tiles)
-            except EngineMemoryError:
+            except EngineMemoryError as error:
                 if batch == 1:
-                    raise
+                    other = "a smaller --tile-size"
+                    if spec.fixed_tile:
+                        other = "a machine with more" if engine.info.device == "cpu" else "--device cpu"
+                    raise EngineMemoryError(
+                        f"no memory on {engine.info.device} for one tile of {side} x {side} px: use {other}"
+                    ) from error
                 batch //= 2
                 report.notes.append(f"the device ran out of memory: went on with {batch} tiles at once")
 
