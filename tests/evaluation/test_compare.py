@@ -185,6 +185,15 @@ def test_a_film_is_compared_with_one_that_does_not_say_so(unsaid, tmp_path):
         assert not any("plane by plane" in note for note in result.notes)
 
 
+def test_it_shows_itself_in_a_line(tmp_path):
+    assert repr(evaluate([GRID] * 5, [GRID] * 5)) == "<Evaluation of 5 images, F1 1.000 at IoU 0.5>"
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+    write_labels(tmp_path / "a" / "x_masks.tif", GRID)
+    write_labels(tmp_path / "b" / "y_masks.tif", GRID)
+    assert repr(evaluate(tmp_path / "a", tmp_path / "b")) == "<Evaluation of 0 images>"
+
+
 def test_a_stack_outlined_plane_by_plane_is_compared_so_with_volumes(tmp_path):
     volume = np.stack([GRID] * 3)
     planes = np.where(volume > 0, volume + 16 * np.arange(3)[:, None, None], 0)

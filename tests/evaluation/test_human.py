@@ -71,6 +71,7 @@ def test_two_people_and_a_model(people, capsys):
     assert result.comparison.n_images == 8
     assert result.comparison.scores[0].verdict == "below"
     assert result.complete
+    assert repr(result) == f"<Agreement on 8 images: {result.sentence}>"
     code, out, err = run(capsys, anna, juergen, "--model", model)
     assert (code, err) == (0, "")
     assert out.splitlines()[0] == "8 images"

@@ -98,6 +98,10 @@ def test_counts_are_those_of_real_runs(network, tuned):
         assert tuned.surface[index] == pytest.approx(f1_of(network, tuned.grid.at(index)), abs=1e-12)
 
 
+def test_it_shows_itself_in_a_line(tuned):
+    assert repr(tuned) == f"<Tuning on 12 images: {tuned.sentence}>"
+
+
 def test_sizes_are_those_before_holes_are_filled():
     y, x = np.mgrid[:48, :48]
     truth = (np.hypot(y - 24, x - 24) <= 12).astype(np.uint32)

@@ -61,6 +61,11 @@ class Evaluation(EvaluationResult):
     only_prediction: tuple[Path, ...] = ()
     sources: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Say what it is in a line, as `cellbrook.Segmentation` does."""
+        found = f", F1 {self.pooled['f1'][0].value:.3f} at IoU {self.thresholds[0]:g}" if self.images else ""
+        return f"<Evaluation of {len(self.images)} images{found}>"
+
     @property
     def complete(self) -> bool:
         """True if every file had a partner and could be compared."""

@@ -55,6 +55,10 @@ class Agreement:
     counts: tuple[tuple[ImageCounts, ...], ...] = ()
     sources: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Say what it is in a line, as `cellbrook.Segmentation` does."""
+        return f"<Agreement on {len(self.names)} images: {self.sentence}>"
+
     @property
     def sentence(self) -> str:
         """The answer, in one plain sentence."""

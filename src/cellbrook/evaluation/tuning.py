@@ -92,6 +92,10 @@ class Tuning:
     only_images: tuple[Path, ...] = ()
     only_labels: tuple[Path, ...] = ()
 
+    def __repr__(self) -> str:
+        """Say what it is in a line, as `cellbrook.Segmentation` does."""
+        return f"<Tuning on {len(self.names)} images: {self.sentence}>"
+
     @property
     def f1_best(self) -> float:
         """F1 of all images at the best setting: too good, since it was chosen on them."""
