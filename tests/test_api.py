@@ -2,8 +2,10 @@
 
 import inspect
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,6 +251,16 @@ def test_saving_writes_the_files_of_the_contract(result, tmp_path):
     labels, axes = read_labels(files["labels"])
     assert axes == "YX"
     assert np.array_equal(labels, result.labels)
+
+
+def test_every_column_is_explained(segmenter):
+    told = (Path(__file__).parents[1] / "docs" / "columns.md").read_text(encoding="utf-8")
+    volume = np.zeros((3, 9, 9), np.uint8)
+    volume[:, 2:5, 2:5] = 1
+    planes = segmenter.segment(np.stack([sample_image()] * 2), axes="ZYX", pixel_size=0.5).objects
+    for name in {*planes, *cellbrook.measure.measure(volume, pixel_size_um=1.0), "class", "class_prob"}:
+        named = re.sub(r"^(centroid_.)_um$", r"\1", re.sub("_0$", "_NAME", name))
+        assert f"`{named}`" in told, name
 
 
 def test_kinds_may_be_a_text(result, tmp_path):
