@@ -401,6 +401,15 @@ def test_images_are_added_and_taken_out(page, tmp_path, project):
     assert page.request("GET", f"/api/images/{said['added'][0]}")[0].status == 404
 
 
+def test_oblong_pixels_have_the_side_of_a_square_as_large(page, tmp_path):
+    import tifffile
+
+    sizes = {"PhysicalSizeX": 2.0, "PhysicalSizeXUnit": "µm", "PhysicalSizeY": 0.5, "PhysicalSizeYUnit": "µm"}
+    tifffile.imwrite(tmp_path / "o.ome.tif", blobs(seed=5), metadata={"axes": "YX", **sizes})
+    _, body = page.upload("/api/images", ("o.ome.tif", (tmp_path / "o.ome.tif").read_bytes()))
+    assert page.json(f"/api/images/{json.loads(body)['added'][0]}")["pixel_size_um"] == 1.0
+
+
 def test_of_a_folder_come_its_images_alone(page, tmp_path):
     write_png(tmp_path / "new.png", blobs(seed=5))
     data = (tmp_path / "new.png").read_bytes()

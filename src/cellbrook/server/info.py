@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from cellbrook.errors import ImageError, ModelError
+from cellbrook.io.pixel_size import side_of_pixel
 from cellbrook.project.labelstore import levels_of
 from cellbrook.project.models import own_models
 from cellbrook.project.second_looks import read_second_looks
@@ -42,7 +43,7 @@ def image_info(
         "SELECT count(DISTINCT id), avg(score) FROM objects WHERE image = ?", (record.id,)
     )
     problem = project.problem(record.id)
-    size = project.settings.pixel_size or record.pixel_size_um.get("X")
+    size = project.settings.pixel_size or side_of_pixel(record.pixel_size_um)
     info = ImageInfo(
         id=record.id,
         name=record.name,

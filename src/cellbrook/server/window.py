@@ -10,6 +10,7 @@ import numpy as np
 
 from cellbrook.core.params import InputParams, NormalizeParams, SegmentParams
 from cellbrook.io.channels import resolve_channels
+from cellbrook.io.pixel_size import side_of_pixel
 from cellbrook.measure.classify import channels_of
 from cellbrook.normalize import normalize, percentile_ranges
 from cellbrook.server.pixels import read_plane
@@ -60,7 +61,7 @@ class Window:
             **{f.name: getattr(NormalizeParams(), f.name) for f in dataclasses.fields(NormalizeParams)},
             "axes": "CYX",
             "normalize": False,
-            "pixel_size": self.params.input_params.pixel_size or self.source.pixel_size_um.get("X"),
+            "pixel_size": self.params.input_params.pixel_size or side_of_pixel(self.source.pixel_size_um),
         }
         rest = {k: v for k, v in keywords.items() if k not in fixed and k not in plain}
         return segmenter.segment(pixels, progress=progress, **rest, **plain)
