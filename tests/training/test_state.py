@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 
 from cellbrook.errors import OutputError, UsageError  # noqa: E402
+from cellbrook.io import lock  # noqa: E402
 from cellbrook.networks.compact.model import CompactNet  # noqa: E402
 from cellbrook.training import state as module  # noqa: E402
 from cellbrook.training.loop import LoopParams, Trainer  # noqa: E402
@@ -90,7 +91,7 @@ def test_a_folder_has_one_training_at_a_time(tmp_path):
 
 
 def test_where_no_locks_are_known_training_goes_on_without(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "FileLock", lambda path: raise_(OSError(errno.ENOLCK, "No locks available")))
+    monkeypatch.setattr(lock, "FileLock", lambda path: raise_(OSError(errno.ENOLCK, "No locks available")))
     with held(tmp_path / "m"):
         assert (tmp_path / "m").is_dir()
 

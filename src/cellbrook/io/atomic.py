@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cellbrook.errors import CellbrookError, OutputError
-from cellbrook.io.lock import NO_LOCKS, FileLock
+from cellbrook.io.lock import lock_where_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from cellbrook.io.lock import FileLock
 
 _MARK = ".partial-"
 _STALE_S = 3600
@@ -126,7 +128,6 @@ def alone(folder: Path, name: str) -> Iterator[None]:
         If the folder cannot be written to, or another program (named) makes this one wait for more than five minutes.
     """
     path = folder / f".{name}.lock"
-    lock = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _lock_when_free(path)
@@ -135,8 +136,7 @@ def alone(folder: Path, name: str) -> Iterator[None]:
             f"{folder}: another program writes there{error}: wait until it has ended, or give another --out"
         ) from error
     except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise OutputError(f"{path}: cannot be written: {_reason(error)}") from error
+        raise OutputError(f"{path}: cannot be written: {_reason(error)}") from error
     try:
         yield
     finally:
@@ -146,12 +146,12 @@ def alone(folder: Path, name: str) -> Iterator[None]:
             lock.release()
 
 
-def _lock_when_free(path: Path) -> FileLock:
+def _lock_when_free(path: Path) -> FileLock | None:
     until = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            lock = FileLock(path)
-            if lock.is_current():
+            lock = lock_where_known(path)
+            if lock is None or lock.is_current():
                 return lock
             lock.release()
         except BlockingIOError:

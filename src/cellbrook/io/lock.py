@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import socket
 import sys
 from pathlib import Path
 from typing import IO
 
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
-"""Errors of file systems that know no locks, as some shared folders."""
+log = logging.getLogger(__name__)
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 class FileLock:
@@ -58,6 +60,17 @@ class FileLock:
         if self._file is not None:
             self._file.close()  # closing unlocks
             self._file = None
+
+
+def lock_where_known(path: Path) -> FileLock | None:
+    """Return a lock on a file, as `FileLock`; None on file systems that know no locks, as some shared folders."""
+    try:
+        return FileLock(path)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        log.info("no lock on %s (%s), going on without", path, error.strerror)
+        return None
 
 
 def _holder(file: IO[str]) -> str:

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from cellbrook.core.progress import NoProgress
 from cellbrook.errors import ModelError
-from cellbrook.io.lock import NO_LOCKS
+from cellbrook.io.lock import lock_where_known
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,21 +236,13 @@ def _read_notes(path: Path) -> dict[str, Any]:
 @contextlib.contextmanager
 def _locked(path: Path, url: str) -> Iterator[None]:
     """Keep a second process from writing to the same partial file."""
-    with path.open("a+b") as file:
-        try:
-            if os.name == "nt":
-                import msvcrt
-
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in NO_LOCKS:
-                raise ModelError(
-                    f"another process is downloading {url}: wait until it has finished"
-                ) from error
-            logger.info("no lock on %s (%s), going on without", path, error.strerror)
+    try:
+        lock = lock_where_known(path)
+    except BlockingIOError as error:
+        raise ModelError(f"another process is downloading {url}: wait until it has finished") from error
+    try:
         yield
+    finally:
+        if lock is not None:
+            lock.release()
     path.unlink(missing_ok=True)

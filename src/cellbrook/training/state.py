@@ -7,7 +7,6 @@ it names are whole and belong together.
 from __future__ import annotations
 
 import dataclasses
-import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import torch
 
 from cellbrook.errors import ModelError, OutputError, UsageError
 from cellbrook.io.atomic import atomic, is_temporary
-from cellbrook.io.lock import NO_LOCKS, FileLock
+from cellbrook.io.lock import lock_where_known
 from cellbrook.training.report import CurvePoint
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from cellbrook.training.loop import Trainer
     from cellbrook.training.settings import Settings
 
-log = logging.getLogger(__name__)
 
 LAST = "last.pt"
 
@@ -79,20 +77,17 @@ def held(folder: Path) -> Iterator[None]:
     OutputError
         If another training holds it (names it), or it cannot be written to.
     """
-    lock = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock")
+        lock = lock_where_known(folder / ".lock")
     except BlockingIOError as error:
         raise OutputError(
             f"{folder}: another training writes there{error}: wait until it has ended, or give another --out"
         ) from error
     except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise OutputError(
-                f"{folder}: cannot be written to ({error.strerror or error}): give another --out"
-            ) from error
-        log.info("no lock on %s (%s), going on without", folder, error.strerror)
+        raise OutputError(
+            f"{folder}: cannot be written to ({error.strerror or error}): give another --out"
+        ) from error
     try:
         yield
     finally:
