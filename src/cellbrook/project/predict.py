@@ -222,7 +222,7 @@ def land(
     objects = None if objects is None else with_class_ids(project, objects)
     op = Replace(stack, objects, planes=tuple(range(store.planes)), kind=kind)
     applied = project.log(record.id).apply(op, user=user, run=run)
-    if run is not None:
+    if run is not None and kind != "rethreshold":  # which has no output of its own
         _prune_cache(project, record.id)
     return applied
 
