@@ -100,6 +100,23 @@ describe("an image", () => {
   });
 });
 
+describe("cells", () => {
+  it("that are being fetched are not said to be none, and while they are fetched again those from before stay", async () => {
+    const { wire, session } = await opened();
+    const known = () => [session.objects.loaded.value, session.objects.rows().length];
+    expect(known()).toEqual([true, 0]);
+    session.draw(stroke(20, 100, 140, 9));
+    await wire.settle();
+    void session.document?.loadObjects();
+    expect(known()).toEqual([true, 1]);
+    await wire.settle();
+    session.setPlane(1);
+    expect(known()).toEqual([false, 0]);
+    await wire.settle();
+    expect(session.objects.loaded.value).toBe(true);
+  });
+});
+
 describe("without a server", () => {
   it("what needs one says so", async () => {
     const { wire, session } = await opened();

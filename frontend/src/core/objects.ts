@@ -69,6 +69,8 @@ export function fateOf(cell: Cell, limits: Thresholds, shape: readonly [number, 
 export class ObjectTable {
   /** Grows with every change of rows: read it to be told. */
   readonly version = signal(0);
+  /** The server has told of the plane's objects: none are there then if there is no row. */
+  readonly loaded = signal(false);
   readonly thresholds = signal<Thresholds>(DEFAULT_THRESHOLDS);
   /** The thresholds were moved since the labels were made: they decide, else the labels do. */
   readonly moved = signal(false);
@@ -125,11 +127,13 @@ export class ObjectTable {
       for (const key of Object.keys(BLANK) as (keyof typeof BLANK)[]) row[key] = columns[key]?.[i] ?? BLANK[key];
       this.cells.set(id, { ...row, id } as Cell);
     });
+    this.loaded.value = true;
     this.changed();
   }
 
   clear(): void {
     this.cells = new Map();
+    this.loaded.value = false;
     this.changed();
   }
 

@@ -160,6 +160,8 @@ export function CellsPanel({ session }: { session: Session }) {
     return [...within].sort((a, b) => sign * ((sort.number(a) ?? Infinity) - (sort.number(b) ?? Infinity)) || a.id - b.id);
   }, [rows, chosen, sort, down.value, marked, fates, withHidden.value]);
   if (!image) return <Empty title="No image is open" icon="images">Choose one at the left, or drop image files onto the page.</Empty>;
+  if (rows.length === 0 && !session.objects.loaded.value && !image.problem)
+    return <Empty title="The cells are on their way" icon="cells">If they do not come, a notice says why.</Empty>;
   if (rows.length === 0)
     return <Empty title="No cells yet" icon="cells">Find them in the tab Find, draw some with Outline (O) or Brush (B), or import labels in the tab Export.</Empty>;
   const brush = (next: [number, number] | null) => {
