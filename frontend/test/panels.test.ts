@@ -28,7 +28,7 @@ describe("numbers", () => {
 });
 
 const job = (more: Partial<Job>): Job => ({
-  id: "a", kind: "train", image: null, state: "running", done: 3, total: 9, message: "step 3 of 9", eta_s: 40, stopping: false, error: null,
+  id: "a", kind: "train", image: null, state: "running", done: 3, total: 9, message: "step 3 of 9", eta_s: 40, stopping: false, ended: false, error: null,
   hint: null, result: null, ...more,
 });
 
@@ -36,6 +36,7 @@ describe("a job", () => {
   it.each([
     [{}, "step 3 of 9 · 40 s left"], [{ state: "queued" }, "waits for its turn"], [{ stopping: true }, "stopping"],
     [{ stopping: true, result: { loss: [1] } }, "finishing; the best so far is kept"],
+    [{ stopping: true, ended: true, result: { loss: [1] } }, "ending; nothing of it is kept"],
   ] as const)("%o says %s", (more, words) => expect(said(job(more))).toBe(words));
 });
 

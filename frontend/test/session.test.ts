@@ -10,7 +10,7 @@ import type { AddReport, FromServer, Job, JobState } from "../src/core/wire";
 import { opened, stroke } from "./fake";
 
 const job = (more: Partial<Job>): Job => ({
-  id: "a", kind: "suggest", image: null, state: "running", done: 0, total: 0, message: "", eta_s: null, stopping: false, error: null,
+  id: "a", kind: "suggest", image: null, state: "running", done: 0, total: 0, message: "", eta_s: null, stopping: false, ended: false, error: null,
   hint: null, result: null, ...more,
 });
 
@@ -266,18 +266,21 @@ describe("a training", () => {
   const learning = job({ kind: "train", result: { loss: [1] } });
 
   it.each([
-    ["stopped once is said to have found nothing better", 1, "Training was stopped before there was anything better to keep"],
-    ["ended by a second wish is said to be ended", 2, "The training was ended without keeping anything"],
-  ])("%s", async (_, wishes, message) => {
+    ["stopped once is said to have found nothing better", false, "Training was stopped before there was anything better to keep"],
+    ["ended by a second wish, perhaps of another page, is said to be ended", true, "The training was ended without keeping anything"],
+  ])("%s", async (_, ended, message) => {
     const { session } = await opened();
     session.receive({ type: "job", job: learning });
-    for (let i = 0; i < wishes; i++) {
-      session.cancelJob("a");
-      expect(session.jobs.value[0].stopping).toBe(true); // at once
-      session.receive({ type: "job", job: { ...learning, stopping: true } });
-    }
-    session.receive({ type: "job", job: { ...learning, state: "cancelled", result: null } });
+    session.receive({ type: "job", job: { ...learning, stopping: true } });
+    session.receive({ type: "job", job: { ...learning, state: "cancelled", ended, result: null } });
     expect(session.notices.value.map((notice) => notice.message)).toEqual([message]);
+  });
+
+  it("is stopping at once where it was asked to stop", async () => {
+    const { session } = await opened();
+    session.receive({ type: "job", job: learning });
+    session.cancelJob("a");
+    expect(session.jobs.value[0].stopping).toBe(true);
   });
 });
 

@@ -25,6 +25,7 @@ from cellbrook.server.hub import Client
 from cellbrook.server.proposals import Proposals
 from cellbrook.server.runners import Runners
 from cellbrook.server.runs import encode_runs
+from cellbrook.server.teaching import Teaching
 from cellbrook.server.workspace import Workspace, aside
 
 from .conftest import apply_patch, blobs
@@ -166,6 +167,37 @@ def test_two_pages_see_each_other(page, serve, project):
     np.testing.assert_array_equal(mirror, page.labels())
     assert patch["objects"][0]["id"] == page.next_id
     other.close()
+
+
+def test_all_pages_hear_that_a_training_is_ended_without_its_model(monkeypatch, serve):
+    tidied = threading.Event()
+
+    async def train(self, job):
+        job.on_stop(lambda: None)  # it is slow to stop
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.to_thread(tidied.wait, 20)
+
+    monkeypatch.setattr(Teaching, "train", train)
+    monkeypatch.setattr("cellbrook.server.jobs._DOUBLE_CLICK_S", 0.0)
+    server = serve()
+    page, other = server.page().connect(), server.page().connect()
+    page.send(type="submit", kind="train", image=None, params={})
+
+    def heard():
+        job = other.until("job")["job"]
+        return job["state"], job["stopping"], job["ended"]
+
+    while (now := heard())[0] != "running":
+        assert now == ("queued", False, False)
+    job = page.until("job")["job"]["id"]
+    page.send(type="cancel", job=job)
+    assert heard() == ("running", True, False)
+    page.send(type="cancel", job=job)
+    assert heard() == ("running", True, True)  # before it is over
+    tidied.set()
+    assert heard() == ("cancelled", False, True)
 
 
 def test_a_stale_edit_elsewhere_is_merged_and_one_in_the_same_place_is_refused(page):

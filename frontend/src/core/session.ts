@@ -388,7 +388,6 @@ export class Session extends Workplace {
     if (!this.ask({ type: "cancel", job: id })) return;
     this.jobs.value = this.jobs.value.map((job) => {
       if (job.id !== id || job.kind !== "train" || job.state !== "running") return job;
-      if (job.stopping) this.ended.add(id);
       return { ...job, stopping: true }; // before the server says so: a double click is one wish
     });
   }

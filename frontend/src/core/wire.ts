@@ -138,6 +138,7 @@ export interface Job {
   message: string;
   eta_s: number | null;
   stopping: boolean; // a training that was asked to stop, and finishes with its best so far
+  ended: boolean; // it was asked again: nothing of it is kept
   error: string | null;
   hint: string | null;
   result: Record<string, unknown> | null;

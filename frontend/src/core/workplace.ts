@@ -80,7 +80,6 @@ export abstract class Workplace extends Signals {
   private quiet: ReturnType<typeof setTimeout> | undefined;
   protected visited: Cell | null = null; // by the walk through doubtful cells, as it was then
   protected batchSent = false; // until the server has made a job of it, or said why not
-  protected readonly ended = new Set<string>(); // trainings that were ended here without keeping anything
   protected suggestion: string | null = null; // the job that was asked for here; "" until it is known
 
   /** The server is there but does not know this browser: it was started anew, with another token. */
@@ -383,7 +382,7 @@ export abstract class Workplace extends Signals {
       this.notify("error", job.error ?? "The job failed", job.hint ?? "");
     }
     if (known?.state === "running" && job.state === "cancelled" && job.kind === "train") {
-      if (this.ended.has(job.id)) this.notify("info", "The training was ended without keeping anything", "the next round goes on from its last checkpoint");
+      if (job.ended) this.notify("info", "The training was ended without keeping anything", "the next round goes on from its last checkpoint");
       else this.notify("info", "Training was stopped before there was anything better to keep", "the model is as it was");
     }
     if (known && isLive(known) && job.kind === "rethreshold" && job.image === this.imageId.peek()) this.followed(job);

@@ -34,6 +34,7 @@ const keeps = (job: Job): boolean => job.kind === "train" && job.result !== null
 /** Where a job is. */
 export function said(job: Job): string {
   if (job.state === "queued") return "waits for its turn";
+  if (job.ended) return "ending; nothing of it is kept";
   if (job.stopping) return keeps(job) ? "finishing; the best so far is kept" : "stopping";
   return [job.message, job.eta_s !== null && duration(job.eta_s)].filter(Boolean).join(" · ");
 }
@@ -66,7 +67,7 @@ export function JobProgress(props: { session: Session; job: Job; name?: string }
       </div>
       <div class="row">
         <span class="note grow">{said(job)}</span>
-        {job.stopping && <Button hint="Nothing of it is kept; the next round goes on from its last checkpoint" onClick={() => session.cancelJob(job.id)}>End without keeping</Button>}
+        {job.stopping && !job.ended && <Button hint="Nothing of it is kept; the next round goes on from its last checkpoint" onClick={() => session.cancelJob(job.id)}>End without keeping</Button>}
       </div>
     </div>
   );

@@ -35,7 +35,7 @@ const project: Project = {
 };
 
 const job = (more: Partial<Job>): Job => ({
-  id: "j", kind: "segment", image: "i0", state: "running", done: 7, total: 16, message: "tile 7 of 16", eta_s: 42, stopping: false,
+  id: "j", kind: "segment", image: "i0", state: "running", done: 7, total: 16, message: "tile 7 of 16", eta_s: 42, stopping: false, ended: false,
   error: null, hint: null, result: null, ...more,
 });
 

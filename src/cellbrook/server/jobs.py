@@ -183,6 +183,9 @@ class Jobs:
         elif job.info.stopping and time.monotonic() - job.asked < _DOUBLE_CLICK_S:
             return
         elif job.running is not None:
+            if job.info.stopping:  # ending its process takes a while
+                job.info.ended = True
+                self._tell(job.info)
             job.stop()
         else:
             await self._finish(job, "cancelled")

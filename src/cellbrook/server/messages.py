@@ -119,6 +119,7 @@ class JobInfo(Struct, kw_only=True):
     message: str = ""
     eta_s: float | None = None
     stopping: bool = False
+    ended: bool = False
     error: str | None = None
     hint: str | None = None
     result: dict[str, Any] | None = None
