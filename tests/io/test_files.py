@@ -288,6 +288,23 @@ def test_files_of_a_set_are_one_image(tmp_path, touch, images):
     assert sha256_of_image(tmp_path / names[0]) != before
 
 
+def test_a_reader_opens_only_tiff_files_that_may_have_others(tmp_path, monkeypatch):
+    """Of thousands in a folder, each would take it more than a millisecond."""
+    pixels = np.zeros((9, 9), np.uint16)
+    for name, how in (("plain.tif", {}), ("big.tif", {"bigtiff": True}), ("imagej.tif", {"imagej": True})):
+        tifffile.imwrite(tmp_path / name, pixels, **how)
+    for name in ("alone.ome.tif", "one.ome.tif"):
+        xml = f'<OME><UUID FileName="{name}"/></OME>'
+        tifffile.imwrite(tmp_path / name, pixels, description=xml, metadata=None, byteorder=">")
+    (tmp_path / "one.ome.tif").rename(tmp_path / "renamed.ome.tif")
+    tags = [(51123, "s", 0, "{}", True)]
+    tifffile.imwrite(tmp_path / "micromanager.tif", pixels, extratags=tags, metadata=None)
+    opened, reader = [], tifffile.TiffFile
+    monkeypatch.setattr(tifffile, "TiffFile", lambda path: opened.append(path.name) or reader(path))
+    assert len(find_images(tmp_path).images) == 6
+    assert opened == ["micromanager.tif", "renamed.ome.tif"]
+
+
 @pytest.fixture
 def digests(monkeypatch):
     """Names of the files that are read to be hashed."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from cellbrook.errors import ImageError, UsageError
 from cellbrook.io._stored import StoredImage
-from cellbrook.io._tiff_check import check_directories, truncated
+from cellbrook.io._tiff_check import check_directories, may_name_others, truncated
 from cellbrook.io.pixel_size import credible_resolution, to_micrometres
 
 if TYPE_CHECKING:
@@ -76,11 +76,13 @@ def tiff_scenes(path: Path) -> tuple[str, ...]:
 
 def other_files(path: Path) -> tuple[Path, ...]:
     """Return what else is opened with a TIFF file: the other files of an OME-TIFF or Micro-Manager set; mostly nothing."""
-    import tifffile
-
     if path.suffix.lower() not in (".tif", ".tiff"):
         return ()
     try:
+        if not may_name_others(path):
+            return ()
+        import tifffile
+
         with tifffile.TiffFile(path) as tif:
             named = re.findall(r'FileName="([^"]*)"', tif.ome_metadata or "")
             if not (set(named) - {tif.filename} or tif.is_mmstack or tif.is_ndtiff):

@@ -210,8 +210,10 @@ def _one_a_set(images: list[FoundImage]) -> tuple[list[FoundImage], list[tuple[P
     opened: set[str] = set()
     if len(images) > 1:
         for image in images:
-            if identity(image.path) not in opened:
+            if not (opened and identity(image.path) in opened):
                 opened |= {identity(other) for other in other_files(image.path)}
+    if not opened:  # the usual case, in which thousands of names need not be resolved
+        return images, []
     kept = [image for image in images if identity(image.path) not in opened]
     parts = [image.path for image in images if identity(image.path) in opened]
     return kept, [(path, "part of a set that another file opens") for path in parts]
