@@ -116,15 +116,23 @@ def test_one_call_leaves_no_trace_in_the_next(segmenter, result):
     assert np.array_equal(segmenter.segment(sample_image()).labels, result.labels)
 
 
-def test_help_of_segment_tells_every_parameter():
-    told = inspect.signature(cellbrook.segment).parameters
+@pytest.mark.parametrize(
+    ("told", "own", "after"),
+    [
+        (cellbrook.segment, ["image", "name", "keep_output", "progress"], "Returns"),
+        (cellbrook.Segmenter, ["model", "device", "threads", "engine"], "Examples"),
+    ],
+    ids=["segment", "Segmenter"],
+)
+def test_help_tells_every_parameter(told, own, after):
+    shown = inspect.signature(told).parameters
     known = SegmentParams().to_keywords()
-    assert list(told) == ["image", "name", "keep_output", "progress", *known]
-    assert {n: told[n].default for n in known} == known
-    doc = inspect.getdoc(cellbrook.segment)
-    for name in told:
-        assert f"\n{name} : " in doc
-    assert doc.index("\nReturns\n") > doc.index("\ncompat : ")
+    assert list(shown) == [*own, *(n for n in known if n not in own)]
+    assert {n: shown[n].default for n in known} == known
+    doc = inspect.getdoc(told)
+    for name in shown:
+        assert doc.count(f"\n{name} : ") == 1
+    assert doc.index(f"\n{after}\n--") > doc.index("\ncompat : ")
 
 
 def test_an_unknown_model_is_an_error_with_the_nearest_names():

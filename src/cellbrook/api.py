@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-import textwrap
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,7 +39,28 @@ ImageLike = str | os.PathLike[str] | NDArray[Any] | Source
 _OF_THE_SEGMENTER = frozenset({"model", "device", "engine", "precision", "threads"})
 """Parameters that are settled when the model is loaded."""
 
-_Function = TypeVar("_Function", bound="Callable[..., Any]")
+_Told = TypeVar("_Told", bound="Callable[..., Any]")
+
+
+def _with_parameters(told: _Told) -> _Told:
+    """Put the parameters of `cellbrook.core.params` into the signature and docstring of what takes them as keywords."""
+    groups: list[Any] = [group.default_factory for group in dataclasses.fields(SegmentParams)]
+    shown: Any = told
+    signature = inspect.signature(told)
+    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    more = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
+        for group in groups
+        for f in dataclasses.fields(group)
+        if f.name not in signature.parameters
+    ]
+    shown.__signature__ = signature.replace(parameters=[*own, *more])
+    if told.__doc__:  # python -OO leaves none
+        texts = [inspect.cleandoc(group.__doc__).partition("----------\n")[2] for group in groups]
+        # sections, of which the second has the parameters
+        first, own_text, *rest = re.split(r"\n\n(?=\w+\n-+\n)", inspect.cleandoc(told.__doc__))
+        shown.__doc__ = "\n\n".join([first, "\n".join([own_text, *texts]), *rest])
+    return told
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -85,17 +106,15 @@ class Segmentation(SegmentationData):
         return write_results(self, Path(out), check_kinds(kinds), overwrite=overwrite)
 
 
+@_with_parameters
 class Segmenter:
     """A loaded model that segments many images. Several threads may use one, each for an image of its own.
 
     Parameters
     ----------
-    model : str
-        Name of a model or path of a checkpoint.
-    device, engine, threads
-        Where it runs; see `cellbrook.core.params.ModelParams`.
     **keywords
-        Any other parameter of `cellbrook.core.params`, as a default for every image.
+        Any parameter of `cellbrook.core.params`; they follow here. All but `model`, `device`, `engine`, `precision` and
+        `threads` are defaults for every image.
 
     Examples
     --------
@@ -284,25 +303,6 @@ class Segmenter:
 
     def _params(self, **keywords: Any) -> SegmentParams:
         return SegmentParams.from_keywords(**{**self._keywords, **_plain(keywords)})
-
-
-def _with_parameters(function: _Function) -> _Function:
-    """Put the parameters of `cellbrook.core.params` into the signature and docstring of what takes them as keywords."""
-    groups: list[Any] = [group.default_factory for group in dataclasses.fields(SegmentParams)]
-    told: Any = function
-    signature = inspect.signature(function)
-    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    more = [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
-        for group in groups
-        for f in dataclasses.fields(group)
-    ]
-    told.__signature__ = signature.replace(parameters=[*own, *more])
-    if function.__doc__:  # python -OO leaves none
-        texts = [inspect.cleandoc(group.__doc__).partition("----------\n")[2] for group in groups]
-        head, returns, tail = function.__doc__.partition("\n\n    Returns\n")
-        told.__doc__ = "\n".join([head, *(textwrap.indent(t, "    ") for t in texts)]) + returns + tail
-    return function
 
 
 @_with_parameters
