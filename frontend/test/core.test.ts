@@ -243,7 +243,7 @@ describe("ids", () => {
 });
 
 const cell = (more: Partial<Cell>): Cell => ({
-  id: 1, plane: 0, y0: 10, x0: 10, y1: 20, x1: 20, area: 80, class: 0, origin: "auto", locked: false, score: 0.9,
+  id: 1, plane: 0, y0: 10, x0: 10, y1: 20, x1: 20, area: 80, class: 0, class_given: false, origin: "auto", locked: false, score: 0.9,
   flow_error: 0.1, discarded: false, reason: "", ...more,
 });
 
@@ -253,6 +253,7 @@ describe("thresholds", () => {
     objects.apply([
       cell({ id: 1 }), cell({ id: 2, flow_error: 0.7 }), cell({ id: 3, flow_error: 0.7, origin: "manual" }), cell({ id: 4, area: 3 }),
       cell({ id: 5, flow_error: 0.9, x0: 3, discarded: true, reason: "flow_error" }), cell({ id: 6, x1: 100, class: 2 }),
+      cell({ id: 8, flow_error: 0.7, class: 2, class_given: true }),
     ]);
     return objects;
   };
@@ -265,10 +266,10 @@ describe("thresholds", () => {
     const objects = table();
     objects.moved.value = true;
     objects.thresholds.value = { flow_error: 0.5, score: null, min_size: 15, max_size: null, exclude_border: true };
-    expect([1, 2, 3, 4, 5, 6].map((id) => objects.fate(id))).toEqual([0, Fate.flow_error, 0, Fate.small, Fate.flow_error, Fate.border]);
+    expect([1, 2, 3, 4, 5, 6, 8].map((id) => objects.fate(id))).toEqual([0, Fate.flow_error, 0, Fate.small, Fate.flow_error, Fate.border, 0]);
     objects.thresholds.value = { ...objects.thresholds.value, flow_error: 1 };
     expect(objects.fate(5)).toBe(Fate.kept);
-    expect(objects.counts.value[Fate.kept]).toBe(4);
+    expect(objects.counts.value[Fate.kept]).toBe(5);
     objects.hiddenClasses.value = new Set([2]);
     expect(objects.fate(6)).toBe(Fate.filtered);
   });

@@ -85,7 +85,7 @@ export class FakeServer {
 
   columns(): ObjectColumns {
     const rows = [...this.rows.values()];
-    const keys = ["id", "plane", "y0", "x0", "y1", "x1", "area", "class", "origin", "locked", "score", "flow_error", "discarded", "reason"];
+    const keys = ["id", "plane", "y0", "x0", "y1", "x1", "area", "class", "class_given", "origin", "locked", "score", "flow_error", "discarded", "reason"];
     return Object.fromEntries(keys.map((key) => [key, rows.map((row) => row[key as keyof ObjectRow])])) as unknown as ObjectColumns;
   }
 

@@ -210,6 +210,16 @@ describe("limits that cells cannot follow", () => {
     expect([told, session.rigid.value, session.objects.fate(1)]).toEqual([["unsegmented", null], null, Fate.small]);
   });
 
+  it("do not hide a cell whose class was given meanwhile, perhaps by somebody else", async () => {
+    const { wire, session, server } = await opened();
+    session.objects.apply([1, 2].map((id) => ({ id, area: 20, origin: "auto" })));
+    session.receive({ type: "image", image: { ...server.info, limits } });
+    for (const id of [1, 2]) server.rows.set(id, { id, plane: 0, area: 20, origin: "auto", class_given: id === 2 });
+    session.setThresholds({ min_size: 40 });
+    await wire.settle();
+    expect([1, 2].map((id) => session.objects.fate(id))).toEqual([Fate.small, Fate.kept]);
+  });
+
   it("because the job came to nothing hide no cell that is in every file", async () => {
     const { session, server } = await opened();
     session.objects.apply([{ id: 1, area: 20, origin: "auto" }]);

@@ -130,6 +130,19 @@ def test_thresholds_again_use_the_cached_flows(page, expected):
     assert np.abs(flows).max() > 0.5
 
 
+def test_pages_are_told_whose_class_was_given_as_those_stay_whatever_the_thresholds(page):
+    page.job("segment", page.image)
+    columns = page.json(f"/api/images/{page.image}/objects")
+    assert not any(columns["class_given"])
+    given = columns["id"][3]
+    page.rev = page.json(f"/api/images/{page.image}")["rev"]
+    assert page.edit("set_class", ids=[given], value=2)["type"] == "ack"
+    columns = page.json(f"/api/images/{page.image}/objects")
+    assert [i for i, yes in zip(columns["id"], columns["class_given"], strict=True) if yes] == [given]
+    assert page.job("rethreshold", page.image, min_size=100_000)["state"] == "done"
+    assert np.unique(page.labels()).tolist() == [0, given]
+
+
 def test_a_least_score_is_one_of_the_thresholds(page, project, expected):
     page.job("segment", page.image)
     before = {r.id: r.score for r in project.labels(page.image).objects()}

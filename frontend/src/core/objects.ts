@@ -15,6 +15,7 @@ export interface Cell {
   readonly x1: number;
   readonly area: number; // pixels
   readonly class: number; // 0: none
+  readonly class_given: boolean; // by a person, as far as the server has told
   readonly origin: Origin;
   readonly locked: boolean;
   readonly score: number | null;
@@ -24,7 +25,7 @@ export interface Cell {
 }
 
 const BLANK: Omit<Cell, "id"> = {
-  plane: 0, y0: 0, x0: 0, y1: 0, x1: 0, area: 0, class: 0, origin: "manual",
+  plane: 0, y0: 0, x0: 0, y1: 0, x1: 0, area: 0, class: 0, class_given: false, origin: "manual",
   locked: false, score: null, flow_error: null, discarded: false, reason: "",
 };
 
@@ -56,7 +57,7 @@ function fateThen(cell: Cell): Fate {
 /** What becomes of it by these thresholds. */
 export function fateOf(cell: Cell, limits: Thresholds, shape: readonly [number, number]): Fate {
   // A person's word stands above every threshold.
-  if (cell.origin !== "auto" || cell.locked) return Fate.kept;
+  if (cell.origin !== "auto" || cell.locked || cell.class_given) return Fate.kept;
   if (limits.flow_error !== null && cell.flow_error !== null && cell.flow_error > limits.flow_error) return Fate.flow_error;
   if (limits.score !== null && cell.score !== null && cell.score < limits.score) return Fate.score;
   if (limits.min_size !== null && cell.area < limits.min_size) return Fate.small;

@@ -302,11 +302,13 @@ export class Session extends Workplace {
   });
   /** Live, while a slider moves: only the object table is asked. */
   setThresholds(change: Partial<Thresholds>): void {
+    const before = this.objects.moved.peek();
     batch(() => {
       this.objects.thresholds.value = { ...this.objects.thresholds.value, ...change };
       this.byHand.value = new Set([...this.byHand.value, ...(Object.keys(change) as (keyof Thresholds)[])]);
       this.objects.moved.value = this.rigid.value === null; // nothing is hidden on screen that would be in every file
     });
+    if (this.objects.moved.peek() && !before) void this.document?.loadObjects(); // whose class was given changes do not tell
     this.limitsHeld = true;
   }
   /** The same of what only a new run of the dynamics can answer. */

@@ -109,6 +109,7 @@ export interface ObjectRow {
   x1?: number;
   area?: number;
   class?: number;
+  class_given?: boolean; // a person gave or took away its class; told with all objects alone, not with changes
   origin?: Origin;
   locked?: boolean;
   score?: number | null;

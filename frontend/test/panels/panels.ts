@@ -39,7 +39,7 @@ const job = (more: Partial<Job>): Job => ({
   error: null, hint: null, result: null, ...more,
 });
 
-const objects: ObjectColumns = { id: [], gone: [], plane: [], y0: [], x0: [], y1: [], x1: [], area: [], class: [], origin: [], locked: [], score: [], flow_error: [], discarded: [], reason: [] };
+const objects: ObjectColumns = { id: [], gone: [], plane: [], y0: [], x0: [], y1: [], x1: [], area: [], class: [], class_given: [], origin: [], locked: [], score: [], flow_error: [], discarded: [], reason: [] };
 const places: [number, number, number][] = [];
 for (let i = 1; i <= count; i++) {
   const side = Math.ceil(Math.sqrt(count));
@@ -49,7 +49,7 @@ for (let i = 1; i <= count; i++) {
   places.push([y, x, r]);
   objects.id.push(i); objects.gone.push(false); objects.plane.push(0);
   objects.y0.push(Math.floor(y - r)); objects.x0.push(Math.floor(x - r)); objects.y1.push(Math.ceil(y + r)); objects.x1.push(Math.ceil(x + r));
-  objects.area.push(Math.round(Math.PI * r * r)); objects.class.push(i % 9 === 0 ? 2 : i % 3 === 0 ? 1 : 0);
+  objects.area.push(Math.round(Math.PI * r * r)); objects.class.push(i % 9 === 0 ? 2 : i % 3 === 0 ? 1 : 0); objects.class_given.push(i % 6 === 0);
   objects.origin.push(i % 31 === 0 ? "manual" : i % 17 === 0 ? "edited" : "auto"); objects.locked.push(false);
   objects.score.push(1 - 0.6 * random() ** 3); objects.flow_error.push(0.1 + 0.9 * random() ** 4); objects.discarded.push(false); objects.reason.push("");
 }

@@ -126,10 +126,11 @@ class JobInfo(Struct, kw_only=True):
 
 
 ObjectRow = dict[str, Any]
-"""``{id, ...}`` with the columns of `OBJECT_COLUMNS`, or ``{id, gone: true}``."""
+"""``{id, ...}`` with the columns of `OBJECT_COLUMNS` but "class_given", or ``{id, gone: true}``."""
 
 OBJECT_COLUMNS = (
-    "id", "plane", "y0", "x0", "y1", "x1", "area", "class", "origin", "locked", "score", "flow_error", "discarded", "reason",
+    "id", "plane", "y0", "x0", "y1", "x1", "area", "class", "class_given", "origin", "locked", "score", "flow_error",
+    "discarded", "reason",
 )  # fmt: skip
 
 

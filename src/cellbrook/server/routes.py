@@ -170,7 +170,8 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
 
         def make() -> tuple[int, bytes]:
             store = project.labels(image)
-            rev, rows = store.rev, [row_of(r) for r in store.objects(plane)]
+            rev, given = store.rev, project.log(image).classified()
+            rows = [{**row_of(r), "class_given": r.id in given} for r in store.objects(plane)]
             ghosts = workspace.ghosts(image).on(plane, _taken(workspace, image))
             rows += [{**g, "gone": False} for g in ghosts]
             return rev, _json.encode(_finite(columns(rows)))
