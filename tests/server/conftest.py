@@ -256,7 +256,7 @@ def serve(project: Project):
     for server in servers:
         server.close()
     names = [t.name for t in threading.enumerate()]
-    assert not [n for n in names if n.startswith(("read", "write"))], names
+    assert not [n for n in names if n.startswith(("read", "write", "add"))], names
 
 
 @pytest.fixture

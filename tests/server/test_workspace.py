@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import io
 import json
 import os
+import tempfile
 import threading
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -17,6 +21,7 @@ import pytest
 from cellbrook.errors import EditError
 from cellbrook.io import write_png
 from cellbrook.project import Paint
+from cellbrook.project import images as images_module
 from cellbrook.project.predict import predict
 from cellbrook.project.project import Project
 from cellbrook.provenance import read_run
@@ -431,6 +436,87 @@ def test_images_are_added_and_taken_out(page, tmp_path, project):
     assert page.request("DELETE", f"/api/images/{said['added'][0]}")[0].status == 204
     assert len(page.until("project")["project"]["images"]) == 2
     assert page.request("GET", f"/api/images/{said['added'][0]}")[0].status == 404
+
+
+@pytest.fixture
+def held_up(monkeypatch):
+    """What lets files be hashed from then on, and what says that one is to be."""
+    go, begun = threading.Event(), threading.Event()
+    hashed = images_module.sha256_of
+
+    def slow(path):
+        begun.set()
+        assert go.wait(30)
+        return hashed(path)
+
+    monkeypatch.setattr(images_module, "sha256_of", slow)
+    yield go, begun
+    go.set()
+
+
+def test_a_stroke_does_not_wait_for_images_that_are_added_and_one_that_comes_twice_is_one(
+    page, tmp_path, project, held_up
+):
+    go, begun = held_up
+    write_png(tmp_path / "new.png", blobs(seed=5))
+    file = ("new.png", (tmp_path / "new.png").read_bytes())
+    with ThreadPoolExecutor(2) as uploads:
+        answers = [uploads.submit(page.upload, "/api/images", file) for _ in range(2)]
+        assert begun.wait(30)
+        assert page.disc(page.next_id, 100, 100, 20)["type"] == "ack"
+        assert not any(a.done() for a in answers)
+        go.set()
+        said = [json.loads(a.result()[1]) for a in answers]
+    added, already = ([i for s in said for i in s[what]] for what in ("added", "already"))
+    assert len(added) == 1
+    assert added == already
+    assert len(list((project.folder / "images").iterdir())) == 1
+
+
+@pytest.mark.parametrize("end", ["cancel", "close"])
+def test_files_that_are_being_added_stay_until_they_are_in_whatever_ends_meanwhile(
+    tmp_path, project, held_up, end
+):
+    go, begun = held_up
+    write_png(tmp_path / "new.png", blobs(seed=5))
+
+    async def test():
+        workspace = Workspace(project)
+        adding = asyncio.ensure_future(workspace.add(project.add, [tmp_path / "new.png"], copy=True))
+        await asyncio.to_thread(begun.wait, 30)
+        ending = asyncio.ensure_future(workspace.close()) if end == "close" else adding
+        if end == "cancel":
+            adding.cancel()
+        await asyncio.sleep(0.1)
+        assert not ending.done()
+        go.set()
+        await asyncio.wait([adding, ending])
+        assert adding.cancelled() == (end == "cancel")
+        if end == "cancel":
+            await workspace.close()
+
+    asyncio.run(test())
+    with Project.open(project.folder, read_only=True) as again:
+        assert again.problem(again.find("new").id) is None
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(page, project, monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    kind = {"Content-Type": "multipart/form-data; boundary=m", "Content-Length": "9000000"}
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=20)
+    connection.putrequest("POST", "/api/images")
+    for name, value in {**page.headers, **kind}.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    head = b'--m\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    connection.send(head + b"\0" * 3_000_000)
+    while not any(tmp_path.glob("cellbrook-upload-*")):
+        time.sleep(0.01)
+    connection.close()
+    while any(tmp_path.glob("cellbrook-upload-*")):
+        time.sleep(0.01)
+    assert not (project.folder / "images").exists()
+    assert len(project.images()) == 2
 
 
 def test_oblong_pixels_have_the_side_of_a_square_as_large(page, tmp_path):

@@ -67,7 +67,7 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
         of_folder = request.query_params.get("folder") == "1"
         async with uploaded(request, workspace, upload_bytes) as files:
             images = [f for f in files if not (of_folder and reason_to_skip(f))]
-            report = await workspace.write(project.add, images, copy=True) if images else AddReport()
+            report = await workspace.add(project.add, images, copy=True) if images else AddReport()
         await workspace.tell_project()
         return json_answer(
             {

@@ -65,7 +65,7 @@ class Teaching:
         """Pick places to be labelled a second time, and add them as images."""
         workspace = self._workspace
         count = max(1, min(int(job.params.get("count", 6)), 50))
-        added = await workspace.write(plan_second_looks, workspace.project, count)
+        added = await workspace.add(plan_second_looks, workspace.project, count)
         await workspace.tell_project()
         return {"images": [r.id for r in added]}
 

@@ -1,7 +1,7 @@
 """The document behind the page: the only writer of the project, and what pages are told of it.
 
 Everything slow runs in threads. Reading has a few; writing has one, so that revisions have an order, and what is
-broadcast leaves in that order too.
+broadcast leaves in that order too. Adding images has one of its own, as large files take seconds.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ class Workspace:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="read")
         self._exporter = ThreadPoolExecutor(1, thread_name_prefix="export")
+        self._adder = ThreadPoolExecutor(1, thread_name_prefix="add")
         self._kept = Kept()
         self._open: dict[str, ImagePixels] = {}
         self._ghosts: dict[str, Ghosts] = {}
@@ -101,20 +102,42 @@ class Workspace:
         ProjectError
             If the project's folder is gone.
         """
+        return await asyncio.shield(self._begin(self._writer, function, *args, **keywords))
 
+    async def add(self, function: Callable[P, R], *args: P.args, **keywords: P.kwargs) -> R:
+        """Run a function that adds images, one at a time, so that one image that comes twice at once is added once.
+
+        Edits do not wait while files are hashed and copied: the database's lock is held for their rows alone. When it is
+        cancelled it is waited for, as its files are removed next.
+
+        Raises
+        ------
+        ProjectError
+            If the project's folder is gone.
+        """
+        adding = self._begin(self._adder, function, *args, **keywords)
+        try:
+            return await asyncio.shield(adding)
+        except asyncio.CancelledError:
+            await asyncio.wait([adding])
+            raise
+
+    def _begin(
+        self, pool: ThreadPoolExecutor, function: Callable[P, R], *args: P.args, **keywords: P.kwargs
+    ) -> asyncio.Future[R]:
         def run() -> R:
             self._check_there()
             return function(*args, **keywords)
 
-        loop = asyncio.get_running_loop()
-        return await asyncio.shield(loop.run_in_executor(self._writer, run))
+        return asyncio.get_running_loop().run_in_executor(pool, run)
 
     async def close(self) -> None:
-        """Finish what is being written, and close the project."""
+        """Finish what is being written and added, and close the project."""
         for timer in self._settling.values():
             timer.cancel()
         if self._logging:
             await asyncio.wait(self._logging)
+        await asyncio.to_thread(self._adder.shutdown)
         await asyncio.to_thread(self._writer.shutdown)
         await asyncio.to_thread(self._readers.shutdown)
         await asyncio.to_thread(self._exporter.shutdown)
