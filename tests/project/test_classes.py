@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from cellbrook.core.objects import ObjectTable
-from cellbrook.export.classes import read_classes
-from cellbrook.io import open_image
+from cellbrook.export.classes import classes_by_frame, read_classes
+from cellbrook.export.table import read_csv
+from cellbrook.io import open_image, write_labels
 from cellbrook.measure.classify import features_of, fit_classifier
 from cellbrook.networks.store import resolve_model
 from cellbrook.project import ClassInfo, Paint, Project, Relabel, Replace, SetClass
@@ -118,6 +119,49 @@ def test_nobody_gave_classes(project: Project, image: str, place: Path) -> None:
     log.apply(Paint(log.store.lease(1)[0], square(300, 300)))
     files = project.export(place / "out", kinds=["objects", "training"])["cells"]
     assert read_classes(files["masks"]) == {}  # and not those of the table beside it, which a model told
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_cell_has_a_class_at_each_time_point(place: Path, depth: int) -> None:
+    shape = (3, depth, 40, 50)
+    film = place / "film.npy"
+    np.save(film, np.random.default_rng(0).integers(0, 255, shape, np.uint8))
+    labels = np.zeros(shape, np.uint32)
+    labels[:, :, 5:15, 5:15], labels[1, :, 20:30, 30:40] = 1, 2
+    write_labels(place / "film_masks.tif", labels, axes="TZYX")
+    rows = "label,t,class\n1,0,live\n1,2,dead\n2,1,live\n2,2,dead\n"
+    (place / "film_masks_objects.csv").write_text(rows)
+    with Project.create(place / "p", images=[film], axes="TZYX") as project:
+        (done,) = project.import_labels([place / "film_masks.tif"], done=True)
+        assert done.error is None
+        names = {0: "", **{c.id: c.name for c in project.settings.classes}}
+        found = {(r.x0, r.plane): names[r.class_id] for r in project.labels(project.images()[0].id).objects()}
+        of = {0: "live", 1: "", 2: "dead"}
+        expected = {(5, t * depth + z): of[t] for t in range(3) for z in range(depth)}
+        assert found == expected | {(30, depth + z): "live" for z in range(depth)}
+        files = project.export(place / "out", kinds=["objects", "training"])["film"]
+        frames = classes_by_frame(files["masks"], given=True) or {}
+        assert {t: sorted(own.values()) for t, own in frames.items()} == {
+            0: ["live"],
+            1: ["live"],
+            2: ["dead"],
+        }
+        table = read_csv(files["objects"])
+        assert sorted(zip(table["t"].tolist(), table["class"].tolist(), strict=True)) == [
+            (0, "live"),
+            (1, ""),
+            (1, "live"),
+            (2, "dead"),
+        ]
+
+
+def test_classes_of_time_points_are_those_of_an_image_that_has_none(project: Project, place: Path) -> None:
+    labels = np.zeros(SHAPE, np.uint32)
+    labels[5:15, 5:15], labels[20:30, 30:40] = 1, 2
+    write_labels(place / "cells_masks.tif", labels)
+    (place / "cells_masks_objects.csv").write_text("label,t,class\n1,0,live\n2,1,dead\n")
+    project.import_labels([place / "cells_masks.tif"])
+    assert told(project, project.images()[0].id) == ["live", "dead"]
 
 
 def test_a_black_frame_of_a_colour_film_does_not_take_the_classes_that_limits_bring_back(

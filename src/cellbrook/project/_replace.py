@@ -150,7 +150,7 @@ def _place(
     keep: NDArray[np.bool_],
     old_rows: dict[int, ObjectRow],
     ids: dict[int, int],
-    attributes: dict[int, dict[str, Any]],
+    attributes: dict[tuple[int, int], dict[str, Any]],
 ) -> None:
     present = np.unique(new)
     present = present[present > 0]
@@ -160,7 +160,7 @@ def _place(
     draft.write_window(plane, op.y0, op.x0, table[numbered], ~keep)
     for label in present.tolist():
         old = old_rows.get(ids[label])
-        facts = dict(attributes.get(label, {}))
+        facts = {**attributes.get((label, -1), {}), **attributes.get((label, plane), {})}
         if old is not None and (old.id in draft.classified or not facts.get("class_id")):
             facts["class_id"] = old.class_id  # what a person said of the cell stays said
         origin = op.origin
@@ -177,16 +177,18 @@ def _scores(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: None for name in ("score", "flow_error", "cellprob") if name not in facts}
 
 
-def _attributes(op: Replace) -> dict[int, dict[str, Any]]:
-    """Return what the result's table says of each object."""
+def _attributes(op: Replace) -> dict[tuple[int, int], dict[str, Any]]:
+    """Return what the result's table says of each object, by label and plane; by plane -1 what holds in all."""
     if op.objects is None:
         return {}
     names = {"score": "score", "flow_error": "flow_error", "cellprob": "cellprob", "class": "class_id"}
-    facts: dict[int, dict[str, Any]] = {}
+    facts: dict[tuple[int, int], dict[str, Any]] = {}
     columns = {field: op.objects[name].tolist() for name, field in names.items() if name in op.objects}
-    for k, label in enumerate(op.objects["label"].tolist()):
+    labels = op.objects["label"].tolist()
+    planes = op.objects["plane"].tolist() if "plane" in op.objects else [-1] * len(labels)
+    for k, (label, plane) in enumerate(zip(labels, planes, strict=True)):
         row = {f: values[k] for f, values in columns.items()}
-        facts[int(label)] = {
+        facts[int(label), int(plane)] = {
             f: (int(v) if f == "class_id" else float(v))
             for f, v in row.items()
             if not isinstance(v, str) and v is not None and v == v

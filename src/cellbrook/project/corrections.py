@@ -15,7 +15,7 @@ import numpy as np
 
 from cellbrook.core.objects import ObjectTable
 from cellbrook.errors import CellbrookError, ImageError, UsageError
-from cellbrook.export.classes import read_classes
+from cellbrook.export.classes import classes_by_frame, of_frame
 from cellbrook.io._omezarr import is_zarr
 from cellbrook.io.files import OUTPUT_ENDINGS, image_of_run, stem_of
 from cellbrook.io.labels import read_labels
@@ -144,21 +144,26 @@ class Corrections:
     ----------
     labels : ndarray of uint32
         With the axes of the image's labels; at least one object.
-    classes : dict of int to str
-        Names of classes, by label.
+    classes : dict of (int or None) to dict of int to str
+        Names of classes by label, in a plane; under None those that hold in all planes.
     """
 
     labels: NDArray[np.uint32]
-    classes: dict[int, str]
+    classes: dict[int | None, dict[int, str]]
 
 
 def correcting(project: Project, corrections: Corrections) -> Replace:
     """Return the edit that takes corrections over, after giving the project the classes that it lacks."""
     objects = None
     if corrections.classes:
+        told = [
+            (label, -1 if plane is None else plane, name)
+            for plane, own in corrections.classes.items()
+            for label, name in own.items()
+        ]
+        labels, planes, names = zip(*told, strict=True)
         objects = ObjectTable({
-            "label": np.array(list(corrections.classes), np.uint32),
-            "class": class_ids(project, list(corrections.classes.values())),
+            "label": np.array(labels, np.uint32), "plane": np.array(planes), "class": class_ids(project, names),
         })  # fmt: skip
     stack = corrections.labels.reshape(-1, *corrections.labels.shape[-2:])
     return Replace(stack, objects, tuple(range(len(stack))), protect=False, origin="manual", kind="import")
@@ -196,25 +201,38 @@ def _read(path: Path, record: ImageRecord) -> Corrections:
         from cellbrook.export.coco import read_coco
 
         try:
-            return Corrections(*read_coco(document, shape, record.name))
+            labels, classes = read_coco(document, shape, record.name)
+            return Corrections(labels, {None: classes} if classes else {})
         except ImageError as error:
             raise ImageError(f"{path}: {error}") from error
     if suffix in (".geojson", ".json"):
         from cellbrook.export.geojson import read_geojson, read_geojson_classes
 
         axes = record.label_axes
-        return Corrections(read_geojson(path, shape, axes=axes), read_geojson_classes(path, shape, axes=axes))
+        classes = read_geojson_classes(path, shape, axes=axes)
+        return Corrections(read_geojson(path, shape, axes=axes), {None: classes} if classes else {})
     labels, axes = read_labels(path)
     if labels.size == math.prod(shape) and labels.shape[-2:] == shape[-2:]:
         if _is_picture(labels):
             raise ImageError(
                 f"{path}: looks like a picture, not like labels: most neighbouring pixels differ"
             )
-        return Corrections(labels.reshape(shape), read_classes(path, given=True) or {})
+        return Corrections(labels.reshape(shape), _classes_beside(path, record))
     shown = "x".join(map(str, labels.shape))
     raise ImageError(
         f"{path}: labels of {shown} ({axes}) do not fit {record.name}, whose labels are {'x'.join(map(str, shape))}"
     )
+
+
+def _classes_beside(path: Path, record: ImageRecord) -> dict[int | None, dict[int, str]]:
+    """Return the classes in the table beside labels; those of a time point hold in its planes alone."""
+    frames = classes_by_frame(path, given=True) or {}
+    times = {plane: record.time_of(plane) for plane in range(math.prod(record.leading))}
+    if None in times.values():
+        found: dict[int | None, dict[int, str]] = {None: of_frame(frames, None)}
+    else:
+        found = {None: frames.get(None, {}), **{plane: frames.get(t, {}) for plane, t in times.items()}}
+    return {plane: own for plane, own in found.items() if own}
 
 
 def _coco(path: Path) -> dict[str, Any] | None:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
 
-    from numpy.typing import NDArray
-
     from cellbrook.project.images import ImageRecord
     from cellbrook.project.objects import ObjectRow
     from cellbrook.project.project import Project
@@ -81,7 +79,7 @@ def as_result(project: Project, record: ImageRecord, *, threads: int | None = No
         axes=record.label_axes,
         threads=threads,
     )
-    objects = objects.with_columns(**_said(project, rows, objects["label"]))
+    objects = objects.with_columns(**_said(project, record, rows, objects))
     return SegmentationData(
         labels=labels,
         objects=objects,
@@ -108,18 +106,20 @@ def as_result(project: Project, record: ImageRecord, *, threads: int | None = No
     )
 
 
-def _said(project: Project, found: list[ObjectRow], labels: NDArray[Any]) -> dict[str, Any]:
-    """Return what the project knows of objects and measuring does not tell, in the order of `labels`."""
+def _said(
+    project: Project, record: ImageRecord, found: list[ObjectRow], objects: ObjectTable
+) -> dict[str, Any]:
+    """Return what the project knows of measured objects and measuring does not tell."""
     names = {c.id: c.name for c in project.settings.classes}
-    rows = {r.id: r for r in found}
-    columns: dict[str, Any] = {"origin": [rows[i].origin for i in labels.tolist()]}
-    if any(r.class_id for r in rows.values()):
-        columns["class"] = [
-            names.get(rows[i].class_id, str(rows[i].class_id) if rows[i].class_id else "")
-            for i in labels.tolist()
-        ]
+    by_time = {(r.id, record.time_of(r.plane)): r for r in found}
+    labels = objects["label"].tolist()
+    times = objects["t"].tolist() if "t" in objects else [None] * len(labels)
+    rows = [by_time[key] for key in zip(labels, times, strict=True)]
+    columns: dict[str, Any] = {"origin": [r.origin for r in rows]}
+    if any(r.class_id for r in rows):
+        columns["class"] = [names.get(r.class_id, str(r.class_id) if r.class_id else "") for r in rows]
     for name in ("score", "flow_error", "cellprob"):
-        values = [getattr(rows[i], name) for i in labels.tolist()]
+        values = [getattr(r, name) for r in rows]
         if any(v is not None for v in values):
             columns[name] = np.array([np.nan if v is None else v for v in values], np.float64)
     return columns
@@ -302,12 +302,17 @@ def _written(folder: Path) -> dict[str, list[str]]:
 def _write_classes(project: Project, record: ImageRecord, masks: Path, names: dict[int, str]) -> Path:
     """Write the classes of labels beside them, under a name of which no table of measurements is."""
     log = project.log(record.id)
-    rows = {r.id: r.class_id for r in log.store.objects() if r.class_id in names}
-    given = rows if record.state == "done" else {i: rows[i] for i in sorted(log.classified() & rows.keys())}
-    labels, said = np.array(list(given), np.int64), np.array([names[c] for c in given.values()], np.str_)
-    return objects_csv(
-        masks.with_name(f"{masks.stem}_objects.csv"), ObjectTable({"label": labels, "class": said})
-    )
+    rows = [r for r in log.store.objects() if r.class_id in names]
+    if record.state != "done":
+        given = log.classified()
+        rows = [r for r in rows if r.id in given]
+    # an object has a class at each time point, and but one in the planes of one
+    classes = {(r.id, record.time_of(r.plane)): names[r.class_id] for r in rows}
+    columns: dict[str, Any] = {"label": np.array([i for i, _ in classes], np.int64)}
+    if record.time_of(0) is not None:
+        columns["t"] = np.array([t for _, t in classes], np.int64)
+    columns["class"] = np.array(list(classes.values()), np.str_)
+    return objects_csv(masks.with_name(f"{masks.stem}_objects.csv"), ObjectTable(columns))
 
 
 def _spatial(record: ImageRecord) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -91,6 +92,10 @@ class ImageRecord:
     rev: int
     added: str
     run: dict[str, Any] | None
+
+    def time_of(self, plane: int) -> int | None:
+        """Return the time point of a plane of the labels; None if the image is no time series."""
+        return plane // math.prod(self.leading[1:]) if self.label_axes.startswith("T") else None
 
 
 @dataclass(slots=True)

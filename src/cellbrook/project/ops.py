@@ -115,7 +115,8 @@ class Replace:
     labels : ndarray of shape (planes, h, w) or (h, w), integer
         Any numbers; 0 is background.
     objects : ObjectTable or None
-        Rows by ``label``; ``score, flow_error, cellprob, class`` are kept.
+        Rows by ``label``; ``score, flow_error, cellprob, class`` are kept. With a column ``plane``, a row holds in that
+        plane only, or, of -1, in all.
     planes : tuple of int
         Which planes they are.
     y0, x0 : int
