@@ -319,6 +319,25 @@ def test_groups_larger_than_the_window_are_looked_at_too():
     assert len(data.objects) == 2 * 25
 
 
+def test_a_piece_of_a_group_does_not_tell_how_sure_the_network_is_of_the_group():
+    class SureOfAPart(Nearsighted):
+        def run(self, x_BCYX):
+            out = super().run(x_BCYX)
+            if x_BCYX.shape[2:] == (200, 200):
+                out["cellprob"][:, 0, 25:75, 25:75] = 1.9
+            np.minimum(out["cellprob"], 1.9, out=out["cellprob"])
+            return out
+
+    spec = replace(_sized(BLOB_SPEC), score=(1.6, 1.5, 0.0))  # 0.91 for groups, 0.99 for bars and for that part
+    image = np.zeros((200, 200), np.uint16)
+    for y in (20, 110):
+        for x in range(20, 170, 6):
+            image[y : y + 70, x : x + 4] = 1000
+    data, report = run(image, SureOfAPart(spec), spec=spec, tile_size=1024)
+    assert report.planes[0]["scales"] == [1.0, 2.0]
+    assert len(data.objects) == 2 * 25
+
+
 class OfSmallThings(Nearsighted):
     """Takes what is wider than 100 of its pixels for several things, and is unsure of them, too."""
 

@@ -240,12 +240,17 @@ def _closer_scale(
     What is seen is the window that is fullest of objects. Scores are probabilities, so their sum is how many are right.
     """
     window, cut, scores = _fullest_scores(maps, DOUBT_PX, spec, threads, report)
-    if len(scores) and scores.mean() > SURE_SCORE:
+    if not len(scores):
+        return None
+    wrong = 1 - scores.mean()
+    if scores.mean() > SURE_SCORE:
         rows, columns = maps["cellprob"].shape[-2:]
         side = int(np.clip(np.sqrt(rows * columns) / SURE_PART, *SURE_PX))
         window, cut, scores = _fullest_scores(maps, side, spec, threads, report)
-    if not len(scores):
-        return None
+        if not len(scores):
+            return None
+        # a piece of an object does not tell how sure the model is of the whole
+        wrong = 1 - scores.mean() if cut else max(wrong, 1 - scores.mean())
     inside = tuple(slice(int(side.start / scale), int(np.ceil(side.stop / scale))) for side in window)
     best, right = None, GAIN * scores.sum()
     for closer in dict.fromkeys((CLOSER * scale, MAX_ENLARGEMENT)):
@@ -253,7 +258,7 @@ def _closer_scale(
             break
         near, _ = _at_scale(x[:, *inside], closer, plan, spec, engine, threads, report, progress)
         seen = _scores(near, cut, spec, threads, report)
-        surer = len(seen) >= TELLING and 1 - seen.mean() < DOUBT_LEFT * (1 - scores.mean())
+        surer = len(seen) >= TELLING and 1 - seen.mean() < DOUBT_LEFT * wrong
         if surer and seen.sum() > right:
             best, right = closer, STILL * seen.sum()
         if len(seen) < MORE * len(scores):
