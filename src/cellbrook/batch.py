@@ -141,11 +141,13 @@ def check_collisions(jobs: Sequence[Job], kinds: Iterable[str] = ("labels",)) ->
         for path in output_paths(job.folder, job.stem, kinds).values():
             name = identity(path)
             if name in inputs:
-                raise OutputError(f"{inputs[name]}: a result would overwrite this input: give another --out")
+                raise OutputError(
+                    f"{inputs[name]}: a result would overwrite this input: give another folder (--out)"
+                )
             if (other := writers.setdefault(name, job)) != job:
                 raise OutputError(
                     f"{other.path} and {job.path} would both write {path}: rename one, or run them into two folders "
-                    "with --out"
+                    "(--out)"
                 )
 
 

@@ -23,6 +23,9 @@ Messages are one line: what was expected, what came, what to do.
 
 from __future__ import annotations
 
+OVERWRITE = "--overwrite (in Python overwrite=True)"
+"""What errors call the way to replace files, as they are read on the command line and elsewhere."""
+
 
 class CellbrookError(Exception):
     """Root of the tree; the command line prints these as one line and exits with 1 (2 for `UsageError`)."""

@@ -16,7 +16,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from cellbrook import export
-from cellbrook.errors import OutputError
+from cellbrook.errors import OVERWRITE, OutputError
 from cellbrook.io.atomic import put, remove, staged
 from cellbrook.io.files import OUTPUT_ENDINGS, output_paths
 from cellbrook.io.hashing import sha256_of, sha256_of_image
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from cellbrook.core.result import SegmentationData
 
 log = logging.getLogger(__name__)
-
-_OVERWRITE = "--overwrite (in Python overwrite=True)"
 
 
 def write_results(
@@ -202,13 +200,13 @@ def _check_same_image(folder: Path, stem: str, new: Mapping[str, Any] | None) ->
     if told and all(before != now for before, now in told):
         raise OutputError(
             f"{run} is of another image, {old.get('path') or 'an array'}: give another folder (--out) "
-            f"or name, or {_OVERWRITE} to replace its results"
+            f"or name, or {OVERWRITE} to replace its results"
         )
     scenes = old.get("scene"), new.get("scene")
     if None not in scenes and scenes[0] != scenes[1]:
         raise OutputError(
             f"{run} is of scene {scenes[0]} of this file: --scene all names results by scene; or give another "
-            f"folder (--out), or {_OVERWRITE} to replace them"
+            f"folder (--out), or {OVERWRITE} to replace them"
         )
 
 
@@ -239,11 +237,11 @@ def check_replaceable(folder: Path, stem: str, kinds: Sequence[str]) -> None:
         if path.name not in ours:
             raise OutputError(
                 f"{path} is there already and no run.json says that Cellbrook wrote it: "
-                f"give {_OVERWRITE} to replace it, or another folder (--out)"
+                f"give {OVERWRITE} to replace it, or another folder (--out)"
             )
         if sha256_of(path) not in ours[path.name]:
             raise OutputError(
-                f"{path} was changed since Cellbrook wrote it: give {_OVERWRITE} to lose the changes, "
+                f"{path} was changed since Cellbrook wrote it: give {OVERWRITE} to lose the changes, "
                 "or another folder (--out)"
             )
 

@@ -156,7 +156,7 @@ def test_labels_belong_to_the_image_beside_them(place: Path, copy: bool) -> None
         write_png(masks, np.eye(40, 50, dtype=np.uint8))
         (result,) = project.import_labels([masks.parent])
         if copy:  # nothing says which one
-            assert "fits f1 and f1_2: name the image with --image" in (result.error or "")
+            assert "fits f1 and f1_2: name the image (--image)" in (result.error or "")
             (result,) = project.import_labels([masks], image="f1_2")
         assert result.image == b
         assert project.labels(a).objects() == []
@@ -205,7 +205,9 @@ def test_an_export_for_training_replaces_nobody_s_work(
     np.testing.assert_array_equal(read_labels(masks)[0], pixels(drawn))
     write_labels(masks, np.ones(SHAPE, np.uint8))
     kept = masks.read_bytes()
-    with pytest.raises(OutputError, match=r"cells_masks\.tif was changed since .* --overwrite"):
+    with pytest.raises(
+        OutputError, match=r"cells_masks\.tif was changed since .* \(in Python overwrite=True\)"
+    ):
         drawn.export(out, kinds=["training"])
     assert masks.read_bytes() == kept
     drawn.export(out, kinds=["training"], overwrite=True)

@@ -70,7 +70,7 @@ def test_a_crash_while_saving_leaves_the_old_or_the_new_state(dies_in, best, tmp
 def test_a_state_of_other_data_is_refused_or_replaced_but_its_own_is_gone_on_with(tmp_path):
     save_state(tmp_path, state_at(1, 1), trainer_at(1), SETTINGS)
     assert read_state(tmp_path, "key", overwrite=True)["step"] == 1
-    with pytest.raises(UsageError, match="--overwrite"):
+    with pytest.raises(UsageError, match=r"folder \(--out\), or --overwrite \(in Python overwrite=True\)"):
         read_state(tmp_path, "other")
     assert read_state(tmp_path, "other", overwrite=True) is None
     assert read_state(tmp_path, "key") is None

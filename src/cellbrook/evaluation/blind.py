@@ -136,7 +136,9 @@ def plan_crops(
         raise UsageError(f"a plan needs at least 1 crop of at least 8 px, got {crops} of {size_px}")
     for path in (out, key_path):
         if path.exists() and (path.is_file() or any(path.iterdir())):
-            raise OutputError(f"{path} is there already: give another --out, labels in it must not be lost")
+            raise OutputError(
+                f"{path} is there already: give another folder (--out), labels in it must not be lost"
+            )
     progress = progress or NoProgress()
     progress.start("read", 1)
     sources: dict[str, Source] = {}

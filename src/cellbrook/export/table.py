@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.errors import ImageError, OutputError
+from cellbrook.errors import OVERWRITE, ImageError, OutputError
 from cellbrook.io.atomic import alone
 from cellbrook.io.files import OUTPUT_ENDINGS, image_name, image_of_run, natural_key
 from cellbrook.io.writers import atomic
@@ -325,7 +325,7 @@ def _rows(path: Path) -> Generator[list[str]]:
     except (ImageError, OSError, UnicodeDecodeError, csv.Error) as error:
         raise OutputError(
             f"{path} is there already and is no table as Cellbrook writes it: "
-            "give --overwrite to replace it, or another --out"
+            f"give {OVERWRITE} to replace it, or another folder (--out)"
         ) from error
 
 

@@ -133,7 +133,7 @@ def alone(folder: Path, name: str) -> Iterator[None]:
         lock = _lock_when_free(path)
     except BlockingIOError as error:
         raise OutputError(
-            f"{folder}: another program writes there{error}: wait until it has ended, or give another --out"
+            f"{folder}: another program writes there{error}: wait until it has ended, or give another folder (--out)"
         ) from error
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {_reason(error)}") from error
@@ -216,7 +216,7 @@ def remove(path: Path) -> None:
 
 def _reason(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "no permission to write in this folder; give another with --out"
+        return "no permission to write in this folder; give another (--out)"
     if error.errno == errno.ENOSPC:
         return "the disk is full"
     if error.errno == errno.ENAMETOOLONG:

@@ -301,8 +301,8 @@ def _owner(project: Project, path: Path) -> ImageRecord:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"{path}: fits {' and '.join(r.name for r in found)}: name the image with --image")
-    raise UsageError(f"{path}: the project has no image {key!r}: name the image it belongs to with --image")
+        raise UsageError(f"{path}: fits {' and '.join(r.name for r in found)}: name the image (--image)")
+    raise UsageError(f"{path}: the project has no image {key!r}: name the image it belongs to (--image)")
 
 
 def _names(record: ImageRecord) -> tuple[str, str]:

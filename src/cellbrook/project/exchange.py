@@ -13,7 +13,7 @@ import numpy as np
 
 from cellbrook.core.objects import ObjectTable
 from cellbrook.core.result import SegmentationData
-from cellbrook.errors import ImageError, OutputError, UsageError
+from cellbrook.errors import OVERWRITE, ImageError, OutputError, UsageError
 from cellbrook.export.table import objects_csv
 from cellbrook.io.atomic import atomic, put, staged
 from cellbrook.io.channels import resolve_channels
@@ -269,7 +269,7 @@ def _put_training(project: Project, stage: Path, folder: Path, *, overwrite: boo
     for path in sorted(stage.iterdir()):
         target, digest = folder / path.name, sha256_of(path)
         if identity(target) in images:
-            raise OutputError(f"{target} is an image of the project: give another --out")
+            raise OutputError(f"{target} is an image of the project: give another folder (--out)")
         old = sha256_of(target) if target.exists() else digest
         if not overwrite and old not in (digest, *ours.get(path.name, ())):
             why = (
@@ -277,12 +277,14 @@ def _put_training(project: Project, stage: Path, folder: Path, *, overwrite: boo
                 if path.name in ours
                 else "is there and not Cellbrook's"
             )
-            raise OutputError(f"{target} {why}: give --overwrite to replace it, or another --out")
+            raise OutputError(f"{target} {why}: give {OVERWRITE} to replace it, or another folder (--out)")
         files[path.name] = [digest, old]
     if not files:
         return
     if manifest.exists() and not ours and not overwrite:
-        raise OutputError(f"{manifest} is not Cellbrook's: give --overwrite to replace it, or another --out")
+        raise OutputError(
+            f"{manifest} is not Cellbrook's: give {OVERWRITE} to replace it, or another folder (--out)"
+        )
     # it goes first, and knows what is replaced too: of what a killed export leaves, the next one can tell whose it is
     with atomic(manifest) as temporary:
         temporary.write_text(json.dumps({"schema": 1, "files": ours | files}, indent=1), encoding="utf-8")

@@ -253,7 +253,7 @@ def _names(folder: Path, dataset: Dataset, starts: Sequence[str], params: TrainP
     own = {names[start]: hashes[start] for start in starts}
     if before != asked or any(starts_before.get(name, sha256) != sha256 for name, sha256 in own.items()):
         raise UsageError(
-            f"{folder} holds a comparison of other images, options or models: give another --out"
+            f"{folder} holds a comparison of other images, options or models: give another folder (--out)"
         )
     folder.mkdir(parents=True, exist_ok=True)
     with atomic(file) as part:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellbrook.core.memory import peak_memory
 from cellbrook.core.progress import NoProgress, Progress
-from cellbrook.errors import Cancelled, UsageError
+from cellbrook.errors import OVERWRITE, Cancelled, UsageError
 from cellbrook.networks.export import require_onnx
 from cellbrook.networks.store import resolve_model
 from cellbrook.training import generalist
@@ -149,7 +149,7 @@ def finetune(
     with held(folder):
         if finished(folder) and not overwrite:
             raise UsageError(
-                f"{folder} holds a finished model: give another --out, or --overwrite to replace it"
+                f"{folder} holds a finished model: give another folder (--out), or {OVERWRITE} to replace it"
             )
         parts = parts or split(dataset.examples, params.held_out, params.seed)
         say(parts.how)
@@ -158,7 +158,7 @@ def finetune(
             require_onnx()  # what writes the graph must not first be missed when all is learnt
         if any(folder.absolute() in path.absolute().parents for path in origin.paths.values()):
             raise UsageError(
-                f"{start} lies in {folder}, where the new model would replace it: give another --out"
+                f"{start} lies in {folder}, where the new model would replace it: give another folder (--out)"
             )
         parts = parts.by_role(origin.card.spec.channel_roles)
         base = told_sizes(origin, parts.train)

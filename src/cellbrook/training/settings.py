@@ -238,13 +238,11 @@ def pick_device(wish: str) -> str:
 def _crop(params: TrainParams, spec: NetworkSpec) -> int:
     if spec.fixed_tile:
         if params.crop not in (None, spec.tile_size):
-            raise UsageError(
-                f"{spec.family} takes crops of {spec.tile_size} px only, got --crop {params.crop}"
-            )
+            raise UsageError(f"{spec.family} takes crops of {spec.tile_size} px only, got crop {params.crop}")
         return spec.tile_size
     crop = params.crop or CROP_PX
     if crop % spec.stride:
-        raise UsageError(f"--crop must be a multiple of {spec.stride} for {spec.family}, got {crop}")
+        raise UsageError(f"crop must be a multiple of {spec.stride} for {spec.family}, got {crop}")
     return crop
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cellbrook.errors import ModelError, OutputError, UsageError
+from cellbrook.errors import OVERWRITE, ModelError, OutputError, UsageError
 from cellbrook.io.atomic import atomic, is_temporary
 from cellbrook.io.lock import lock_where_known
 from cellbrook.training.report import CurvePoint
@@ -82,11 +82,11 @@ def held(folder: Path) -> Iterator[None]:
         lock = lock_where_known(folder / ".lock")
     except BlockingIOError as error:
         raise OutputError(
-            f"{folder}: another training writes there{error}: wait until it has ended, or give another --out"
+            f"{folder}: another training writes there{error}: wait until it has ended, or give another folder (--out)"
         ) from error
     except OSError as error:
         raise OutputError(
-            f"{folder}: cannot be written to ({error.strerror or error}): give another --out"
+            f"{folder}: cannot be written to ({error.strerror or error}): give another folder (--out)"
         ) from error
     try:
         yield
@@ -152,8 +152,8 @@ def read_state(folder: Path, key: str, *, overwrite: bool = False) -> dict[str, 
         return None
     if not same:
         raise UsageError(
-            f"{folder} holds an unfinished training of other images or options: give another --out, or "
-            "--overwrite to replace it"
+            f"{folder} holds an unfinished training of other images or options: give another folder (--out), "
+            f"or {OVERWRITE} to replace it"
         )
     return stored
 
