@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { RequestError } from "../src/core/http";
+import { FOLDER } from "../src/core/wire";
 import { dropped } from "../src/net/drop";
 import { FetchHttp } from "../src/net/http";
 import { Socket } from "../src/net/socket";
@@ -70,7 +71,7 @@ describe("a request", () => {
 });
 
 describe("what is dropped", () => {
-  const file = (name: string) => ({ isFile: true, name, file: (found: (file: File) => void, failed: (error: Error) => void) => (name === "gone.tif" ? failed(new Error()) : found(new File([], name))) });
+  const file = (name: string) => ({ isFile: true, name, file: (found: (file: File) => void, failed: (error: Error) => void) => (name === "gone.tif" ? failed(new Error()) : found(new File([name], name))) });
   /** A browser gives a few entries at a time, in no order. */
   const folder = (name: string, ...inside: { name: string }[]) => ({
     isFile: false,
@@ -89,10 +90,17 @@ describe("what is dropped", () => {
     expect(left).toEqual(["gone.tif: cannot be read"]);
   });
 
-  it("and is an OME-Zarr folder, or empty, is named", async () => {
-    const { inside, left } = await drop(folder("a.ome.zarr", file("0")), folder("days", folder("plate", file("0"), file(".zattrs"), file("1"))));
-    expect(inside).toEqual([]);
-    expect(left.map((text) => text.split(":")[0])).toEqual(["a.ome.zarr", "plate"]);
+  it("and is an OME-Zarr folder is one file, with all that is in it", async () => {
+    const { files, inside, left } = await drop(folder("a.ome.zarr", folder("0", file("é"), folder("c", file(".zarray"))), file("zarr.json")), folder("days", folder("plate", file("0"), file(".zattrs"))));
+    expect([files, inside].map((some) => some.map(({ name, type }) => [name, type]))).toEqual([[["a.ome.zarr", FOLDER]], [["plate", FOLDER]]]);
+    expect(left).toEqual([]);
+    expect(await files[0].text()).toBe(`[["0/é",2],["0/c/.zarray",7],["zarr.json",9]]\né.zarrayzarr.json`);
+  });
+
+  it("and is no image, though it is called so, or empty, or cannot be read whole, is named", async () => {
+    const { files, inside, left } = await drop(folder("a.ome.zarr", file("0")), folder("b.zarr", file("zarr.json"), file("gone.tif")), folder("c.zarr"));
+    expect([...files, ...inside]).toEqual([]);
+    expect(left.map((text) => text.split(":").slice(0, 2).join())).toEqual(["a.ome.zarr, is no OME-Zarr image", "b.zarr, cannot be read", "c.zarr, is no OME-Zarr image"]);
     expect((await drop(folder("empty", folder("nothing")))).left).toEqual(["empty: there is no file in it"]);
   });
 });

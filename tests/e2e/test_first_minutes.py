@@ -194,6 +194,38 @@ def test_images_are_added_by_dropping_them(page, examples):
     page.locator(".images .open").filter(has_text="dropped é").wait_for()
 
 
+def test_an_ome_zarr_folder_is_added_by_dropping_it(page, tmp_path):
+    import numpy as np
+
+    from cellbrook.io.writers import write_labels_zarr
+
+    folder = tmp_path / "plate.ome.zarr"
+    write_labels_zarr(
+        folder, np.zeros((40, 60), np.uint32), image=np.arange(2400, dtype=np.uint16).reshape(40, 60)
+    )
+
+    def tree(path):
+        return {p.name: list(p.read_bytes()) if p.is_file() else tree(p) for p in path.iterdir()}
+
+    page.evaluate(  # a script cannot make a folder: this is what a browser tells of one
+        """(tree) => {
+          const entry = (name, held) => Array.isArray(held)
+            ? { isFile: true, name, file: (found) => found(new File([new Uint8Array(held)], name)) }
+            : { isFile: false, name, createReader: () => {
+                const left = Object.entries(held).map(([name, held]) => entry(name, held));
+                return { readEntries: (found) => found(left.splice(0, 2)) };
+              } };
+          const told = new Event("drop", { bubbles: true, cancelable: true });
+          const item = { kind: "file", webkitGetAsEntry: () => entry("plate.ome.zarr", tree) };
+          told.dataTransfer = { types: ["Files"], items: [item] };
+          document.querySelector(".page").dispatchEvent(told);
+        }""",
+        tree(folder),
+    )
+    open_image(page, "plate")
+    wait(page, f"{SESSION}.image.value.name === 'plate' && {SESSION}.image.value.shape[1] === 60")
+
+
 def _rotated(path):
     """Another image than the one that is there: the project knows images by their content."""
     import imagecodecs

@@ -73,16 +73,17 @@ class Page:
     def json(self, path: str) -> Any:
         return json.loads(self.get(path))
 
-    def upload(self, path: str, *files: tuple[str, bytes]) -> Any:
+    def upload(self, path: str, *files: tuple[str, bytes], kind: str = "application/octet-stream") -> Any:
         mark = uuid.uuid4().hex
         body = b"".join(
-            f'--{mark}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
+            f'--{mark}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'.encode()
+            + f"Content-Type: {kind}\r\n\r\n".encode()
             + data
             + b"\r\n"
             for name, data in files
         )
-        kind = f"multipart/form-data; boundary={mark}"
-        return self.request("POST", path, body + f"--{mark}--\r\n".encode(), **{"Content-Type": kind})
+        whole = {"Content-Type": f"multipart/form-data; boundary={mark}"}
+        return self.request("POST", path, body + f"--{mark}--\r\n".encode(), **whole)
 
     def connect(
         self, path: str = "/ws", port: int | None = None, host: str | None = None, **headers: str

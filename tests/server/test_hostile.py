@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import http.client
 import io
+import json
 import logging
 import pickle
+import re
 import struct
+import tempfile
 import zipfile
 
 import msgspec
@@ -17,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from cellbrook.project.project import Project
 from cellbrook.server.app import Limits
 from cellbrook.server.change_routes import safe_name
+from cellbrook.server.messages import FOLDER
 from cellbrook.server.runs import encode_runs
 
 from .conftest import Page
@@ -257,6 +261,37 @@ def test_a_zip_bomb_and_a_zip_that_climbs_are_refused(page):
                 pack.writestr(name, data)
         answer, body = page.upload(f"/api/images/{page.image}/import", ("x.zip", file.getvalue()))
         assert answer.status in (400, 409), body
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        *(
+            (json.dumps([["zarr.json", 2], [path, 2]]).encode() + b"\n{}{}", "name that cannot be kept")
+            for path in ("../a.png", "/a.png", "a//b", "a/..", ".", "", "..\\a.png", "C:a.png", "a\0b")
+        ),
+        (b'[["zarr.json", 9]]\n{}', "in full"),
+        (b'[["zarr.json", 2], ["zarr.json/a", 2]]\n{}{}', "cannot be kept"),
+        (b'[["zarr.json", 2], ["zarr.json", 2]]\n{}{}', "cannot be kept"),
+        (b'[["0", 2]]\n{}', "no OME-Zarr image"),
+        (b'[["zarr.json", -2]]\n{}', "not readable|cannot be read"),
+        (b'[["\\ud800", 2]]\n{}', "not named"),
+        (b"\x89PNG", "not named"),
+        (b"[" + b" " * 2**24, "too many files"),
+    ],
+)
+def test_a_folder_that_climbs_or_is_none_is_refused(page, project, data, word, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    answer, body = page.upload("/api/images", ("a.zarr", data), kind=FOLDER)
+    said = body.decode()
+    if answer.status == 200:
+        said = json.loads(body)["failed"][0]["error"]
+    else:
+        assert answer.status == 400, said
+    assert re.search(word, said), said
+    assert str(tmp_path) not in said
+    assert len(project.images()) == 2
+    assert not [*tmp_path.rglob("a.png"), *tmp_path.rglob("a.zarr")]
 
 
 def test_an_upload_beyond_the_limit_is_refused(images, tmp_path, serve):

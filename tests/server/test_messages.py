@@ -68,5 +68,6 @@ def test_numbers_that_both_need_are_equal():
     text = WIRE.read_text(encoding="utf-8")
     assert f"PROTOCOL = {m.PROTOCOL};" in text
     assert f"TILE = {m.TILE};" in text
+    assert f'FOLDER = "{m.FOLDER}";' in text
     assert LARGEST_WHOLE_PX == 2**26
     assert "LARGEST_WHOLE_PX = 2 ** 26;" in text

@@ -20,6 +20,7 @@ import pytest
 
 from cellbrook.errors import EditError
 from cellbrook.io import write_png
+from cellbrook.io.writers import write_labels_zarr
 from cellbrook.project import Paint
 from cellbrook.project import images as images_module
 from cellbrook.project.predict import predict
@@ -27,6 +28,7 @@ from cellbrook.project.project import Project
 from cellbrook.provenance import read_run
 from cellbrook.server.ghosts import Ghosts
 from cellbrook.server.hub import Client
+from cellbrook.server.messages import FOLDER
 from cellbrook.server.proposals import Proposals
 from cellbrook.server.runners import Runners
 from cellbrook.server.runs import encode_runs
@@ -539,6 +541,23 @@ def test_of_a_folder_come_its_images_alone(page, tmp_path):
     assert json.loads(body)["skipped"] == 2
     _, body = page.upload("/api/images", files[1])  # by itself it is what somebody wants
     assert json.loads(body)["skipped"] == 0
+
+
+def test_an_ome_zarr_folder_is_one_image_the_same_as_from_its_path(page, tmp_path, project):
+    folder = tmp_path / "cells.ome.zarr"
+    write_labels_zarr(folder, np.zeros((300, 420), np.uint32), image=blobs(seed=5))
+    (folder / ".zattrs").write_text("{}")  # hidden files are of it, too
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    paths = [[p.relative_to(folder).as_posix(), p.stat().st_size] for p in files]
+    data = json.dumps(paths).encode() + b"\n" + b"".join(p.read_bytes() for p in files)
+    _, body = page.upload("/api/images?folder=1", (folder.name, data), kind=FOLDER)
+    assert json.loads(body)["skipped"] == 1  # a result
+    _, body = page.upload("/api/images", (folder.name, data), kind=FOLDER)
+    (image,) = json.loads(body)["added"]
+    assert image == images_module.id_of(images_module.sha256_of(folder))
+    assert project.image(image).name == "cells"
+    tile = np.frombuffer(page.get(f"/api/images/{image}/pixels/0/0/0/0/0"), np.uint8).reshape(512, 512)
+    np.testing.assert_array_equal(tile[:300, :420], blobs(seed=5))
 
 
 def test_an_image_whose_file_is_gone_says_so(page, project, images):

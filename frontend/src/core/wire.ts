@@ -1,6 +1,7 @@
 // What the page and the server say to each other: see design/0005-wire.md. The Python half is server/messages.py.
 
 export const PROTOCOL = 1;
+export const FOLDER = "application/x-cellbrook-folder"; // a part of an upload: a line of JSON, [[path, bytes], ...], then the contents
 export const TILE = 512;
 export const LARGEST_WHOLE_PX = 2 ** 26; // of larger planes the server keeps nothing that other thresholds could be tried on
 

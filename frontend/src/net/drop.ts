@@ -1,5 +1,7 @@
 // What was dropped onto the page: files, and the files in folders.
 
+import { FOLDER } from "../core/wire";
+
 /** Files by themselves, files in folders, and the names of what cannot be sent, and why. */
 export interface Dropped {
   files: File[];
@@ -25,12 +27,16 @@ export async function dropped(transfer: DataTransfer): Promise<Dropped> {
 async function take(entry: FileSystemEntry, found: Dropped, files: File[]): Promise<void> {
   try {
     if (isFile(entry)) {
-      files.push(await new Promise<File>((resolve, reject) => entry.file(resolve, reject)));
+      files.push(await fileOf(entry));
       return;
     }
-    const inside = /\.zarr$/i.test(entry.name) ? null : await entriesOf(entry as FileSystemDirectoryEntry);
-    if (inside === null || inside.some(({ name }) => ZARR_FILES.has(name))) {
-      found.left.push(`${entry.name}: a browser cannot send an OME-Zarr folder: end the server, and add it by its path with cellbrook project add`);
+    const inside = await entriesOf(entry as FileSystemDirectoryEntry);
+    if (inside.some(({ name }) => ZARR_FILES.has(name))) {
+      files.push(packed(entry.name, await filesIn(inside, "")));
+      return;
+    }
+    if (/\.zarr$/i.test(entry.name)) {
+      found.left.push(`${entry.name}: is no OME-Zarr image: it has neither zarr.json nor .zattrs`);
       return;
     }
     inside.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
@@ -40,7 +46,26 @@ async function take(entry: FileSystemEntry, found: Dropped, files: File[]): Prom
   }
 }
 
+/** A folder as one file, as the server takes it: a line of JSON with its files' paths and sizes, then what is in them. None of it is read here. */
+function packed(name: string, files: readonly [path: string, file: File][]): File {
+  const paths = JSON.stringify(files.map(([path, { size }]) => [path, size]));
+  return new File([`${paths}\n`, ...files.map(([, file]) => file)], name, { type: FOLDER });
+}
+
+/** All files, hidden ones too, as an OME-Zarr folder keeps what it is in some. */
+async function filesIn(entries: readonly FileSystemEntry[], above: string): Promise<[path: string, file: File][]> {
+  const files: [string, File][] = [];
+  for (const entry of entries) {
+    const path = above + entry.name;
+    if (isFile(entry)) files.push([path, await fileOf(entry)]);
+    else for (const inner of await filesIn(await entriesOf(entry as FileSystemDirectoryEntry), `${path}/`)) files.push(inner);
+  }
+  return files;
+}
+
 const isFile = (entry: FileSystemEntry): entry is FileSystemFileEntry => entry.isFile;
+
+const fileOf = (entry: FileSystemFileEntry): Promise<File> => new Promise((resolve, reject) => entry.file(resolve, reject));
 
 async function entriesOf(folder: FileSystemDirectoryEntry): Promise<FileSystemEntry[]> {
   const reader = folder.createReader();

@@ -9,8 +9,9 @@ import tempfile
 import zipfile
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
+import msgspec
 from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
@@ -19,9 +20,11 @@ from starlette.routing import BaseRoute, Route
 
 from cellbrook.errors import CellbrookError, ImageError, UsageError
 from cellbrook.export import KINDS, save
+from cellbrook.io._omezarr import is_zarr
 from cellbrook.io.files import reason_to_skip
 from cellbrook.project.corrections import correcting, read_corrections
 from cellbrook.project.images import AddReport
+from cellbrook.server.messages import FOLDER
 from cellbrook.server.routes import answered, json_answer, plain_error
 from cellbrook.server.tables import result_of
 
@@ -37,6 +40,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_FILES = 1000
+_MOST_PATHS = 16 * 2**20  # bytes
+_PART = re.compile(
+    r'(?!\.{1,2}$)[^\x00-\x1f/\\<>:"|?*]+'
+)  # of a path: neither a way out nor what Windows dislikes
 _EXPORTS = {"csv": "objects", **{k: k for k in KINDS}}
 _ALL_IN_ONE = ("labels", "overlay", "objects", "run", "rois", "geojson", "coco")
 """What "zip" holds."""
@@ -194,12 +201,71 @@ async def uploaded(request: Request, workspace: Workspace, limit: int) -> AsyncI
                 if isinstance(part, UploadFile):
                     place = folder / str(number) / safe_name(part.filename or "file")
                     place.parent.mkdir()
-                    with place.open("wb") as target:
-                        await workspace.read(shutil.copyfileobj, part.file, target, 2**20)
+                    await workspace.read(_keep, part, place)
                     paths.append(place)
         if not paths:
             raise UsageError("no file came: choose one, or drop it on the page")
         yield paths
+
+
+def _keep(part: UploadFile, place: Path) -> None:
+    if part.content_type == FOLDER:
+        unpack(part.file, place)
+        return
+    with place.open("wb") as target:
+        shutil.copyfileobj(part.file, target, 2**20)
+
+
+def unpack(file: BinaryIO, folder: Path) -> None:
+    """Write the files of an OME-Zarr folder that a page sends as one file.
+
+    Parameters
+    ----------
+    file : file
+        A line of JSON, ``[[path, bytes], ...]``, then the contents, one after the other.
+    folder : Path
+        Does not exist yet.
+
+    Raises
+    ------
+    UsageError
+        If it is no such folder, or a path leads out of it. What was written until then is left to the caller.
+    """
+    line = file.readline(_MOST_PATHS)
+    if len(line) == _MOST_PATHS:
+        raise UsageError(
+            f"{folder.name} holds too many files to be sent: end the server, and add it by its path with"
+            " `cellbrook project add`"
+        )
+    try:
+        paths = msgspec.json.decode(line, type=list[tuple[str, int]])
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{folder.name}: its files are not named: {error}") from error
+    for path, size in paths:
+        refused = UsageError(
+            f"{folder.name}: a file in it has a name that cannot be kept here: {path[:200]!r}"
+        )
+        if not all(_PART.fullmatch(p) for p in path.split("/")):
+            raise refused
+        place = folder / path
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            target = place.open("xb")
+        except (
+            FileExistsError,
+            NotADirectoryError,
+        ):  # on some systems also of names that differ in case alone
+            raise refused from None
+        with target:
+            left = size
+            while left > 0:
+                block = file.read(min(left, 2**20))
+                if not block:
+                    raise UsageError(f"{folder.name}: did not come in full: add it again")
+                target.write(block)
+                left -= len(block)
+    if not is_zarr(folder):
+        raise UsageError(f"{folder.name}: is no OME-Zarr image: it has neither zarr.json nor .zattrs")
 
 
 def safe_name(name: str) -> str:

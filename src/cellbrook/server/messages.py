@@ -14,6 +14,8 @@ PROTOCOL = 1
 TILE = 512
 LARGEST_MESSAGE = 4 * 2**20
 """Bytes of a message from the page; a stroke is below 1 kB, 100,000 ids below 1 MB."""
+FOLDER = "application/x-cellbrook-folder"
+"""Type of a part of an upload that is an OME-Zarr folder: a line of JSON, ``[[path, bytes], ...]``, then the contents."""
 
 Box = tuple[int, int, int, int]
 Point = tuple[float, float]
