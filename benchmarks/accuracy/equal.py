@@ -10,9 +10,10 @@ images, flows of labels, compiling) is not counted, nor what comes after the las
 thresholds are fitted); crops, augmentation and StarDist's own validation are. The processor time of the whole is told
 too: it shows whether other work took some of the minutes.
 
-Then every set of eval/ and the held-out parts of the training sets are segmented. Ours gets no diameter. A peer gets
-each image as it is, and scaled by the true median diameter of its objects, and of the two what is better on the set's
-mean counts. Peers get one channel: the mean of colours, the first of several channels, which is all they learnt from.
+Then every set of eval/ and the held-out parts of the training sets are segmented, each image as it is and with the true
+median diameter of its objects told. Of a peer the better of the two on a set's mean counts, of ours what it finds told
+nothing; the other is there to compare designs that know the same. Peers get one channel: the mean of colours, the first
+of several channels, which is all they learnt from.
 
 OUT keeps everything: a side that is trained is not trained again, an image with labels is not segmented again, and the
 table is printed from what there is. `cellpose-sgd` is a side too: train_seg as Cellpose's command line calls it.
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import resource
 import shutil
@@ -308,18 +310,19 @@ def segment_ours(out: Path, sets: dict[str, list[Pair]], threads: int) -> None:
     import cellbrook
 
     segmenter = cellbrook.Segmenter(str(out / "cellbrook" / "model"), threads=threads, precision="fp32")
-    for name, pairs in sets.items():
+    for scale, (name, pairs) in itertools.product((NATIVE, SIZED), sets.items()):
         start = time.monotonic()
         for pair in pairs:
-            path = out / "cellbrook" / NATIVE / name / f"{pair.id}_labels.tif"
+            path = out / "cellbrook" / scale / name / f"{pair.id}_labels.tif"
             if path.exists():
                 continue
             image, axes = pair.read_image()
-            labels = segmenter.segment(image, axes=axes, keep_output=False).labels
+            true = diameter_of(np.bincount(pair.read_masks().ravel())[1:]) if scale == SIZED else 0.0
+            labels = segmenter.segment(image, axes=axes, diameter=true or None, keep_output=False).labels
             path.parent.mkdir(parents=True, exist_ok=True)
             tifffile.imwrite(path.with_suffix(".part"), labels, compression="zlib")
             path.with_suffix(".part").replace(path)
-        print(f"{name}: {len(pairs)} images in {time.monotonic() - start:.0f} s", flush=True)
+        print(f"{name}, {scale}: {len(pairs)} images in {time.monotonic() - start:.0f} s", flush=True)
 
 
 def table(args: argparse.Namespace, sets: dict[str, list[Pair]]) -> None:
@@ -356,7 +359,7 @@ def table(args: argparse.Namespace, sets: dict[str, list[Pair]]) -> None:
 
 def print_table(columns: dict[tuple[str, str], dict[str, dict]], sets: dict[str, list[Pair]]) -> None:
     """Print the mean AP at 0.5 of each set (crops: found) and whether ours is best on it."""
-    heads = [side if side == "cellbrook" else f"{side} {scale}" for side, scale in columns]
+    heads = [f"{side} {scale}" for side, scale in columns]
     print(f"\n{'AP 0.5 (crops: found)':<24}{'images':>7}  " + "".join(f"{h:<28}" for h in heads) + "margin")
     for name, pairs in sets.items():
         values = {key: figure(rows[name]) for key, rows in columns.items() if name in rows}
