@@ -43,6 +43,7 @@ def main() -> None:
             tour(page, teach=args.teach)
             damaged(page, Path(home))
             open_image(page, "fluorescence")
+            until(page, f"{SESSION}.loading.value === 0")
             server.kill()
             lost(page)
             browser.close()
