@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import zarr
 
 import cellbrook
 from cellbrook.errors import CellbrookError, ImageError, ProjectError, UsageError
-from cellbrook.io import write_png
+from cellbrook.io import open_image, sha256_of_image, write_labels_zarr, write_png
 from cellbrook.project import ClassInfo, Paint, Project, Replace
 from cellbrook.project._chunks import chunk_rev
 
@@ -57,6 +58,60 @@ def test_a_scene_has_one_id_that_is_a_name_of_files(project: Project, place: Pat
     assert [r.id for _, r in project.add([place / "scenes.ome.tif"], scene="1").already] == [added.id]
     ((_, why),) = project.add([place / "scenes.ome.tif"], scene="Pos").failed
     assert "has no scene 'Pos'" in why
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_scene_of_an_ome_zarr_plate_has_the_hash_that_segment_tells(place: Path, copy: bool) -> None:
+    plate = place / "plate.zarr"
+    root = zarr.open_group(plate, mode="w")
+    root.attrs.update({"ome": {"plate": {"wells": [{"path": "A/1"}, {"path": "B/2"}]}}})
+    for n, well in enumerate(("A/1", "B/2")):
+        root.create_group(well).attrs.update({"ome": {"well": {"images": [{"path": "0"}]}}})
+        write_labels_zarr(plate / well / "0", np.full((9, 9), n))
+    with Project.create(place / "p") as project:
+        report = project.add(plate, scene="all", copy=copy)
+        assert (report.failed, [r.scene for r in report.added]) == ([], ["0", "1"])
+        assert len({project.path(r.id) for r in report.added}) == 1
+        assert [r.sha256 for r in report.added] == [sha256_of_image(plate, n) for n in "01"]
+        assert [r.id for _, r in project.add(plate, scene="B/2/0").already] == [report.added[1].id]
+        first, second = report.added
+        well = project.path(second.id) / "B" / "2" / "0"
+        write_labels_zarr(well, np.full((9, 9), 7))
+        assert project.problem(first.id) is None
+        assert "was changed since" in (project.problem(second.id) or "")
+        shutil.rmtree(well.parent)
+        (well.parents[1] / "zarr.json").unlink(missing_ok=True)
+        assert "was changed since" in (project.problem(second.id) or "")
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_the_files_of_an_ome_tiff_set_are_one_image(place: Path, copy: bool) -> None:
+    from tifffile import imwrite
+
+    names = ("cells_1.ome.tif", "cells_2.ome.tif")
+    told = "".join(
+        f'<TiffData IFD="0" PlaneCount="1" FirstZ="{n}"><UUID FileName="{name}">urn:uuid:{n}</UUID></TiffData>'
+        for n, name in enumerate(names)
+    )
+    head = '<Pixels DimensionOrder="XYZCT" Type="uint16" SizeX="30" SizeY="20" SizeZ="2" SizeC="1" SizeT="1">'
+    (place / "set").mkdir()
+    for n, name in enumerate(names):
+        xml = f'<OME UUID="urn:uuid:{n}"><Image>{head}{told}</Pixels></Image></OME>'
+        pixels = np.full((20, 30), n, np.uint16)
+        imwrite(place / "set" / name, pixels, description=xml, metadata=None)
+    with Project.create(place / "p") as project:
+        (record,) = project.add(place / "set", copy=copy).added
+        assert record.sha256 == sha256_of_image(place / "set" / names[0])
+        assert [r.id for _, r in project.add(place / "set" / names[1]).already] == [record.id]
+        if copy:
+            shutil.rmtree(place / "set")
+        assert project.open_image(record.id).read({"Y": 0, "X": 0}).tolist() == [0, 1]
+        project.log(record.id).apply(Paint(project.labels(record.id).lease(1)[0], square(2, 2)))
+        image = project.export(place / "out", kinds=["training"])["cells_1"]["image"]
+        assert open_image(image).read({"Y": 0, "X": 0}).tolist() == [0, 1]
+        with project.path(record.id).with_name(names[1]).open("ab") as file:
+            file.write(b"changed")
+        assert "was changed since" in (project.problem(record.id) or "")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="names are Unicode there")

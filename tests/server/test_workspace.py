@@ -444,14 +444,14 @@ def test_images_are_added_and_taken_out(page, tmp_path, project):
 def held_up(monkeypatch):
     """What lets files be hashed from then on, and what says that one is to be."""
     go, begun = threading.Event(), threading.Event()
-    hashed = images_module.sha256_of
+    hashed = images_module.sha256_of_image
 
-    def slow(path):
+    def slow(*image):
         begun.set()
         assert go.wait(30)
-        return hashed(path)
+        return hashed(*image)
 
-    monkeypatch.setattr(images_module, "sha256_of", slow)
+    monkeypatch.setattr(images_module, "sha256_of_image", slow)
     yield go, begun
     go.set()
 
@@ -554,7 +554,7 @@ def test_an_ome_zarr_folder_is_one_image_the_same_as_from_its_path(page, tmp_pat
     assert json.loads(body)["skipped"] == 1  # a result
     _, body = page.upload("/api/images", (folder.name, data), kind=FOLDER)
     (image,) = json.loads(body)["added"]
-    assert image == images_module.id_of(images_module.sha256_of(folder))
+    assert image == images_module.id_of(images_module.sha256_of_image(folder))
     assert project.image(image).name == "cells"
     tile = np.frombuffer(page.get(f"/api/images/{image}/pixels/0/0/0/0/0"), np.uint8).reshape(512, 512)
     np.testing.assert_array_equal(tile[:300, :420], blobs(seed=5))

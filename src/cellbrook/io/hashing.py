@@ -68,10 +68,28 @@ def sha256_of_image(path: str | Path, scene: str | None = None) -> str:
     """
     path = Path(path)
     with reading(str(path)):
-        if path.is_dir():
-            return _of_folder(scene_folder(path, scene), _digest_once)
-        others = other_files(path)
-        return _of_files(path.parent, (path, *others), _digest_once) if others else _digest_once(path).hex()
+        files = files_of_image(path, scene)
+        if files == [path]:
+            return _digest_once(path).hex()
+        return _of_files(scene_folder(path, scene) if path.is_dir() else path.parent, files, _digest_once)
+
+
+def files_of_image(path: Path, scene: str | None = None) -> list[Path]:
+    """Return all files that are read when an image is opened: mostly its own alone.
+
+    Parameters
+    ----------
+    path, scene
+        As for `sha256_of_image`.
+
+    Raises
+    ------
+    ImageError, OSError, ValueError
+        If a scene is meant that an OME-Zarr folder has not, or its metadata cannot be read.
+    """
+    if path.is_dir():
+        return [p for p in scene_folder(path, scene).rglob("*") if p.is_file()]
+    return [path, *other_files(path)]
 
 
 def _of_folder(folder: Path, digest: Callable[[Path], bytes]) -> str:

@@ -159,17 +159,6 @@ def scenes(path: str | Path) -> tuple[str, ...]:
         return found.scenes(path)
 
 
-def scene_number(path: str | Path, scene: str) -> int:
-    """Return the number, from 0, of a scene that is given by number or name.
-
-    Raises
-    ------
-    UsageError
-        If the file has no such scene.
-    """
-    return pick_scene(scene, list(scenes(path)), str(path))
-
-
 def settle_scene(path: str | Path, scene: str | None) -> tuple[str | None, str | None]:
     """Return the number, from 0, and the name of a scene that is given by either; two None where a file has but one.
 

@@ -18,7 +18,7 @@ from cellbrook.export.table import objects_csv
 from cellbrook.io.atomic import atomic, put, staged
 from cellbrook.io.channels import resolve_channels
 from cellbrook.io.files import OUTPUT_ENDINGS, identity
-from cellbrook.io.hashing import sha256_of
+from cellbrook.io.hashing import files_of_image, sha256_of
 from cellbrook.io.pairs import image_id
 from cellbrook.io.writers import write_labels
 from cellbrook.measure import measure
@@ -329,7 +329,7 @@ def _write_image(project: Project, record: ImageRecord, folder: Path, stem: str)
     as_it_is = (settings.channels, settings.axes, settings.z, settings.pixel_size, record.scene) == (
         None,
     ) * 5
-    if as_it_is and original.is_file():
+    if as_it_is and files_of_image(original) == [original]:
         path = folder / f"{stem}_img{original.suffix}"
         with atomic(path) as target:
             shutil.copyfile(original, target)

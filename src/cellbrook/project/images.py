@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from cellbrook.errors import CellbrookError, ImageError, ProjectError
 from cellbrook.io.atomic import atomic
 from cellbrook.io.files import stem_of
-from cellbrook.io.hashing import sha256_of
-from cellbrook.io.open import open_image, scene_number
+from cellbrook.io.hashing import files_of_image, sha256_of_image
+from cellbrook.io.open import open_image, settle_scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +48,9 @@ class ImageRecord:
     copied : bool
         True: it lies in ``images/``.
     sha256, scene : str, str or None
-        Of the file, and which scene of it.
+        Of all that is read of it, as `cellbrook.segment` tells it; the number of the scene, where its file has several.
     size, mtime_ns : int
-        Of the file, when it was last found unchanged.
+        Of all that is read of it, when it was last found unchanged.
     axes, shape, dtype : str, tuple of int, str
         As opened.
     channels : tuple of str
@@ -154,7 +154,9 @@ class ImageIndex:
         """Return what is wrong with an image's file, in one line that says what to do; None if nothing is."""
         path = self.path(record)
         try:
-            size, mtime = _stat(path)
+            size, mtime = _stat(path, record.scene)
+        except ValueError:  # another OME-Zarr folder is in its place
+            size, mtime = -1, 0
         except OSError:
             return (
                 f"{record.name}: its file is not at {path} any more: put it back, or add it from where it is now "
@@ -162,7 +164,7 @@ class ImageIndex:
             )
         if size == record.size and mtime == record.mtime_ns:
             return None
-        if size == record.size and sha256_of(path) == record.sha256:
+        if size == record.size and sha256_of_image(path, record.scene) == record.sha256:
             if not self._db.read_only:
                 with self._db.transaction() as connection:
                     connection.execute("UPDATE images SET mtime_ns = ? WHERE id = ?", (mtime, record.id))
@@ -203,17 +205,16 @@ class ImageIndex:
             report.failed.append((shown, f"{shown}: {why}"))
             return
         try:
-            digest = sha256_of(path)
-            # names may hold what addresses and files cannot, and one scene has only one number
-            number = None if scene is None else scene_number(path, scene)
-            image = id_of(digest, number)
+            scene, _ = settle_scene(path, scene)  # names may hold what addresses and files cannot
+            digest = sha256_of_image(path, scene)
+            image = id_of(digest, scene)
             there = self._db.one(f"SELECT {_FIELDS}, removed FROM images WHERE id = ?", (image,))
             if there is not None:
                 self._again(path, _record(there[:-1]), bool(there[-1]), report, copy=copy)
                 return
             settings = settings_of(image)
             source = open_image(path, axes=settings.axes, pixel_size=settings.pixel_size, scene=scene)
-            row = self._row(image, path, digest, source, settings, copy=copy, scene=scene, number=number)
+            row = self._row(image, path, digest, source, settings, copy=copy, scene=scene)
         except (CellbrookError, OSError) as error:
             report.failed.append((path, str(error)))
             return
@@ -232,7 +233,7 @@ class ImageIndex:
     ) -> None:
         place: dict[str, Any] = {}
         if self.problem(record) is not None:
-            place = self._place(record.id, path, record.sha256, copy=copy)
+            place = self._place(path, record.sha256, copy=copy, scene=record.scene)
         if place or removed:
             changes = {**place, "removed": 0}
             with self._db.transaction() as connection:
@@ -246,17 +247,35 @@ class ImageIndex:
             report.found_again.append((path, record))
         report.already.append((path, record))
 
-    def _place(self, image: str, path: Path, digest: str, *, copy: bool) -> dict[str, Any]:
+    def _place(self, path: Path, digest: str, *, copy: bool, scene: str | None) -> dict[str, Any]:
         """Return where the file of an image lies from now on, by columns of the table; copy it there if that is wanted."""
-        stored = path
-        if copy:
-            stored = self._folder / "images" / f"{image[:8]}-{path.name}"
-            with atomic(stored) as target:
-                (shutil.copytree if path.is_dir() else shutil.copyfile)(path, target)
-            if sha256_of(stored) != digest:
-                raise ProjectError(f"{path}: changed while it was copied: add it again")
-        size, mtime = _stat(stored)
+        stored = self._copied(path, digest, scene) if copy else path
+        size, mtime = _stat(stored, scene)
         return {"path": self._relative(stored), "copied": int(copy), "size": size, "mtime_ns": mtime}
+
+    def _copied(self, path: Path, digest: str, scene: str | None) -> Path:
+        """Return what is opened in the project for a file outside, after copying all that is read with it."""
+        # the scenes of an OME-Zarr folder have a hash each, and share one copy
+        copied = stored = self._folder / "images" / f"{sha256_of_image(path)[:8]}-{path.name}"
+        several = [] if path.is_dir() else [Path(os.path.abspath(p)) for p in files_of_image(path)][1:]
+        top = os.path.commonpath([path.absolute().parent, *(p.parent for p in several)])
+        if several:  # they are found by their names, and where they lie beside each other
+            stored = copied / os.path.relpath(path, top)
+        if stored.exists() and sha256_of_image(stored, scene) == digest:
+            return stored
+        with atomic(copied) as target:
+            if path.is_dir():
+                shutil.copytree(path, target)
+            elif not several:
+                shutil.copyfile(path, target)
+            else:
+                for file in (path, *several):
+                    own = target / os.path.relpath(file, top)
+                    own.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(file, own)
+        if sha256_of_image(stored, scene) != digest:
+            raise ProjectError(f"{path}: changed while it was copied: add it again")
+        return stored
 
     def _row(
         self,
@@ -268,7 +287,6 @@ class ImageIndex:
         *,
         copy: bool,
         scene: str | None,
-        number: int | None,
     ) -> dict[str, Any]:
         lengths = dict(zip(source.axes, source.shape, strict=True))
         if not {"Y", "X"} <= set(lengths):
@@ -276,8 +294,8 @@ class ImageIndex:
         leading = "".join(a for a in "TZ" if a in lengths and not (a == "Z" and settings.z is not None))
         return {
             "id": image,
-            "name": self._free_name(stem_of(path) + (f"_s{number}" if number is not None else "")),
-            **self._place(image, path, digest, copy=copy),
+            "name": self._free_name(stem_of(path) + (f"_s{scene}" if scene is not None else "")),
+            **self._place(path, digest, copy=copy, scene=scene),
             "sha256": digest,
             "scene": scene,
             "axes": source.axes,
@@ -308,8 +326,8 @@ class ImageIndex:
             return str(path)
 
 
-def id_of(sha256: str, scene: int | None = None) -> str:
-    """Return the id of an image whose file has this hash, or of a scene of it: the same in every copy of a project."""
+def id_of(sha256: str, scene: str | None = None) -> str:
+    """Return the id of an image of this hash, and of this number of a scene: the same in every copy of a project."""
     return sha256[:16] + (f"-s{scene}" if scene is not None else "")
 
 
@@ -317,12 +335,9 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
-def _stat(path: Path) -> tuple[int, int]:
-    """Return bytes and time of change of a file, or of all files of a folder."""
-    if not path.is_dir():
-        found = path.stat()
-        return found.st_size, found.st_mtime_ns
-    files = [p.stat() for p in path.rglob("*") if p.is_file()]
+def _stat(path: Path, scene: str | None) -> tuple[int, int]:
+    """Return bytes and time of change of all that is read of an image."""
+    files = [p.stat() for p in files_of_image(path, scene)]
     return sum(f.st_size for f in files), max((f.st_mtime_ns for f in files), default=0)
 
 

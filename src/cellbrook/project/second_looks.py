@@ -18,7 +18,7 @@ import numpy as np
 from cellbrook.core.progress import NoProgress, Progress
 from cellbrook.errors import CellbrookError, ImageError, ProjectError, UsageError
 from cellbrook.io.atomic import atomic
-from cellbrook.io.hashing import sha256_of
+from cellbrook.io.hashing import sha256_of_image
 from cellbrook.io.writers import write_image
 from cellbrook.project.images import id_of
 from cellbrook.project.objects import meet
@@ -146,7 +146,9 @@ def plan_second_looks(
             progress.check_cancelled()
             _write(project, image, crops)
             progress.advance()
-        new = {id_of(sha256_of(path)): (path, look) for crops in by_image.values() for path, look in crops}
+        new = {
+            id_of(sha256_of_image(path)): (path, look) for crops in by_image.values() for path, look in crops
+        }
         new = {i: new[i] for i in sorted(new.keys() - there, key=lambda i: new[i][0].name)}
         # that they are second looks must be known before they are there: else a crash would leave images to learn from
         add_second_looks(project.folder, {i: look for i, (_, look) in new.items()})
