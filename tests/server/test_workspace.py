@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import io
 import json
+import logging
 import os
 import tempfile
 import threading
@@ -502,7 +503,8 @@ def test_files_that_are_being_added_stay_until_they_are_in_whatever_ends_meanwhi
         assert again.problem(again.find("new").id) is None
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(page, project, monkeypatch, tmp_path):
+def test_an_upload_that_breaks_off_leaves_nothing(page, project, monkeypatch, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="cellbrook.server")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     kind = {"Content-Type": "multipart/form-data; boundary=m", "Content-Length": "9000000"}
     connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=20)
@@ -517,6 +519,9 @@ def test_an_upload_that_breaks_off_leaves_nothing(page, project, monkeypatch, tm
     connection.close()
     while any(tmp_path.glob("cellbrook-upload-*")):
         time.sleep(0.01)
+    while "went away" not in caplog.text:
+        time.sleep(0.01)
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
     assert not (project.folder / "images").exists()
     assert len(project.images()) == 2
 

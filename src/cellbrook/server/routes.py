@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import imagecodecs
 import msgspec
 import numpy as np
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
@@ -51,6 +52,8 @@ def answered(endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Re
             return plain_error(getattr(error, "status", 500), error)
         except OverflowError:
             return plain_error(400, "numbers in this address are larger than anything here")
+        except ClientDisconnect:  # nobody hears this; the log is to have a line, not a traceback
+            return plain_error(400, "the browser went away before all of it had come")
         except MemoryError:
             return plain_error(507, "not enough memory: close other programs, or open a smaller image")
 
