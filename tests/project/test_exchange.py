@@ -543,6 +543,72 @@ def test_merging_again_takes_over_what_is_new(copies: tuple[Project, Project], i
     assert here.store.at(0, 305, 305)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_copies_that_are_merged_in_both_directions_have_the_newest_of_each_cell(
+    copies: tuple[Project, Project], image: str, seed: int
+) -> None:
+    """Each cell is drawn, grown and deleted by whoever has its newest state; so nothing is ever in conflict."""
+    rng = np.random.default_rng(seed)
+    logs = [project.log(image) for project in copies]
+    free = [(y, x) for y in range(100, 400, 50) for x in range(100, 400, 50)]
+    newest = {(10, 10): (0, 20), (10, 60): (0, 20)}  # number of its state, and its side: 0 once it is deleted
+    known = [dict(newest), dict(newest)]
+
+    def found(k: int) -> dict[tuple[int, int], int]:
+        return {(r.y0, r.x0): r.y1 - r.y0 for r in logs[k].store.objects() if r.id != 3}
+
+    for _ in range(40):
+        k = int(rng.integers(2))
+        mine = sorted(spot for spot, state in known[k].items() if state == newest[spot] and state[1])
+        action = rng.choice(["draw", "grow", "delete", "merge"], p=[0.2, 0.2, 0.2, 0.4])
+        if action == "merge":
+            assert merge_projects(copies[k], copies[1 - k]).conflicts == []
+            both = known[k].keys() | known[1 - k].keys()
+            known[k] = {spot: max(known[n].get(spot, (-1, 0)) for n in (0, 1)) for spot in both}
+            assert found(k) == {spot: side for spot, (_, side) in known[k].items() if side}
+            continue
+        if action != "draw" and not mine:
+            continue
+        spot = free.pop() if action == "draw" else mine[int(rng.integers(len(mine)))]
+        number, side = newest.get(spot, (-1, 8))
+        label = logs[k].store.at(0, spot[0], spot[1]) or logs[k].store.lease(1)[0]
+        if action == "delete":
+            logs[k].apply(Delete((label,)))
+        else:
+            logs[k].apply(Paint(label, square(*spot, side + 2)))
+        newest[spot] = known[k][spot] = (number + 1, 0 if action == "delete" else side + 2)
+    for k in (0, 1, 0, 1):
+        assert merge_projects(copies[k], copies[1 - k]).conflicts == []
+    assert found(0) == found(1) == {spot: side for spot, (_, side) in newest.items() if side}
+
+
+def test_what_both_drew_and_one_deleted_stays_deleted(copies: tuple[Project, Project], image: str) -> None:
+    ours, theirs = copies
+    here, there = ours.log(image), theirs.log(image)
+    for log in (here, there):
+        log.apply(Paint(log.store.lease(1)[0], square(200, 200)))
+    assert merge_projects(theirs, ours).same == 1
+    here.apply(Delete((here.store.at(0, 205, 205),)))
+    for project, other in ((ours, theirs), (theirs, ours), (ours, theirs)):
+        assert merge_projects(project, other).conflicts == []
+        assert [r.id for r in here.store.objects()] == [1, 2, 3]
+    assert [r.id for r in there.store.objects()] == [1, 2, 3]
+
+
+def test_attributes_that_came_from_here_do_not_hide_those_of_the_other_copy(
+    copies: tuple[Project, Project], image: str
+) -> None:
+    ours, theirs = copies
+    here, there = ours.log(image), theirs.log(image)
+    here.apply(Paint(1, square(30, 10)))
+    there.apply(SetClass((1,), 1))
+    assert merge_projects(theirs, ours).conflicts == []
+    here.apply(Delete((2,)))
+    assert merge_projects(ours, theirs).conflicts == []
+    rows = {r.id: r for r in here.store.objects()}
+    assert (rows.keys(), rows[1].class_id, rows[1].area) == ({1, 3}, 1, 500)
+
+
 def test_what_was_in_conflict_once_is_never_taken_over(copies: tuple[Project, Project], image: str) -> None:
     ours, theirs = copies
     ours.log(image).apply(Paint(0, square(10, 20, 5)))

@@ -1,7 +1,8 @@
 """Two copies of a project made one again, object by object.
 
 Copies share the beginning of each image's log. What the other copy changed since then, or since it was merged last, is
-taken over where this copy has not changed the same objects. Where both did, a person's work goes before a model's; where
+taken over where this copy has not changed the same objects. What the other copy has from this one is no change of its own.
+Where both did, a person's work goes before a model's; where
 both are a person's, this copy's stays and the place is flagged. All that is taken over of an image is one edit, which can be
 undone.
 """
@@ -22,6 +23,7 @@ from cellbrook.errors import UsageError
 from cellbrook.io.atomic import atomic
 from cellbrook.io.hashing import sha256_of
 from cellbrook.metrics.matching import overlaps
+from cellbrook.project._patch import CHUNK
 from cellbrook.project.models import own_models
 from cellbrook.project.ops import MODEL_RUNS, Batch, Lock, Op, SetClass, SetPixels
 from cellbrook.project.project import Project
@@ -200,7 +202,7 @@ def _merge_image(
     report: MergeReport,
 ) -> None:
     ours, theirs = project.log(record.id), other.log(record.id)
-    common = _common(project, ours, theirs)
+    common = _common(project, other, ours, theirs)
     if theirs.rev == common.rev and common.state in (None, record.state):
         return
     ops: list[Op] = []
@@ -213,9 +215,10 @@ def _merge_image(
         project.set_state(record.id, max(state, record.state, key=_ORDER.index))
     ids = json.dumps([pair for pair in common.ids.items() if pair[0] not in common.shared])
     with project.database.transaction() as connection:
+        # without an edit that could be undone, the revision at which there was nothing to take is told below zero
         connection.execute(
             "INSERT INTO merges (image, rev, uid, ids, state) VALUES (?, ?, ?, ?, ?)",
-            (record.id, ours.rev if ours.rev > rev else 0, theirs.history()[-1].op_id, ids, record.state),
+            (record.id, ours.rev if ours.rev > rev else -rev, theirs.history()[-1].op_id, ids, record.state),
         )
         _store_conflicts(connection, report.conflicts[before:], str(other.folder))
 
@@ -229,13 +232,17 @@ class _Common:
     fork, rev : int
         Up to where their logs are one; up to where this copy has what the other one did, by the other's log.
     rows : list of ObjectRow
-        The other copy's objects at `rev`.
+        The other copy's objects at `rev`, with `taken` and `both`.
     shared : frozenset of int
         Objects that were there before they parted.
     ids : dict of int to int
         What objects of the other copy are called here. Those that are taken over are added.
     state : str or None
         Of the other copy when it was merged last.
+    taken : tuple of int
+        Revisions of the other copy after `rev` in which it took over what was done here.
+    both : tuple of (int, frozenset of int)
+        Objects that the other copy made after `rev` and this one has, too, by the revision at which that was found.
     """
 
     fork: int
@@ -244,32 +251,97 @@ class _Common:
     shared: frozenset[int]
     ids: dict[int, int]
     state: str | None
+    taken: tuple[int, ...] = ()
+    both: tuple[tuple[int, frozenset[int]], ...] = ()
+
+    def labels(self, theirs: OpLog, plane: int) -> NDArray[np.uint32]:
+        """Return a plane of the other copy at `rev`, with `taken` and `both`."""
+        labels = theirs.store.read_at(self.rev, plane)
+        for rev in self.taken:
+            for patch in theirs.patches(rev - 1, rev):
+                if patch.chunk[0] == plane:
+                    y, x = np.divmod(patch.pixels, CHUNK)
+                    labels[patch.chunk[1] * CHUNK + y, patch.chunk[2] * CHUNK + x] = patch.new
+        for rev, ids in self.both:
+            found = theirs.store.read_at(rev, plane)
+            np.copyto(labels, found, where=np.isin(found, list(ids)))
+        if (
+            self.taken
+        ):  # of an object that was changed there before it gave way, more was here than a merge took
+            labels[~np.isin(labels, [r.id for r in self.rows if r.plane == plane])] = 0
+        return labels
 
 
-def _common(project: Project, ours: OpLog, theirs: OpLog) -> _Common:
-    mine, other = ours.history(), theirs.history()
+def _common(project: Project, other: Project, ours: OpLog, theirs: OpLog) -> _Common:
+    mine, others = ours.history(), theirs.history()
     fork = 0
-    for here, there in zip(mine, other, strict=False):
+    for here, there in zip(mine, others, strict=False):
         if here.op_id != there.op_id:
             break
         fork = here.rev
     rows = rows_at(theirs, fork)
     shared = frozenset(r.id for r in rows)
     common = _Common(fork, fork, rows, shared, {i: i for i in shared}, None)
-    undone = {h.rev for h in mine if h.undone}
-    revs = {h.op_id: h.rev for h in other}
-    last = None
-    for merge in project.database.query(
-        "SELECT rev, uid, ids, state FROM merges WHERE image = ? ORDER BY number", (ours.store.image,)
+    if merged := _merges(project, ours, theirs):
+        _, uid, called, state = merged[-1]
+        rev = next(h.rev for h in others if h.op_id == uid)
+        ids = common.ids | called
+        common = dataclasses.replace(common, rev=rev, rows=rows_at(theirs, rev), ids=ids, state=state)
+    return _with_ours(common, _merges(other, theirs, ours), theirs)
+
+
+def _merges(project: Project, log: OpLog, other: OpLog) -> list[tuple[int, str, dict[int, int], str]]:
+    """Return when a copy took another one over: its revision, the other's last edit, what objects are called, the state."""
+    undone, known = {h.rev for h in log.history() if h.undone}, {h.op_id for h in other.history()}
+    found = []
+    for rev, uid, pairs, state in project.database.query(
+        "SELECT rev, uid, ids, state FROM merges WHERE image = ? ORDER BY number", (log.store.image,)
     ):
-        if merge[0] in undone:  # what it took is not here, nor is it known of what came after
+        if rev in undone:  # what it took is not there, nor is it known of what came after
             break
-        last = merge if merge[1] in revs else last
-    if last is None:
-        return common
-    rev = revs[last[1]]
-    ids = common.ids | dict(json.loads(last[2]))
-    return dataclasses.replace(common, rev=rev, rows=rows_at(theirs, rev), ids=ids, state=last[3])
+        if uid in known:
+            found.append((rev, uid, dict(json.loads(pairs)), state))
+    return found
+
+
+def _with_ours(common: _Common, merges: list[tuple[int, str, dict[int, int], str]], theirs: OpLog) -> _Common:
+    """Add what the other copy's own merges brought it from here: else that would come back where it was deleted since."""
+    ids: dict[int, int] = {}
+    rows = {(r.id, r.plane): r for r in common.rows}
+    taken, both = [], []
+    for rev, _, called, _ in merges:
+        if rev > common.rev:
+            taken.append(rev)
+            for before, after in theirs.row_changes(rev):
+                _change(rows, before, after)
+        found = {there: here for here, there in called.items()}
+        if abs(rev) > common.rev and (new := found.keys() - ids.keys() - {i for i, _ in rows}):
+            drawn = {(r.id, r.plane): r for r in rows_at(theirs, abs(rev)) if r.id in new}
+            rows |= drawn
+            both.append((abs(rev), frozenset(i for i, _ in drawn)))
+        ids |= found
+    return dataclasses.replace(
+        common, rows=list(rows.values()), ids=ids | common.ids, taken=tuple(taken), both=tuple(both)
+    )
+
+
+def _change(
+    rows: dict[tuple[int, int], ObjectRow], before: ObjectRow | None, after: ObjectRow | None
+) -> None:
+    """Do to a row what was done to a later state of it."""
+    if after is None:
+        assert before is not None
+        rows.pop((before.id, before.plane), None)
+        return
+    key = after.id, after.plane
+    if before is None:
+        rows[key] = after
+    elif (old := rows.get(key)) is not None:
+        names = [f.name for f in dataclasses.fields(after)]
+        changes = {n: getattr(after, n) for n in names if getattr(after, n) != getattr(before, n)}
+        box = {n: min(getattr(old, n), getattr(after, n)) for n in ("y0", "x0")}
+        box |= {n: max(getattr(old, n), getattr(after, n)) for n in ("y1", "x1")}
+        rows[key] = dataclasses.replace(old, **{**changes, **box})
 
 
 class _Plane:
@@ -287,15 +359,21 @@ class _Plane:
     ) -> None:
         self.record, self.plane, self.classes, self.report = record, plane, classes, report
         self.store, self.ids = ours.store, common.ids
-        self.base = theirs.store.read_at(common.rev, plane)
+        self.base = common.labels(theirs, plane)
         self.ours, self.theirs = ours.store.read(plane), theirs.store.read(plane)
         self.base_rows = {r.id: r for r in common.rows if r.plane == plane}
         self.our_rows = {r.id: r for r in ours.store.objects(plane)}
         self.their_rows = {r.id: r for r in theirs.store.objects(plane)}
         # here since they parted: what a person did then, and what did not fit it, was not taken over
         self.our_hand, self.their_hand = (
-            [b for h in log.history(since) if h.kind not in MODEL_RUNS for b in h.boxes if b[0] == plane]
-            for log, since in ((ours, common.fork), (theirs, common.rev))
+            [
+                b
+                for h in log.history(since)
+                if h.kind not in MODEL_RUNS and h.rev not in ours_there
+                for b in h.boxes
+                if b[0] == plane
+            ]
+            for log, since, ours_there in ((ours, common.fork, ()), (theirs, common.rev, common.taken))
         )
 
     def ops(self) -> Iterator[Op]:
