@@ -354,3 +354,43 @@ def test_uneven_light_does_not_make_a_stain_of_noise() -> None:
     y, x = np.mgrid[-1:1:512j, -1:1:512j]
     shaded = (noise((512, 512), seed=5) + 30 - 30 * (y**2 + x**2) / 2).astype(np.uint16)
     assert noise_channels(np.stack([stain, shaded])) == (1,)
+
+
+def _few(objects=60, level=1000, dtype=np.uint16, shape=(200, 300)):
+    """A noisy background with so many pixels of objects."""
+    image = np.random.default_rng(0).normal(500, 5, shape)
+    image[50 : 50 + objects // 10, 80:90] = level
+    return image[None].astype(dtype)
+
+
+@pytest.mark.parametrize(("level", "value"), [(1000, 1), (0, 0)])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_few_objects_decide_the_range_of_their_image(level, value, dtype):
+    image = _few(level=level, dtype=dtype)
+    assert abs(normalize(image)[0, 52, 85]) > 15, "many times the range of the noise"
+    assert normalize(image, sparse=True)[0, 52, 85] == pytest.approx(value, abs=0.01)
+    assert percentile_ranges(image, sparse=True)[0, value] == level
+    stack = np.stack([image, _few(0, dtype=dtype)])
+    assert stack_ranges(stack, sparse=True)[0, value] == level
+
+
+def test_other_images_keep_their_percentiles():
+    def same(image, params=None):
+        return np.array_equal(percentile_ranges(image, params, sparse=True), percentile_ranges(image, params))
+
+    assert same(_few(0)), "background alone"
+    assert same(_few(20)), "specks"
+    assert same(_few(1000)), "more than a hundredth"
+    assert same(_few(), NormalizeParams(percentile_high=99.5)), "what was said"
+    tissue = 500 + 400 * np.sin(np.arange(300) / 5) + 50 * np.random.default_rng(1).normal(size=(1, 200, 300))
+    tissue[0, 10:20, 10:20] = 60000
+    assert same(tissue), "dirt on what has structures everywhere"
+
+
+def test_what_is_no_number_decides_no_range():
+    image = _few(dtype=np.float32)
+    image[0, :3, :40] = np.inf
+    image[0, 3:6, :40] = np.nan
+    image[0, 6:9, :40] = -np.inf
+    low, high = percentile_ranges(image, sparse=True)[0]
+    assert (low > 480, high) == (True, 1000)

@@ -328,7 +328,9 @@ def test_a_piece_of_a_group_does_not_tell_how_sure_the_network_is_of_the_group()
             np.minimum(out["cellprob"], 1.9, out=out["cellprob"])
             return out
 
-    spec = replace(_sized(BLOB_SPEC), score=(1.6, 1.5, 0.0))  # 0.91 for groups, 0.99 for bars and for that part
+    spec = replace(
+        _sized(BLOB_SPEC), score=(1.6, 1.5, 0.0)
+    )  # 0.91 for groups, 0.99 for bars and for that part
     image = np.zeros((200, 200), np.uint16)
     for y in (20, 110):
         for x in range(20, 170, 6):

@@ -139,7 +139,7 @@ def segment_in_blocks(
     params = plan.params.normalize_params
     if ranges is None and params.normalize and params.tile_norm_size <= 0:
         with report.timed("normalize"):
-            ranges = percentile_ranges(image, params, threads=threads)
+            ranges = percentile_ranges(image, params, sparse=spec.sparse, threads=threads)
     around: dict[str, Any] = {"ranges": ranges, "threads": threads, "report": report}
     # windows from all over the plane, side by side, stand for it
     sample = _mosaic(image, SAMPLES)

@@ -134,7 +134,7 @@ def infer(
         If what the scale makes of it does not fit the memory.
     """
     with report.timed("normalize"):
-        x = normalize(image, plan.params.normalize_params, ranges=ranges, threads=threads)
+        x = normalize(image, plan.params.normalize_params, ranges=ranges, sparse=spec.sparse, threads=threads)
         if spec.order_free:
             x = _ordered(x, channel_order(x) if order is None else order)
     rows, cols = x.shape[-2:]

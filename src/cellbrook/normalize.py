@@ -31,6 +31,11 @@ _FEW_LEVELS, _BLOCK, _AT_BORDERS = 16, 8, 0.8
 # images and 660 generated ones with cells, one block at least is 8 of these standard deviations off its neighbours, of pure
 # noise of up to 2048 x 2048 px none is 5.1; the variance is 1.2 and 1.07 times what noise would have.
 _NOISE_BLOCK, _NOISE_OFF, _NOISE_VARIANCE, _NOISE_LEAST_PX = 8, 6.0, 1.5, 64
+# Where both percentiles lie within so many standard deviations of the noise around the median, all but a few pixels are
+# background: stretched to the range of noise, objects would reach many times the values that networks know. What is so much
+# farther off belongs to objects, and where three quarters of it begin or end takes the place of the percentile.
+_NOISE_REACH, _OBJECT_REACH, _OBJECT_SHARE, _LEAST_OBJECT_PX = 4.0, 6.0, 0.75, 30
+_QUARTILE = 0.6745  # of a normal distribution, in standard deviations
 # A block whose range is below this fraction of the image's own is empty: stretching it would show noise as
 # cells.
 _FLAT_BLOCK = 0.1
@@ -43,6 +48,7 @@ def normalize(
     params: NormalizeParams | None = None,
     *,
     ranges: NDArray[np.float64] | None = None,
+    sparse: bool = False,
     threads: int | None = None,
     out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
@@ -59,6 +65,9 @@ def normalize(
         What becomes 0 and 1 in each channel, as `percentile_ranges` gives it: so that parts of a large image
         are normalised by the percentiles of the whole. Not together with ``tile_norm_size``, which needs the
         whole image.
+    sparse : bool
+        Where all but a hundredth of a channel is background, go by the objects instead; not where `params` has percentiles
+        of its own.
     threads : int or None
         Processor threads. None: the cores this process may use.
     out : ndarray of shape (C, Y, X), float32, C-contiguous, or None
@@ -86,6 +95,11 @@ def normalize(
 
     Smoothing and sharpening come first, on the raw intensities: smooth(image) - smooth(image, sharpen_radius)
     with both. At edges the image is mirrored.
+
+    With `sparse`, a channel counts as background if both percentiles lie within four standard deviations of its noise (from
+    its quartiles or from what neighbours differ by, whichever is less) around the median. What is more than six away then is
+    of objects, and if that is 30 px or more, the bright ones' third quartile becomes 1, the dark ones' first quartile 0,
+    unless the percentiles are farther out.
 
     Examples
     --------
@@ -117,7 +131,9 @@ def normalize(
     silent = noise_channels(image_CYX) if ranges is None else ()
     for c in range(len(image_CYX)):
         channel, offset = _filtered(_plain(image_CYX[c]), params, threads)
-        low, high = _channel_range(channel, params, threads) if ranges is None else ranges[c] - offset
+        low, high = (
+            _channel_range(channel, params, threads, sparse=sparse) if ranges is None else ranges[c] - offset
+        )
         if not high > low or c in silent:
             out[c] = 0
         elif params.tile_norm_size > 0 and max(channel.shape) > params.tile_norm_size:
@@ -128,7 +144,11 @@ def normalize(
 
 
 def percentile_ranges(
-    image_CYX: NDArray[Any], params: NormalizeParams | None = None, *, threads: int | None = None
+    image_CYX: NDArray[Any],
+    params: NormalizeParams | None = None,
+    *,
+    sparse: bool = False,
+    threads: int | None = None,
 ) -> NDArray[np.float64]:
     """Return what `normalize` makes 0 and 1 in each channel.
 
@@ -139,6 +159,8 @@ def percentile_ranges(
     params : NormalizeParams or None
         None: the defaults. With `sharpen_radius` or `smooth_radius` the ranges are those of the filtered
         image.
+    sparse : bool
+        As for `normalize`.
     threads : int or None
         Processor threads. None: the cores this process may use.
 
@@ -160,23 +182,29 @@ def percentile_ranges(
     if image_CYX.size:
         for c in range(len(image_CYX)):
             channel, offset = _filtered(_plain(image_CYX[c]), params, threads)
-            ranges[c] = np.add(_channel_range(channel, params, threads), offset)
+            ranges[c] = np.add(_channel_range(channel, params, threads, sparse=sparse), offset)
     return _silenced(ranges, noise_channels(image_CYX))
 
 
 def stack_ranges(
-    image: NDArray[Any], params: NormalizeParams | None = None, *, threads: int | None = None
+    image: NDArray[Any],
+    params: NormalizeParams | None = None,
+    *,
+    sparse: bool = False,
+    threads: int | None = None,
 ) -> NDArray[np.float64]:
     """Return `percentile_ranges` of a whole stack, so that an empty plane is not stretched into noise.
 
     Parameters
     ----------
     image : ndarray of shape (..., C, Y, X)
-    params, threads
+    params, sparse, threads
         As for `percentile_ranges`.
     """
     channels = (image[..., c, :, :].reshape(1, -1, image.shape[-1]) for c in range(image.shape[-3]))
-    ranges = np.concatenate([percentile_ranges(channel, params, threads=threads) for channel in channels])
+    ranges = np.concatenate(
+        [percentile_ranges(channel, params, sparse=sparse, threads=threads) for channel in channels]
+    )
     return _silenced(ranges, noise_channels(image))
 
 
@@ -277,8 +305,38 @@ def _filtered(channel: NDArray[Any], params: NormalizeParams, threads: int) -> t
     return result, low
 
 
-def _channel_range(channel: NDArray[Any], params: NormalizeParams, threads: int) -> tuple[float, float]:
-    return _of_enough_levels(channel, *_percentile_range(channel, params, threads))
+def _channel_range(
+    channel: NDArray[Any], params: NormalizeParams, threads: int, *, sparse: bool = False
+) -> tuple[float, float]:
+    low, high = _percentile_range(channel, params, threads)
+    usual = NormalizeParams()
+    if sparse and (params.percentile_low, params.percentile_high) == (
+        usual.percentile_low,
+        usual.percentile_high,
+    ):
+        low, high = _of_few_objects(channel, low, high, threads)
+    return _of_enough_levels(channel, low, high)
+
+
+def _of_few_objects(channel: NDArray[Any], low: float, high: float, threads: int) -> tuple[float, float]:
+    """Widen a range of background to that of the few objects on it; leave that of any other image as it is."""
+    quarter, median, three = _percentiles(channel, np.array([0.25, 0.5, 0.75]), threads)
+    rows = np.clip(_finite(channel[:: max(1, len(channel) // 64)]), low, high)
+    # structures make quartiles far apart, and hardly what neighbours differ by; edges the reverse
+    of_neighbours = np.sqrt(np.mean(np.square(np.diff(rows, axis=1))) / 2) if rows.shape[1] > 1 else 0.0
+    noise = min((three - quarter) / (2 * _QUARTILE), float(of_neighbours))
+    if channel.dtype.kind != "f":
+        noise = max(noise, 0.5)  # of rounding to levels
+    if max(median - low, high - median) >= _NOISE_REACH * noise:
+        return low, high
+    reach = _OBJECT_REACH * noise
+    bright = channel[channel > median + reach]
+    dark = channel[channel < median - reach]
+    if np.count_nonzero(np.isfinite(bright)) >= _LEAST_OBJECT_PX:
+        high = max(high, *_percentiles(bright, np.array([_OBJECT_SHARE]), 1))
+    if np.count_nonzero(np.isfinite(dark)) >= _LEAST_OBJECT_PX:
+        low = min(low, *_percentiles(dark, np.array([1 - _OBJECT_SHARE]), 1))
+    return low, high
 
 
 def _percentile_range(channel: NDArray[Any], params: NormalizeParams, threads: int) -> tuple[float, float]:

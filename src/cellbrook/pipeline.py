@@ -266,7 +266,7 @@ def run(
             f"channel {plan.channel_names[c]} holds only noise: the model was not shown it" for c in silent
         ]
     stack = _stack(source, plan)
-    ranges = _shared_ranges(seen(pixels), plan, threads) if stack else None
+    ranges = _shared_ranges(seen(pixels), plan, threads, sparse=model.card.spec.sparse) if stack else None
     size_model = _size_model(model)
     classifier = ObjectClassifier.load(model.paths["classes"]) if "classes" in model.paths else None
     report.classes = classifier.names if classifier is not None else ()
@@ -409,11 +409,13 @@ def _check_memory(source: Source, plan: SegmentPlan, keep_output: bool) -> None:
         )
 
 
-def _shared_ranges(image: NDArray[Any], plan: SegmentPlan, threads: int) -> NDArray[np.float64] | None:
+def _shared_ranges(
+    image: NDArray[Any], plan: SegmentPlan, threads: int, *, sparse: bool
+) -> NDArray[np.float64] | None:
     params = plan.params.normalize_params
     if not params.normalize or params.tile_norm_size > 0:
         return None
-    return stack_ranges(image, params, threads=threads)
+    return stack_ranges(image, params, sparse=sparse, threads=threads)
 
 
 def _view_of_network(

@@ -67,6 +67,11 @@ class NetworkSpec:
     order_free: bool = False
 
     @property
+    def sparse(self) -> bool:
+        """Whether a few objects decide their image's range (see `cellbrook.normalize`), which other families never saw."""
+        return self.family == "compact"
+
+    @property
     def planes(self) -> int:
         """Planes of the network's input: the channels, and one for the target if it can be told one."""
         return self.channels + bool(self.targets)

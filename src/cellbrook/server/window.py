@@ -53,7 +53,7 @@ class Window:
 
     def segment(self, segmenter: Segmenter, progress: Progress) -> Segmentation:
         """Return its segmentation, in the window's own coordinates."""
-        pixels = self._normalized()
+        pixels = self._normalized(sparse=segmenter.card.spec.sparse)
         keywords = self.params.to_keywords()
         fixed = {f.name for f in dataclasses.fields(self.params.model_params)} - {"diameter"}
         plain = {
@@ -66,7 +66,7 @@ class Window:
         rest = {k: v for k, v in keywords.items() if k not in fixed and k not in plain}
         return segmenter.segment(pixels, progress=progress, **rest, **plain)
 
-    def _normalized(self) -> NDArray[np.float32]:
+    def _normalized(self, *, sparse: bool) -> NDArray[np.float32]:
         """Return the chosen channels of the window, (C, y, x), as the network would see them in the whole plane."""
         source, params = self.source, self.params.normalize_params
         y0, x0, y1, x1 = self.box
@@ -81,7 +81,7 @@ class Window:
         threads = self.params.model_params.threads
         ranges = None
         if params.normalize and params.tile_norm_size <= 0:
-            ranges = percentile_ranges(shown, params, threads=threads)
+            ranges = percentile_ranges(shown, params, sparse=sparse, threads=threads)
         return normalize(part, params, ranges=ranges, threads=threads)
 
     def _read(self, rows: slice, columns: slice) -> NDArray[Any]:

@@ -150,11 +150,12 @@ class Example:
             ranges=None if self.ranges is None or self.is_rgb else self.ranges[order],
         )
 
-    def normalised(self, channels: int = 3) -> NDArray[np.float32]:
+    def normalised(self, channels: int = 3, *, sparse: bool = False) -> NDArray[np.float32]:
         """Return the image as a network of so many channels sees it.
 
         As in the pipeline, gray pictures saved as RGB have one channel, and where the network takes fewer than three so
-        have colours, their mean.
+        have colours, their mean. `sparse` is `cellbrook.networks.base.NetworkSpec.sparse`; stacks have the ranges they were
+        read with.
         """
         pixels, ranges = self.pixels, self.ranges
         if self.is_rgb:
@@ -165,7 +166,7 @@ class Example:
                 ranges = None if ranges is None else ranges[3:]
             else:
                 ranges = None if ranges is None else ranges[:3]
-        return normalize(pixels, ranges=ranges)
+        return normalize(pixels, ranges=ranges, sparse=sparse)
 
 
 @dataclass(frozen=True, slots=True)

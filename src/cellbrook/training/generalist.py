@@ -85,12 +85,16 @@ def frozen_examples() -> tuple[list[Example], list[str]]:
     return [c.example for c in frozen], wishes
 
 
-def as_labelled(example: Example, look: str, target: str, channels: int) -> LabelledImage:
+def as_labelled(
+    example: Example, look: str, target: str, channels: int, *, sparse: bool = False
+) -> LabelledImage:
     """Return an example as what crops are cut from, for a network of so many channels."""
     from cellbrook.training.data import LabelledImage
 
     keywords: dict[str, Any] = {"target": cast("Any", target)}
-    return LabelledImage(example.name, example.normalised(channels), example.labels, look, **keywords)
+    return LabelledImage(
+        example.name, example.normalised(channels, sparse=sparse), example.labels, look, **keywords
+    )
 
 
 def summary(names: Sequence[str] = ()) -> dict[str, int]:

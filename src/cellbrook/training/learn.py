@@ -268,7 +268,7 @@ def _crops(
 
     def labelled(example: Example) -> LabelledImage:
         target = _target(example, params.target, spec)
-        shown = generalist.as_labelled(example, example.name, target, spec.channels)
+        shown = generalist.as_labelled(example, example.name, target, spec.channels, sparse=spec.sparse)
         if not (scratch and spec.order_free):
             return shown
         return dataclasses.replace(shown, image=shown.image[channel_order(shown.image)])
