@@ -31,10 +31,10 @@ _FEW_LEVELS, _BLOCK, _AT_BORDERS = 16, 8, 0.8
 # images and 660 generated ones with cells, one block at least is 8 of these standard deviations off its neighbours, of pure
 # noise of up to 2048 x 2048 px none is 5.1; the variance is 1.2 and 1.07 times what noise would have.
 _NOISE_BLOCK, _NOISE_OFF, _NOISE_VARIANCE, _NOISE_LEAST_PX = 8, 6.0, 1.5, 64
-# Where both percentiles lie within so many standard deviations of the noise around the median, all but a few pixels are
-# background: stretched to the range of noise, objects would reach many times the values that networks know. What is so much
-# farther off belongs to objects, and where three quarters of it begin or end takes the place of the percentile.
-_NOISE_REACH, _OBJECT_REACH, _OBJECT_SHARE, _LEAST_OBJECT_PX = 4.0, 6.0, 0.75, 30
+# Where all but a fiftieth of the pixels at either end lie within so many standard deviations of the noise around the median,
+# they are background: stretched to the range of noise, objects would reach many times the values that networks know. What is
+# so much farther off belongs to objects, and where three quarters of it begin or end takes the place of the percentile.
+_FEW, _NOISE_REACH, _OBJECT_REACH, _OBJECT_SHARE, _LEAST_OBJECT_PX = 0.02, 4.0, 6.0, 0.75, 30
 _QUARTILE = 0.6745  # of a normal distribution, in standard deviations
 # A block whose range is below this fraction of the image's own is empty: stretching it would show noise as
 # cells.
@@ -66,7 +66,7 @@ def normalize(
         are normalised by the percentiles of the whole. Not together with ``tile_norm_size``, which needs the
         whole image.
     sparse : bool
-        Where all but a hundredth of a channel is background, go by the objects instead; not where `params` has percentiles
+        Where nearly all of a channel is background, go by the objects instead; not where `params` has percentiles
         of its own.
     threads : int or None
         Processor threads. None: the cores this process may use.
@@ -96,10 +96,10 @@ def normalize(
     Smoothing and sharpening come first, on the raw intensities: smooth(image) - smooth(image, sharpen_radius)
     with both. At edges the image is mirrored.
 
-    With `sparse`, a channel counts as background if both percentiles lie within four standard deviations of its noise (from
-    its quartiles or from what neighbours differ by, whichever is less) around the median. What is more than six away then is
-    of objects, and if that is 30 px or more, the bright ones' third quartile becomes 1, the dark ones' first quartile 0,
-    unless the percentiles are farther out.
+    With `sparse`, a channel counts as background if its percentiles 2 and 98 lie within four standard deviations of its
+    noise (from its quartiles or from what neighbours differ by, whichever is less) around the median. What is more than six
+    away then is of objects, and if that is 30 px or more, the bright ones' third quartile becomes 1, the dark ones' first
+    quartile 0, unless the percentiles are farther out.
 
     Examples
     --------
@@ -320,14 +320,15 @@ def _channel_range(
 
 def _of_few_objects(channel: NDArray[Any], low: float, high: float, threads: int) -> tuple[float, float]:
     """Widen a range of background to that of the few objects on it; leave that of any other image as it is."""
-    quarter, median, three = _percentiles(channel, np.array([0.25, 0.5, 0.75]), threads)
+    fractions = np.array([_FEW, 0.25, 0.5, 0.75, 1 - _FEW])
+    lowest, quarter, median, three, highest = _percentiles(channel, fractions, threads)
     rows = np.clip(_finite(channel[:: max(1, len(channel) // 64)]), low, high)
     # structures make quartiles far apart, and hardly what neighbours differ by; edges the reverse
     of_neighbours = np.sqrt(np.mean(np.square(np.diff(rows, axis=1))) / 2) if rows.shape[1] > 1 else 0.0
     noise = min((three - quarter) / (2 * _QUARTILE), float(of_neighbours))
     if channel.dtype.kind != "f":
         noise = max(noise, 0.5)  # of rounding to levels
-    if max(median - low, high - median) >= _NOISE_REACH * noise:
+    if max(median - lowest, highest - median) >= _NOISE_REACH * noise:
         return low, high
     reach = _OBJECT_REACH * noise
     bright = channel[channel > median + reach]
