@@ -94,6 +94,28 @@ def test_a_held_out_part_is_judged_in_its_image():
     assert fitted[0] == fitted[1] > 20
 
 
+def test_one_false_object_where_there_is_none_weighs_as_in_other_images(monkeypatch):
+    from cellbrook.networks.store import resolve_model
+    from cellbrook.training.scores import Judge
+
+    (full,) = cells(1, 128).examples
+    empty = replace(full, name="empty", labels=np.zeros_like(full.labels))
+    false = np.zeros_like(full.labels)
+    false[:20, :20] = 1
+    told = {full.name: full.labels, "empty": false}
+    judge = Judge(resolve_model("compact").card, "cpu", 1)
+    monkeypatch.setattr(judge, "_engine", lambda network: None)
+    monkeypatch.setattr(judge, "_segment", lambda engine, example, *_: told[example.name])
+    score = judge.score(None, [full, empty])
+    n = full.n_objects
+    assert n > 3
+    assert score.mean_ap == pytest.approx((1 + n / (n + 1)) / 2)
+    assert score.images == {full.name: 1, "empty": 0}
+    told["empty"] = empty.labels
+    assert judge.score(None, [full, empty]).mean_ap == 1
+    assert judge.score(None, [empty]).mean_ap == 1
+
+
 def test_the_model_segments_at_once(trained):
     report, _, _ = trained
     image = generate("fluo_nuclei", 9, 128, 18).image[0]

@@ -41,7 +41,8 @@ class Score:
     ap : float
         AP = TP / (TP + FP + FN), objects of all images pooled.
     mean_ap : float
-        Mean AP of the images.
+        Mean AP of the images. In one without labelled objects, of which a single false one would make 0, those found are
+        weighed as in an image with the mean number of objects.
     n_true, n_pred, tp : int
         Objects labelled, found, and found rightly.
     iou : float
@@ -170,15 +171,18 @@ class Judge:
         engine = self._engine(network)
         tp = n_true = n_pred = 0
         ious = 0.0
-        images: dict[str, float] = {}
+        counts: dict[str, tuple[int, int, int]] = {}
         for i, example in enumerate(examples):
             progress.check_cancelled()
             found = self._segment(engine, example, targets[i] if targets else None)
             right, true, pred, iou = _counts(example, found, self._threads)
-            images[example.name] = _accuracy(right, true, pred)
+            counts[example.name] = right, true, pred
             tp, n_true, n_pred, ious = tp + right, n_true + true, n_pred + pred, ious + iou
         pooled = _accuracy(tp, n_true, n_pred)
-        mean = sum(images.values()) / len(images) if images else 0.0
+        usual = n_true / max(sum(true > 0 for _, true, _ in counts.values()), 1) or 1.0
+        weighed = [_accuracy(*c) if c[1] else usual / (usual + c[2]) for c in counts.values()]
+        mean = float(np.mean(weighed)) if weighed else 0.0
+        images = {name: _accuracy(*c) for name, c in counts.items()}
         return Score(pooled, mean, n_true, n_pred, tp, ious / max(tp, 1), images)
 
 
