@@ -397,25 +397,6 @@ def test_debris_does_not_decide_at_which_scale_cells_are_seen():
     assert report.planes[0]["scales"] == [1.0], "what was said is not doubted"
 
 
-def test_parts_of_large_cells_of_which_the_network_is_unsure_are_looked_at_from_farther_off():
-    class OfAnySize(Piecemeal):
-        def run(self, x_BCYX):
-            out = super().run(x_BCYX)
-            out["log_diameter"][:] = np.log(20)  # what it takes parts for
-            clear = out["cellprob"][:, 0, ::10]
-            clear[clear > 0] = 2.5
-            return out
-
-    image = np.zeros((220, 300), np.uint16)
-    for x in range(10, 280, 70):
-        image[20:80, x : x + 60] = image[120:180, x : x + 60] = 1000
-    for bias, scales, found in ((0.0, [1.0, 0.5], 8), (3.0, [1.0], 28)):
-        spec = replace(_sized(BLOB_SPEC), score=(bias, 0.5, 0.0))
-        data, report = run(image, OfAnySize(spec), spec=spec, tile_size=512)
-        assert report.planes[0]["scales"] == scales
-        assert len(data.objects) == found
-
-
 def test_where_more_comes_to_light_it_is_looked_at_as_close_as_may_be(monkeypatch):
     monkeypatch.setattr("cellbrook.inference.MAX_ENLARGEMENT", 4.0)
     spec = replace(_sized(BLOB_SPEC), score=(0.0, 0.5, 0.0))

@@ -75,8 +75,7 @@ this part of it is found again."""
 
 COARSER, RIGHT_MORE = 2**-0.75, 1.1
 """Where the mean score of the area is below `SURE_SCORE`, the image is also seen at the scale that suits most of the area
-rather than most objects, if that is so much smaller: grains beside large cells are many. Where it is not, and the window was
-doubted, at half the scale: parts of large cells may have the size that the network likes. It is kept if there, by area, the
+rather than most objects, if that is so much smaller: grains beside large cells are many. It is kept if there, by area, the
 wrong part falls by a fifth and a tenth more is right."""
 
 
@@ -108,8 +107,8 @@ def infer(
     scale, and again only if the estimate is outside the diameters that it segments well: of very small objects
     the first estimate is too large, and the second better. An estimate may also be wrong in its kind: small cells lie in
     groups that look like large cells. So a part is looked at closer, a larger one where the scores of the objects are low.
-    Or it is that of debris, whose grains outnumber the cells, or of parts of cells: where most of the area is of far larger
-    objects, or scores are low and nothing better is seen closer, it is looked at from farther off, too.
+    Or it is that of debris, whose grains outnumber the cells: where most of the area is of far larger objects, these are
+    looked for too.
 
     Parameters
     ----------
@@ -159,7 +158,6 @@ def infer(
 
     look(scale)
     doubted = plan.diameter_px is None and bool(spec.score) and "log_diameter" in maps
-    sure = True
     large = typical_diameter(maps, by_area=True) if doubted else None
     low, high = spec.diameter_range_px
     while (
@@ -174,7 +172,7 @@ def infer(
         look(better)
     if doubted:
         aside = CancelOnly(progress)
-        closer, sure = _closer_scale(x, maps, passes[-1], plan, spec, engine, threads, report, aside)
+        closer = _closer_scale(x, maps, passes[-1], plan, spec, engine, threads, report, aside)
         if closer is not None:
             before = maps, diameter
             look(closer)
@@ -184,15 +182,12 @@ def infer(
     if large is not None:
         large /= passes[0]
         coarser = passes[0] if low <= large * passes[0] <= high else _scale_for(large, spec)
-        of_area = coarser <= COARSER * passes[-1]
-        if not of_area:
-            coarser = _limited(passes[-1] / CLOSER)
-        if of_area or not (sure or coarser in passes):
+        if coarser <= COARSER * passes[-1]:
             right, wrong = _right_and_wrong(maps, passes[-1], spec, threads, report)
             if wrong > 1 - SURE_SCORE:
                 before = maps, diameter
                 look(coarser)
-                diameter = large if of_area else diameter
+                diameter = large
                 right_now, wrong_now = _right_and_wrong(maps, coarser, spec, threads, report)
                 if right_now < RIGHT_MORE * right or wrong_now > DOUBT_LEFT * wrong:
                     maps, diameter = before
@@ -239,22 +234,21 @@ def _closer_scale(
     threads: int,
     report: Report,
     progress: Progress,
-) -> tuple[float | None, bool]:
-    """Return the larger scale, if any, at which most objects are right and surer than here, and whether they are sure here.
+) -> float | None:
+    """Return the larger scale at which most of the objects seen are right, and surer than here; None if there is none.
 
     What is seen is the window that is fullest of objects. Scores are probabilities, so their sum is how many are right.
     """
     window, cut, scores = _fullest_scores(maps, DOUBT_PX, spec, threads, report)
     if not len(scores):
-        return None, True
+        return None
     wrong = 1 - scores.mean()
-    sure = bool(scores.mean() > SURE_SCORE)
-    if sure:
+    if scores.mean() > SURE_SCORE:
         rows, columns = maps["cellprob"].shape[-2:]
         side = int(np.clip(np.sqrt(rows * columns) / SURE_PART, *SURE_PX))
         window, cut, scores = _fullest_scores(maps, side, spec, threads, report)
         if not len(scores):
-            return None, sure
+            return None
         # a piece of an object does not tell how sure the model is of the whole
         wrong = 1 - scores.mean() if cut else max(wrong, 1 - scores.mean())
     inside = tuple(slice(int(side.start / scale), int(np.ceil(side.stop / scale))) for side in window)
@@ -269,7 +263,7 @@ def _closer_scale(
             best, right = closer, STILL * seen.sum()
         if len(seen) < MORE * len(scores):
             break
-    return best, sure
+    return best
 
 
 def _fullest_scores(
