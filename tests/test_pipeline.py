@@ -308,13 +308,18 @@ def test_a_network_that_is_sure_of_groups_is_asked_at_a_small_window():
     assert Asked.sizes == [few.shape, (256, 256)], "a window of 128 px, twice as close"
 
 
-def test_groups_larger_than_the_window_are_looked_at_too():
-    spec = replace(_sized(BLOB_SPEC), score=(2.4, 0.5, 0.0))
+def _two_large_groups():
+    """Two groups of 25 upright bars, larger than the window that is looked at where scores are high."""
     image = np.zeros((200, 200), np.uint16)
     for y in (20, 110):
         for x in range(20, 170, 6):
             image[y : y + 70, x : x + 4] = 1000
-    data, report = run(image, Nearsighted(spec), spec=spec, tile_size=1024)
+    return image
+
+
+def test_groups_larger_than_the_window_are_looked_at_too():
+    spec = replace(_sized(BLOB_SPEC), score=(2.4, 0.5, 0.0))
+    data, report = run(_two_large_groups(), Nearsighted(spec), spec=spec, tile_size=1024)
     assert report.planes[0]["scales"] == [1.0, 2.0]
     assert len(data.objects) == 2 * 25
 
@@ -331,11 +336,7 @@ def test_a_piece_of_a_group_does_not_tell_how_sure_the_network_is_of_the_group()
     spec = replace(
         _sized(BLOB_SPEC), score=(1.6, 1.5, 0.0)
     )  # 0.91 for groups, 0.99 for bars and for that part
-    image = np.zeros((200, 200), np.uint16)
-    for y in (20, 110):
-        for x in range(20, 170, 6):
-            image[y : y + 70, x : x + 4] = 1000
-    data, report = run(image, SureOfAPart(spec), spec=spec, tile_size=1024)
+    data, report = run(_two_large_groups(), SureOfAPart(spec), spec=spec, tile_size=1024)
     assert report.planes[0]["scales"] == [1.0, 2.0]
     assert len(data.objects) == 2 * 25
 
