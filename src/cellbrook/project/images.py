@@ -256,7 +256,8 @@ class ImageIndex:
     def _copied(self, path: Path, digest: str, scene: str | None) -> Path:
         """Return what is opened in the project for a file outside, after copying all that is read with it."""
         # the scenes of an OME-Zarr folder have a hash each, and share one copy
-        copied = stored = self._folder / "images" / f"{sha256_of_image(path)[:8]}-{path.name}"
+        whole = sha256_of_image(path) if path.is_dir() and scene is not None else digest
+        copied = stored = self._folder / "images" / f"{whole[:8]}-{path.name}"
         several = [] if path.is_dir() else [Path(os.path.abspath(p)) for p in files_of_image(path)][1:]
         top = os.path.commonpath([path.absolute().parent, *(p.parent for p in several)])
         if several:  # they are found by their names, and where they lie beside each other
