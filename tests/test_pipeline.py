@@ -333,9 +333,8 @@ def test_a_piece_of_a_group_does_not_tell_how_sure_the_network_is_of_the_group()
             np.minimum(out["cellprob"], 1.9, out=out["cellprob"])
             return out
 
-    spec = replace(
-        _sized(BLOB_SPEC), score=(1.6, 1.5, 0.0)
-    )  # 0.91 for groups, 0.99 for bars and for that part
+    # 0.91 for groups, 0.99 for bars and for that part
+    spec = replace(_sized(BLOB_SPEC), score=(1.6, 1.5, 0.0))
     data, report = run(_two_large_groups(), SureOfAPart(spec), spec=spec, tile_size=1024)
     assert report.planes[0]["scales"] == [1.0, 2.0]
     assert len(data.objects) == 2 * 25

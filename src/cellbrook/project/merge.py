@@ -1,10 +1,9 @@
 """Two copies of a project made one again, object by object.
 
 Copies share the beginning of each image's log. What the other copy changed since then, or since it was merged last, is
-taken over where this copy has not changed the same objects. What the other copy has from this one is no change of its own.
-Where both did, a person's work goes before a model's; where
-both are a person's, this copy's stays and the place is flagged. All that is taken over of an image is one edit, which can be
-undone.
+taken over where this copy has not changed the same objects; what it has from this one is no change of its own. Where both
+did, a person's work goes before a model's; where both are a person's, this copy's stays and the place is flagged. All that
+is taken over of an image is one edit, which can be undone.
 """
 
 from __future__ import annotations
@@ -265,9 +264,8 @@ class _Common:
         for rev, ids in self.both:
             found = theirs.store.read_at(rev, plane)
             np.copyto(labels, found, where=np.isin(found, list(ids)))
-        if (
-            self.taken
-        ):  # of an object that was changed there before it gave way, more was here than a merge took
+        # of an object that was changed there before it gave way, more was here than a merge took
+        if self.taken:
             labels[~np.isin(labels, [r.id for r in self.rows if r.plane == plane])] = 0
         return labels
 

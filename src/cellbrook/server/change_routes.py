@@ -41,9 +41,8 @@ log = logging.getLogger(__name__)
 
 _MOST_FILES = 1000
 _MOST_PATHS = 16 * 2**20  # bytes
-_PART = re.compile(
-    r'(?!\.{1,2}$)[^\x00-\x1f/\\<>:"|?*]+'
-)  # of a path: neither a way out nor what Windows dislikes
+# of a path: neither a way out nor what Windows dislikes
+_PART = re.compile(r'(?!\.{1,2}$)[^\x00-\x1f/\\<>:"|?*]+')
 _EXPORTS = {"csv": "objects", **{k: k for k in KINDS}}
 _ALL_IN_ONE = ("labels", "overlay", "objects", "run", "rois", "geojson", "coco")
 """What "zip" holds."""
@@ -251,10 +250,8 @@ def unpack(file: BinaryIO, folder: Path) -> None:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             target = place.open("xb")
-        except (
-            FileExistsError,
-            NotADirectoryError,
-        ):  # on some systems also of names that differ in case alone
+        # on some systems also of names that differ in case alone
+        except (FileExistsError, NotADirectoryError):
             raise refused from None
         with target:
             left = size
