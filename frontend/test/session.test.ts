@@ -449,6 +449,18 @@ describe("files that are added", () => {
   });
 });
 
+describe("a file of several scenes", () => {
+  it("is several images, which is said", async () => {
+    const { wire, session } = await opened();
+    const upload = vi.spyOn(wire, "upload").mockResolvedValue({ added: ["a", "b", "c"], already: [], failed: [], skipped: 0 });
+    await session.addImages([new File([], "run.lif")]);
+    expect(session.notices.value.map(({ message }) => message)).toEqual(["3 images came in"]);
+    upload.mockResolvedValue({ added: ["d", "e"], already: [], failed: [], skipped: 0 });
+    await session.addImages([new File([], "d.tif"), new File([], "e.tif")]);
+    expect(session.notices.value).toHaveLength(1);
+  });
+});
+
 describe("images of a folder", () => {
   it("are added without its other files, which are counted", async () => {
     const { wire, session } = await opened();

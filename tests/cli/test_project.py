@@ -225,9 +225,22 @@ def test_every_scene_is_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[s
         for name in ("one", "two"):
             file.write(np.zeros((20, 30), np.uint8), metadata={"axes": "YX", "Name": name})
     write_png(tmp_path / "plain.png", np.zeros((20, 30), np.uint8))
-    code, out, _ = run(capsys, "create", tmp_path / "p", tmp_path, "--scene", "all", "--json")
-    assert code == 0
-    assert sorted(i["name"] for i in json.loads(out)["added"]) == ["plain", "scenes_s0", "scenes_s1"]
+    for n, given in enumerate(([], ["--scene", "all"])):
+        code, out, _ = run(
+            capsys,
+            "create",
+            tmp_path / f"p{n}",
+            tmp_path / "plain.png",
+            tmp_path / "scenes.ome.tif",
+            *given,
+            "--json",
+        )
+        assert code == 0
+        assert sorted(i["name"] for i in json.loads(out)["added"]) == ["plain", "scenes_one", "scenes_two"]
+    code, out, _ = run(
+        capsys, "create", tmp_path / "p2", tmp_path / "scenes.ome.tif", "--scene", "two", "--json"
+    )
+    assert [i["name"] for i in json.loads(out)["added"]] == ["scenes_two"]
 
 
 def test_an_exported_run_can_be_repeated(

@@ -53,7 +53,7 @@ def test_a_scene_has_one_id_that_is_a_name_of_files(project: Project, place: Pat
         for name in ("Exp/Pos #1", "Exp/Pos #2"):
             file.write(np.zeros((20, 30), np.uint8), metadata={"axes": "YX", "Name": name})
     (added,) = project.add([place / "scenes.ome.tif"], scene="Exp/Pos #2").added
-    assert (added.id[-3:], added.name) == ("-s1", "scenes_s1")
+    assert (added.id[-3:], added.name) == ("-s1", "scenes_Exp_Pos_2")
     assert project.open_image(added.id).shape == (20, 30)
     assert [r.id for _, r in project.add([place / "scenes.ome.tif"], scene="1").already] == [added.id]
     ((_, why),) = project.add([place / "scenes.ome.tif"], scene="Pos").failed
@@ -69,8 +69,9 @@ def test_a_scene_of_an_ome_zarr_plate_has_the_hash_that_segment_tells(place: Pat
         root.create_group(well).attrs.update({"ome": {"well": {"images": [{"path": "0"}]}}})
         write_labels_zarr(plate / well / "0", np.full((9, 9), n))
     with Project.create(place / "p") as project:
-        report = project.add(plate, scene="all", copy=copy)
+        report = project.add(plate, copy=copy)
         assert (report.failed, [r.scene for r in report.added]) == ([], ["0", "1"])
+        assert [r.name for r in report.added] == ["plate_A_1_0", "plate_B_2_0"]
         assert len({project.path(r.id) for r in report.added}) == 1
         assert [r.sha256 for r in report.added] == [sha256_of_image(plate, n) for n in "01"]
         assert [r.id for _, r in project.add(plate, scene="B/2/0").already] == [report.added[1].id]

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from tifffile import TiffWriter
 
 from cellbrook.errors import EditError
 from cellbrook.io import write_png
@@ -439,6 +440,22 @@ def test_images_are_added_and_taken_out(page, tmp_path, project):
     assert page.request("DELETE", f"/api/images/{said['added'][0]}")[0].status == 204
     assert len(page.until("project")["project"]["images"]) == 2
     assert page.request("GET", f"/api/images/{said['added'][0]}")[0].status == 404
+
+
+def test_every_scene_of_a_file_is_an_image_called_by_its_name(page, tmp_path, project):
+    with TiffWriter(tmp_path / "run.ome.tif", ome=True) as file:
+        for n, name in enumerate(("Control, 20x", "Drug/1")):
+            file.write(np.full((20, 30), n, np.uint8), metadata={"axes": "YX", "Name": name})
+    sent = ("run.ome.tif", (tmp_path / "run.ome.tif").read_bytes())
+    said = json.loads(page.upload("/api/images", sent)[1])
+    assert said["failed"] == []
+    told = page.until("project")["project"]["images"][-2:]
+    assert [(i["id"], i["name"]) for i in told] == list(
+        zip(said["added"], ("run_Control_20x", "run_Drug_1"), strict=True)
+    )
+    for n, image in enumerate(said["added"]):
+        assert page.get(f"/api/images/{image}/pixels/0/0/0/0/0")[0] == n
+    assert json.loads(page.upload("/api/images", sent)[1])["already"] == said["added"]
 
 
 @pytest.fixture

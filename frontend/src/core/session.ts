@@ -73,6 +73,7 @@ export class Session extends Workplace {
     const already: string[] = [];
     let failed = left.length;
     let skipped = 0;
+    let added = 0;
     this.adding.value += files.length;
     this.addingOf.value += files.length;
     for (const part of portions(files)) {
@@ -84,12 +85,14 @@ export class Session extends Workplace {
       } else {
         failed += report.failed.length;
         skipped += report.skipped;
+        added += report.added.length;
         errors.push(...report.failed.map(({ error }) => error));
         already.push(...report.already.flatMap((id) => known.get(id) ?? [])); // one that had been taken out is back
       }
     }
     if (this.adding.value === 0) this.addingOf.value = 0;
     if (failed > 0) this.notify("warning", failed === 1 ? "A file cannot be added" : `${failed} files cannot be added`, few(errors, "; "));
+    if (added > files.length) this.notify("info", `${added.toLocaleString("en")} images came in`, "Each scene of a file is an image of its own; what is not wanted can be taken out again");
     if (skipped > 0) this.notify("info", `${skipped === 1 ? "A file" : `${skipped} files`} of the folder passed over`, "No images, or results such as labels: to add one all the same, drop the file by itself");
     if (already.length > 0) this.notify("info", already.length === 1 ? "An image is in the project already" : `${already.length} images are in the project already`, few(already, ", "));
   }

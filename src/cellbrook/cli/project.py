@@ -39,7 +39,7 @@ Copy = Annotated[
 Scene = Annotated[
     str | None,
     Parameter(
-        help='Which scene, of files with several: its number from 0, its name, or "all", each as an image.'
+        help='Which scene, of files with several: its number from 0, or its name. Default: "all", each as an image.'
     ),
 ]
 State = Literal["new", "predicted", "corrected", "done"]

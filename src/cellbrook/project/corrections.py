@@ -306,5 +306,6 @@ def _owner(project: Project, path: Path) -> ImageRecord:
 
 
 def _names(record: ImageRecord) -> tuple[str, str]:
-    """Return what an image is called in the project, and what its file was called before it came there."""
-    return record.name, stem_of(Path(record.path)).removeprefix(f"{record.id[:8]}-")
+    """Return what an image is called in the project, and what `cellbrook segment` called it before it came there."""
+    stem = stem_of(Path(record.path)).removeprefix(f"{record.id[:8]}-")
+    return record.name, stem if record.scene is None else f"{stem}_s{record.scene}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from cellbrook.errors import CellbrookError, ImageError, ProjectError
 from cellbrook.io.atomic import atomic
 from cellbrook.io.files import stem_of
 from cellbrook.io.hashing import files_of_image, sha256_of_image
-from cellbrook.io.open import open_image, settle_scene
+from cellbrook.io.open import open_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 State = Literal["new", "predicted", "corrected", "done"]
 STATES: tuple[State, ...] = ("new", "predicted", "corrected", "done")
+
+_NOT_IN_NAMES = re.compile(r"[^\w.+-]+")
+_LONGEST = 60  # characters of a scene's name in that of an image
 
 _FIELDS = (
     "id, name, path, copied, sha256, scene, size, mtime_ns, axes, shape, dtype, channels, pixel_size, label_axes, leading,"
@@ -197,15 +201,15 @@ class ImageIndex:
         *,
         copy: bool,
         scene: str | None,
+        scene_name: str | None,
     ) -> None:
-        """Add one file, and say in `report` what became of it; `settings_of` tells the settings of an id."""
+        """Add one file, or a scene of it, and say in `report` what became of it; `settings_of` tells the settings of an id."""
         if not _is_unicode(path.name if copy else self._relative(path)):  # the index could not take it
             shown = Path(os.fsencode(path).decode("utf-8", "replace"))
             why = "its name has characters that are not Unicode: rename the file, or its folder, and add it again"
             report.failed.append((shown, f"{shown}: {why}"))
             return
         try:
-            scene, _ = settle_scene(path, scene)  # names may hold what addresses and files cannot
             digest = sha256_of_image(path, scene)
             image = id_of(digest, scene)
             there = self._db.one(f"SELECT {_FIELDS}, removed FROM images WHERE id = ?", (image,))
@@ -214,7 +218,8 @@ class ImageIndex:
                 return
             settings = settings_of(image)
             source = open_image(path, axes=settings.axes, pixel_size=settings.pixel_size, scene=scene)
-            row = self._row(image, path, digest, source, settings, copy=copy, scene=scene)
+            name = self._free_name(f"{stem_of(path)}{_mark_of(scene, scene_name)}")
+            row = self._row(image, name, path, digest, source, settings, copy=copy, scene=scene)
         except (CellbrookError, OSError) as error:
             report.failed.append((path, str(error)))
             return
@@ -281,6 +286,7 @@ class ImageIndex:
     def _row(
         self,
         image: str,
+        name: str,
         path: Path,
         digest: str,
         source: Source,
@@ -295,7 +301,7 @@ class ImageIndex:
         leading = "".join(a for a in "TZ" if a in lengths and not (a == "Z" and settings.z is not None))
         return {
             "id": image,
-            "name": self._free_name(stem_of(path) + (f"_s{scene}" if scene is not None else "")),
+            "name": name,
             **self._place(path, digest, copy=copy, scene=scene),
             "sha256": digest,
             "scene": scene,
@@ -330,6 +336,17 @@ class ImageIndex:
 def id_of(sha256: str, scene: str | None = None) -> str:
     """Return the id of an image of this hash, and of this number of a scene: the same in every copy of a project."""
     return sha256[:16] + (f"-s{scene}" if scene is not None else "")
+
+
+def _mark_of(scene: str | None, name: str | None) -> str:
+    """Return what tells a scene from the others of its file in the name of an image.
+
+    It is the scene's own name, such as that of a well, as far as files can be called so; without one its number.
+    """
+    if scene is None:
+        return ""
+    called = _NOT_IN_NAMES.sub("_", name or "").strip("_.")[:_LONGEST]
+    return f"_s{scene}" if not called or called.isdecimal() else f"_{called}"
 
 
 def _is_unicode(text: str) -> bool:

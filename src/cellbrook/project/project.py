@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cellbrook.errors import CellbrookError, ProjectError, UsageError
 from cellbrook.io.atomic import sweep
 from cellbrook.io.files import find_images
-from cellbrook.io.open import scenes
+from cellbrook.io.open import scenes, settle_scene
 from cellbrook.project._database import Database
 from cellbrook.project._lock import FileLock
 from cellbrook.project.images import STATES, AddReport, ImageIndex, ImageRecord, State
@@ -227,7 +227,7 @@ class Project:
         copy : bool
             Copy the files into the project. False: refer to them where they are.
         scene : str or None
-            Of files with several scenes: its number or name, or "all", each as an image.
+            Of files with several scenes: one's number or name. None or "all": every scene, each as an image.
 
         Raises
         ------
@@ -241,17 +241,24 @@ class Project:
         for found in find_images([os.fspath(p) for p in given]).images:
             # a folder around the project does not give its own copies and labels again
             if found.path.absolute() in named or self.folder not in found.path.absolute().parents:
-                for wanted in self._scenes(found.path, report) if scene == "all" else (scene,):
-                    self._images.add(found.path, self.settings_of, report, copy=copy, scene=wanted)
+                for number, name in self._scenes(found.path, scene, report):
+                    self._images.add(
+                        found.path, self.settings_of, report, copy=copy, scene=number, scene_name=name
+                    )
         return report
 
-    def _scenes(self, path: Path, report: AddReport) -> Iterable[str | None]:
+    def _scenes(
+        self, path: Path, wish: str | None, report: AddReport
+    ) -> Sequence[tuple[str | None, str | None]]:
+        """Return number and name of each scene that is meant; two None for a file that has but one."""
         try:
-            count = len(scenes(path))
-        except CellbrookError as error:
+            if wish not in (None, "all"):
+                return [settle_scene(path, wish)]  # names may hold what addresses and files cannot
+            names = scenes(path)
+        except (CellbrookError, OSError) as error:
             report.failed.append((path, str(error)))
             return ()
-        return (None,) if count == 1 else map(str, range(count))
+        return [(str(n), name) for n, name in enumerate(names)] if len(names) > 1 else [(None, None)]
 
     def images(self) -> list[ImageRecord]:
         """Return all images, in the order they were added."""
