@@ -314,12 +314,28 @@ def _channel_range(
         usual.percentile_low,
         usual.percentile_high,
     ):
-        low, high = _of_few_objects(channel, low, high, threads)
+        low, high = widened_to_few_objects(channel, low, high, threads)
     return _of_enough_levels(channel, low, high)
 
 
-def _of_few_objects(channel: NDArray[Any], low: float, high: float, threads: int) -> tuple[float, float]:
-    """Widen a range of background to that of the few objects on it; leave that of any other image as it is."""
+def widened_to_few_objects(
+    channel: NDArray[Any], low: float, high: float, threads: int = 1
+) -> tuple[float, float]:
+    """Widen a range of background to that of the few objects on it; leave that of any other image as it is.
+
+    Parameters
+    ----------
+    channel : ndarray, shape (Y, X)
+        A channel, or parts from all over it.
+    low, high : float
+        Percentiles of it.
+    threads : int
+        To compute with.
+
+    Returns
+    -------
+    low, high : float
+    """
     fractions = np.array([_FEW, 0.25, 0.5, 0.75, 1 - _FEW])
     lowest, quarter, median, three, highest = _percentiles(channel, fractions, threads)
     rows = np.clip(_finite(channel[:: max(1, len(channel) // 64)]), low, high)

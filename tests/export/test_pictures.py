@@ -85,6 +85,16 @@ def test_nothing_but_contours_and_their_halo_is_changed():
     assert_array_equal(overlay_rgb(image, np.zeros_like(labels)), image_rgb(image))
 
 
+def test_few_cells_in_a_wide_field_are_seen_and_its_noise_is_not():
+    field = np.random.default_rng(0).normal(200, 5, (1, 600, 600)).clip(0).astype(np.uint16)
+    dim, bright = (slice(50, 62), slice(50, 62)), (slice(300, 312), slice(300, 312))
+    field[0][dim] += 400
+    field[0][bright] += 1500
+    grey = image_rgb(field)[..., 0]
+    assert grey[400:].mean() < 15
+    assert 60 < grey[dim].mean() < 200 < grey[bright].mean()
+
+
 def test_no_contour_along_the_edge_of_the_image():
     labels = np.ones((8, 8), int)
     image = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)

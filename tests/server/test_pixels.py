@@ -139,6 +139,17 @@ def test_auto_contrast_ignores_a_few_hot_pixels_and_leaves_colour_pictures_alone
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_few_cells_in_a_wide_field_are_within_the_range_that_is_shown(large, monkeypatch):
+    if large:
+        monkeypatch.setattr(p, "_WHOLE", 0)
+    field = np.random.default_rng(0).normal(200, 5, (600, 600)).astype(np.uint16)
+    field[100:112, 100:112] = 1700  # in the first of the blocks that are looked at of a large image
+    channel = opened(field, "YX").channels()[0]
+    assert 180 < channel.low < 200
+    assert channel.high == 1700
+
+
 def test_what_is_kept_stays_within_its_limit_and_is_made_once():
     kept, made = p.Kept(1000), []
 

@@ -11,6 +11,7 @@ from cellbrook._kernels import _native
 from cellbrook.core.colors import label_colors
 from cellbrook.core.threads import resolve_threads
 from cellbrook.errors import ImageError
+from cellbrook.normalize import widened_to_few_objects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -283,6 +284,7 @@ def _limits(channel: NDArray[Any]) -> tuple[float, float, float]:
         low, high = float(values.min()), float(values.max())
     if high <= low:
         return low - 1.0, low + 1.0, 1.0
+    low, high = widened_to_few_objects(channel.reshape(-1, channel.shape[-1]), low, high)
     # Fluorescence spans decades: a few bright cells must not leave the dim ones black.
     dark = float(np.mean(values)) - low < _DARK * (high - low)
     return low, high, _GAMMA if dark else 1.0

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellbrook.normalize import widened_to_few_objects
 from cellbrook.server.messages import TILE, ChannelInfo
 
 if TYPE_CHECKING:
@@ -147,6 +148,12 @@ class Coding:
         values = (pixels.astype(np.float64) - self.offset) / self.scale
         top = 2**self.bits - 1
         return np.clip(np.rint(np.nan_to_num(values, nan=0.0, posinf=top, neginf=0.0)), 0, top).astype(sent)
+
+
+def _finite(sample: NDArray[Any]) -> NDArray[Any]:
+    """Return the finite values of a sample."""
+    values = sample.ravel()
+    return values[np.isfinite(values)] if values.dtype.kind == "f" else values.astype(np.int64)
 
 
 def _is_small(dtype: np.dtype[Any]) -> bool:
@@ -369,14 +376,17 @@ class ImagePixels:
         coding = Coding.of(source.dtype, min(e[0] for e in ends), max(e[1] for e in ends))
         channels = []
         for c, (sample, (least, most)) in enumerate(zip(samples, ends, strict=True)):
+            values = _finite(sample)
             if source.is_rgb and source.dtype == np.uint8:
                 low, high = 0.0, 255.0
-            elif sample.size:
-                low, high = (float(v) for v in np.percentile(sample, _RANGE))
+            elif values.size:
+                low, high = (float(v) for v in np.percentile(values, _RANGE))
             else:
                 low, high = 0.0, 1.0
             if high <= low:
                 low, high = least, max(most, least + coding.scale)
+            elif not source.is_rgb:
+                low, high = widened_to_few_objects(sample, low, high)
             name = source.channel_names[c] if c < len(source.channel_names) else str(c)
             channels.append(
                 ChannelInfo(
@@ -391,25 +401,23 @@ class ImagePixels:
         if not _is_small(self._source.dtype):
             others = {round(share * (self.planes - 1)) for share in (0, 0.25, 0.75, 1)} - {self.planes // 2}
             samples += [self._sample(channel, plane) for plane in sorted(others)]
-        ends = [float(end) for s in samples if s.size for end in (s.min(), s.max())] or [0.0]
+        ends = [float(end) for s in map(_finite, samples) if s.size for end in (s.min(), s.max())] or [0.0]
         return min(ends), max(ends)
 
     def _sample(self, channel: int, plane: int) -> NDArray[Any]:
-        """Return finite values of a channel in a plane: all of it, or blocks from all over it."""
+        """Return a channel of a plane, (Y, X): all of it, or blocks from all over it below each other."""
         if self._whole:
             values = self._strided(plane, channel, 0, 0, 0, *self.shape)
             step = max(1, math.isqrt(values.size // _SAMPLE))
-            values = values[::step, ::step].ravel()
-        else:
-            side, grid = 256, 6
-            ys = np.linspace(0, max(0, self.shape[0] - side), grid).astype(int)
-            xs = np.linspace(0, max(0, self.shape[1] - side), grid).astype(int)
-            region = [
-                self._source.read(
-                    {**self._index(plane, channel), "Y": slice(y, y + side), "X": slice(x, x + side)}
-                )
-                for y in ys.tolist()
-                for x in xs.tolist()
-            ]
-            values = np.concatenate([r.ravel() for r in region])
-        return values[np.isfinite(values)] if values.dtype.kind == "f" else values.astype(np.int64)
+            return values[::step, ::step]
+        side, grid = 256, 6
+        ys = np.linspace(0, max(0, self.shape[0] - side), grid).astype(int)
+        xs = np.linspace(0, max(0, self.shape[1] - side), grid).astype(int)
+        region = [
+            self._source.read(
+                {**self._index(plane, channel), "Y": slice(y, y + side), "X": slice(x, x + side)}
+            )
+            for y in ys.tolist()
+            for x in xs.tolist()
+        ]
+        return np.concatenate(region)
