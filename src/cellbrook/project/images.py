@@ -203,7 +203,10 @@ class ImageIndex:
         scene: str | None,
         scene_name: str | None,
     ) -> None:
-        """Add one file, or a scene of it, and say in `report` what became of it; `settings_of` tells the settings of an id."""
+        """Add one file, or a scene of it, and say in `report` what became of it.
+
+        `settings_of` tells the settings of an id.
+        """
         if not _is_unicode(path.name if copy else self._relative(path)):  # the index could not take it
             shown = Path(os.fsencode(path).decode("utf-8", "replace"))
             why = "its name has characters that are not Unicode: rename the file, or its folder, and add it again"

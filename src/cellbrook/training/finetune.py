@@ -42,11 +42,12 @@ from cellbrook.training.split import Split, split
 from cellbrook.training.state import held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
     from torch import nn
 
+    from cellbrook.measure.classify import ObjectClassifier
     from cellbrook.networks.cards import ModelCard
     from cellbrook.training.classes import ClassReport
     from cellbrook.training.dataset import Example
@@ -188,50 +189,15 @@ def finetune(
             )
             gentle = dataclasses.replace(params, train="last", replay=share)
             try:
-                second = tests.judge(attempt(gentle, "gentle"))
+                outcome = tests.milder(outcome, attempt(gentle, "gentle"))
             except Cancelled:
                 if not cut_short:
                     raise
-                second = outcome
-            if second.within and tests.start is not None and second.validation.better_than(tests.start):
-                note = "The first attempt forgot too much, so only the last layers were trained, with more general images."
-                outcome = dataclasses.replace(second, words=(note, *second.words))
-        gained = outcome.learned.state.best_step > 0
-        better, words = words_of_result(tests.start, outcome.validation, origin.name, gained=gained)
-        network = outcome.network if better or tests.start is None else base.network
-        learnt = network is outcome.network
-        card = base.card
-        if learnt and card.spec.score:
-            fitted, refitted = tests.calibrated(card, outcome)
-            still, told = words_of_result(tests.start, refitted.validation, origin.name, gained=gained)
-            if (
-                still == better
-            ):  # the verdict is on what was learnt, never on a score that was fitted afterwards
-                card, outcome, words = fitted, refitted, told
-        classifier, classes = learn_classes(
-            parts.train,
-            parts.validation,
-            lambda example: tests.segment(network, example),
-            threads=outcome.learned.settings.threads,
-        )
-        if classes is not None:
-            words = [*words, classes.words]
-        if classifier is None:
-            classifier = origin.classifier
-            if classifier is not None and classes is not None:
-                words.append(
-                    f"The new model tells the classes of {origin.name}: {', '.join(classifier.names)}."
-                )
-        elif not learnt:
-            note = (
-                f"On held-out images the network became no better than {origin.name}, so it stays as it was: "
-                "the new model finds the same cells, and tells classes besides."
-            )
-            words = [note, *([classes.words] if classes else [])]
-            better, outcome = True, tests.unchanged(outcome)
-        report = _report(parts, origin, tests, outcome, folder, better, words, classes)
-        same = None if learnt or base is not origin else origin.paths.get("onnx_int8")
-        write_model(outcome.network, card, report, dataset, folder, classifier, same)
+        verdict = _verdict(outcome, tests, parts, origin, base)
+        report = _report(parts, origin, tests, verdict, folder)
+        same = None if verdict.learnt or base is not origin else origin.paths.get("onnx_int8")
+        network = verdict.outcome.network
+        write_model(network, verdict.card, report, dataset, folder, verdict.classifier, same)
         shutil.rmtree(folder / STATE, ignore_errors=True)
         return report
 
@@ -294,6 +260,14 @@ class _Tests:
             unmended,
         )
 
+    def milder(self, first: _Outcome, learned: Learned) -> _Outcome:
+        """Return what a second attempt gave if it forgot little and is better than the start, else the first one."""
+        second = self.judge(learned)
+        if not second.within or self.start is None or not second.validation.better_than(self.start):
+            return first
+        note = "The first attempt forgot too much, so only the last layers were trained, with more general images."
+        return dataclasses.replace(second, words=(note, *second.words))
+
     @property
     def _least(self) -> float:
         """What a model must score on general images."""
@@ -345,6 +319,54 @@ class _Tests:
         return self._general_judge.score(network, *self._frozen)
 
 
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What is written of an outcome, and what is said of it; `learnt` is False where the start's network stays in use."""
+
+    outcome: _Outcome
+    card: ModelCard
+    active: bool
+    learnt: bool
+    words: tuple[str, ...]
+    classifier: ObjectClassifier | None
+    classes: ClassReport | None
+
+
+def _verdict(outcome: _Outcome, tests: _Tests, parts: Split, origin: Start, base: Start) -> _Verdict:
+    """Say whether the new model takes the place of its start; fit its score and its classes."""
+    gained = outcome.learned.state.best_step > 0
+    better, words = words_of_result(tests.start, outcome.validation, origin.name, gained=gained)
+    network = outcome.network if better or tests.start is None else base.network
+    learnt = network is outcome.network
+    card = base.card
+    if learnt and card.spec.score:
+        fitted, refitted = tests.calibrated(card, outcome)
+        still, told = words_of_result(tests.start, refitted.validation, origin.name, gained=gained)
+        # the verdict is on what was learnt, never on a score that was fitted afterwards
+        if still == better:
+            card, outcome, words = fitted, refitted, told
+    classifier, classes = learn_classes(
+        parts.train,
+        parts.validation,
+        lambda example: tests.segment(network, example),
+        threads=outcome.learned.settings.threads,
+    )
+    if classes is not None:
+        words = [*words, classes.words]
+    if classifier is None:
+        classifier = origin.classifier
+        if classifier is not None and classes is not None:
+            words.append(f"The new model tells the classes of {origin.name}: {', '.join(classifier.names)}.")
+    elif not learnt:
+        note = (
+            f"On held-out images the network became no better than {origin.name}, so it stays as it was: "
+            "the new model finds the same cells, and tells classes besides."
+        )
+        words = [note, *([classes.words] if classes else [])]
+        better, outcome = True, tests.unchanged(outcome)
+    return _Verdict(outcome, card, better, learnt, tuple(words), classifier, classes)
+
+
 def _best_general(
     origin: Start,
     network: nn.Module,
@@ -388,20 +410,18 @@ def _report(
     parts: Split,
     origin: Start,
     tests: _Tests,
-    outcome: _Outcome,
+    verdict: _Verdict,
     folder: Path,
-    active: bool,
-    words: Sequence[str],
-    classes: ClassReport | None,
 ) -> TrainReport:
+    outcome = verdict.outcome
     state, settings = outcome.learned.state, outcome.learned.settings
     forgetting: list[str] = []
     if tests.general and outcome.frozen and outcome.unmended:
         kept = Guarded(outcome.network, outcome.share, outcome.validation, outcome.frozen, outcome.within)
         forgetting = words_of_forgetting(tests.general, kept, outcome.unmended)
     return TrainReport(
-        path=folder if active else folder / INACTIVE,
-        active=active,
+        path=folder if verdict.active else folder / INACTIVE,
+        active=verdict.active,
         start=origin.name,
         validation_start=tests.start,
         validation=outcome.validation,
@@ -417,8 +437,8 @@ def _report(
         images=len(parts.train),
         objects=sum(e.n_objects for e in parts.train),
         split=parts.how,
-        words=(*words, *outcome.words, *forgetting),
-        classes=classes,
+        words=(*verdict.words, *outcome.words, *forgetting),
+        classes=verdict.classes,
     )
 
 
