@@ -13,6 +13,8 @@ from tifffile import TiffWriter
 
 from cellbrook.cli.app import main
 from cellbrook.io import read_labels, write_labels, write_png
+from cellbrook.project import Paint
+from cellbrook.project.project import Project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -218,6 +220,25 @@ def test_the_status_of_images_with_problems_has_one_exit_code(
     code, out, err = run(capsys, "status", place, "--json")
     assert (code, err) == (1, "")
     assert "a.png any more" in json.loads(out)["images"][0]["problem"]
+
+
+def test_an_image_that_is_gone_does_not_keep_the_others_from_being_exported(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place, out = tmp_path / "p", tmp_path / "out"
+    run(capsys, "create", place, images)
+    with Project.open(place) as project:
+        for record in project.images():
+            cell = [(row, 10, 20) for row in range(10, 20)]
+            project.log(record.id).apply(Paint(project.labels(record.id).lease(1)[0], cell))
+    (images / "a.png").unlink()
+    code, told, err = run(capsys, "export", place, "--out", out, "--save", "labels,training")
+    assert (code, err.count("a.png any more"), "a: " in told, "b: " in told) == (1, 1, False, True)
+    assert (out / "b_labels.tif").exists()
+    assert (out / "b_masks.tif").exists()
+    code, _, err = run(capsys, "export", place, "a", "--out", tmp_path / "one")
+    assert (code, "a.png any more" in err) == (1, True)
+    assert not (tmp_path / "one").exists()
 
 
 def test_every_scene_is_an_image(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -295,15 +295,20 @@ def export(
     from cellbrook.project.exchange import TRAINING, export_project, taught_channels
 
     kinds = [k.strip() for item in save for k in item.split(",") if k.strip()]
+    left: list[str] = []
     with Project.open(folder, read_only=True) as project:
-        written = export_project(project, out, kinds=kinds, names=images, overwrite=overwrite)
+        written = export_project(
+            project, out, kinds=kinds, names=images, overwrite=overwrite, say=left.append
+        )
         channels = taught_channels(project, written) if TRAINING in kinds else None
     lines = (f"{name}: {', '.join(p.name for p in files.values())}" for name, files in written.items())
     answer(lines, written, json=json)
     if channels is not None:
         note = f"their channels have roles: cellbrook train {shlex.quote(str(out))} --channels {channels}"
         _console.note(note, quiet=json)
-    return 0
+    for line in dict.fromkeys(left):
+        _console.error(line)
+    return 1 if left else 0
 
 
 @app.command(name="import")

@@ -133,6 +133,7 @@ def export_project(
     names: Sequence[str] = (),
     states: Sequence[str] = ("predicted", "corrected", "done"),
     overwrite: bool = False,
+    say: Callable[[str], None] = log.warning,
 ) -> dict[str, dict[str, Path]]:
     """Write the labels of a project as files.
 
@@ -151,6 +152,8 @@ def export_project(
         Of "new", "predicted", "corrected", "done".
     overwrite : bool
         Replace what others changed since; of training, never an image of the project.
+    say : callable
+        Is told of each image that is left out, as it cannot be read and was not named.
 
     Returns
     -------
@@ -161,6 +164,8 @@ def export_project(
     ------
     UsageError
         If a kind is unknown, or there is nothing to write.
+    ImageError
+        If an image that was named, or every one, cannot be read.
     OutputError
         If a file cannot be written, or something would be lost.
     """
@@ -171,13 +176,24 @@ def export_project(
     plain = [k for k in kinds if k != TRAINING]
     if plain:
         classes = [c.name for c in project.settings.classes]
+        unread: ImageError | None = None
         for record in choose(project, names, states):
-            result, wanted = as_result(project, record), [*plain, *_run(plain)]
-            files = write_results(result, folder, wanted, overwrite=overwrite, classes=classes)
-            written[record.name] = files
+            try:
+                result = as_result(project, record)
+            except ImageError as error:  # the others are not to wait for it
+                if names:
+                    raise
+                unread = unread or error
+                say(f"left out: {error}")
+                continue
+            written[record.name] = write_results(
+                result, folder, [*plain, *_run(plain)], overwrite=overwrite, classes=classes
+            )
+        if unread is not None and not written:
+            raise unread
     if TRAINING in kinds:
         with staged(folder, TRAINING) as stage:
-            taught = export_training(project, stage, names=names)
+            taught = export_training(project, stage, names=names, say=say)
             _put_training(project, stage, folder, overwrite=overwrite)
         for name, files in taught.items():
             written.setdefault(name, {}).update({kind: folder / p.name for kind, p in files.items()})
