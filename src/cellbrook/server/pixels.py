@@ -372,11 +372,11 @@ class ImagePixels:
             source.channel_names or [str(i) for i in range(self.channel_count)], is_rgb=source.is_rgb
         )
         samples = [self._sample(c, self.planes // 2) for c in range(self.channel_count)]
-        ends = [self._ends(c, sample) for c, sample in enumerate(samples)]
+        finite = [_finite(sample) for sample in samples]
+        ends = [self._ends(c, values) for c, values in enumerate(finite)]
         coding = Coding.of(source.dtype, min(e[0] for e in ends), max(e[1] for e in ends))
         channels = []
-        for c, (sample, (least, most)) in enumerate(zip(samples, ends, strict=True)):
-            values = _finite(sample)
+        for c, (sample, values, (least, most)) in enumerate(zip(samples, finite, ends, strict=True)):
             if source.is_rgb and source.dtype == np.uint8:
                 low, high = 0.0, 255.0
             elif values.size:
@@ -396,12 +396,12 @@ class ImagePixels:
         return channels, coding
 
     def _ends(self, channel: int, middle: NDArray[Any]) -> tuple[float, float]:
-        """Return the ends of a channel: of its middle plane, and of some others where the ends decide the coding."""
+        """Return the ends of a channel: of the finite values of its middle plane, and of some others where they decide the coding."""
         samples = [middle]
         if not _is_small(self._source.dtype):
             others = {round(share * (self.planes - 1)) for share in (0, 0.25, 0.75, 1)} - {self.planes // 2}
-            samples += [self._sample(channel, plane) for plane in sorted(others)]
-        ends = [float(end) for s in map(_finite, samples) if s.size for end in (s.min(), s.max())] or [0.0]
+            samples += [_finite(self._sample(channel, plane)) for plane in sorted(others)]
+        ends = [float(end) for s in samples if s.size for end in (s.min(), s.max())] or [0.0]
         return min(ends), max(ends)
 
     def _sample(self, channel: int, plane: int) -> NDArray[Any]:
