@@ -396,7 +396,7 @@ class ImagePixels:
         return channels, coding
 
     def _ends(self, channel: int, middle: NDArray[Any]) -> tuple[float, float]:
-        """Return the ends of a channel: of the finite values of its middle plane, and of some others where they decide the coding."""
+        """Return the ends of a channel: of its middle plane's values, and of others where they decide the coding."""
         samples = [middle]
         if not _is_small(self._source.dtype):
             others = {round(share * (self.planes - 1)) for share in (0, 0.25, 0.75, 1)} - {self.planes // 2}
