@@ -13,7 +13,7 @@ from cellbrook.errors import Cancelled, CellbrookError, ImageError, OutputError,
 from cellbrook.export.table import TableRow, of_scene, read_csv, summarise, write_tables
 from cellbrook.io.files import identity, image_name, output_folder, output_paths
 from cellbrook.io.hashing import sha256_of, sha256_of_image
-from cellbrook.io.open import scenes, settle_scene
+from cellbrook.io.open import meant_scenes
 from cellbrook.provenance import recipe_of
 from cellbrook.results import check_place, read_previous_run, write_results
 
@@ -111,10 +111,7 @@ def jobs_for(images: Sequence[FoundImage], out: Path | None, scene: str | None) 
 def _wanted(path: Path, wish: str | None) -> list[tuple[str | None, str | None]]:
     """Return number and name of each scene that is meant."""
     try:
-        if wish != "all":
-            return [settle_scene(path, wish)]
-        names = scenes(path)
-        return [(str(n), name) for n, name in enumerate(names)] if len(names) > 1 else [(None, None)]
+        return meant_scenes(path, wish)
     except CellbrookError:
         return [(None if wish == "all" else wish, None)]
 

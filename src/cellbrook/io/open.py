@@ -176,6 +176,22 @@ def settle_scene(path: str | Path, scene: str | None) -> tuple[str | None, str |
     return (str(number), names[number]) if len(names) > 1 else (None, None)
 
 
+def meant_scenes(path: str | Path, wish: str | None) -> list[tuple[str | None, str | None]]:
+    """Return what `settle_scene` does of each scene that is meant: of every one if "all" is wished for.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read.
+    UsageError
+        If the file has no such scene.
+    """
+    if wish != "all":
+        return [settle_scene(path, wish)]
+    names = scenes(path)
+    return [(str(n), name) for n, name in enumerate(names)] if len(names) > 1 else [(None, None)]
+
+
 def _format_of(path: Path) -> _Format:
     suffix = path.suffix.lower()
     with reading(str(path)):

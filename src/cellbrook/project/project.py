@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cellbrook.errors import CellbrookError, ProjectError, UsageError
 from cellbrook.io.atomic import sweep
 from cellbrook.io.files import find_images
-from cellbrook.io.open import scenes, settle_scene
+from cellbrook.io.open import meant_scenes
 from cellbrook.project._database import Database
 from cellbrook.project._lock import FileLock
 from cellbrook.project.images import STATES, AddReport, ImageIndex, ImageRecord, State
@@ -252,13 +252,10 @@ class Project:
     ) -> Sequence[tuple[str | None, str | None]]:
         """Return number and name of each scene that is meant; two None for a file that has but one."""
         try:
-            if wish not in (None, "all"):
-                return [settle_scene(path, wish)]  # names may hold what addresses and files cannot
-            names = scenes(path)
+            return meant_scenes(path, "all" if wish is None else wish)
         except (CellbrookError, OSError) as error:
             report.failed.append((path, str(error)))
             return ()
-        return [(str(n), name) for n, name in enumerate(names)] if len(names) > 1 else [(None, None)]
 
     def images(self) -> list[ImageRecord]:
         """Return all images, in the order they were added."""
