@@ -64,6 +64,17 @@ def test_the_geometry_of_a_crop_is_exact():
         assert disagreement < 0.02
 
 
+def test_native_crops_keep_the_size_of_objects():
+    rng = np.random.default_rng(3)
+    item = discs(radius=25, size=300)
+    native = AugmentParams(crop=256, native_share=1.0)
+    sizes = []
+    for _ in range(20):
+        _, labels, _ = random_crop(item, rng, native)
+        sizes += [2 * np.sqrt(a / np.pi) for a in np.bincount(labels.ravel())[1:] if a]
+    assert np.median(sizes) == pytest.approx(50, rel=0.1)
+
+
 def test_crops_of_a_very_flat_image_can_be_cut():
     labels = np.zeros((3, 600), np.uint32)
     labels[:, 100:500] = 1

@@ -35,6 +35,9 @@ class AugmentParams:
         Share of the crops whose diameter is drawn evenly, in the logarithm, from `wide_range_px` instead.
     wide_range_px : tuple of float
         That range.
+    native_share : float
+        Share of the crops that keep about the size they were taken at: fine structure is that of a microscope there,
+        not of a resampling.
     zoom_range : tuple of float
         Magnifications are kept within this, whatever the diameter asks for.
     channels : int
@@ -62,6 +65,7 @@ class AugmentParams:
     diameter_spread: float = 0.35
     wide_share: float = 0.4
     wide_range_px: tuple[float, float] = (7.0, 110.0)
+    native_share: float = 0.0
     zoom_range: tuple[float, float] = (0.2, 4.0)
     channels: int = 3
     in_order: bool = False
@@ -115,7 +119,9 @@ def random_crop(
 def _warp(
     item: LabelledImage, wanted: NDArray[np.uint32], rng: np.random.Generator, p: AugmentParams
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.bool_]]:
-    if rng.random() < p.wide_share or item.diameter_px == 0:
+    if p.native_share > 0 and item.diameter_px > 0 and rng.random() < p.native_share:
+        diameter = item.diameter_px * np.exp(rng.normal(0, 0.1))
+    elif rng.random() < p.wide_share or item.diameter_px == 0:
         diameter = np.exp(rng.uniform(*np.log(p.wide_range_px)))
     else:
         diameter = p.diameter_px * np.exp(rng.normal(0, p.diameter_spread))

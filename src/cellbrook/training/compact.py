@@ -38,21 +38,27 @@ log = logging.getLogger(__name__)
 
 POOL_DIAMETERS_PX = {
     "phase_bacteria": (7, 45),
-    "fluo_nuclei": (8, 90),
-    "phase_cells": (20, 90),
-    "dic": (20, 80),
-    "blood_smear": (25, 90),
-    "cyto_fluo": (15, 80),
-    "membrane": (12, 70),
+    "fluo_nuclei": (8, 100),
+    "phase_cells": (20, 110),
+    "dic": (20, 110),
+    "blood_smear": (25, 120),
+    "cyto_fluo": (15, 110),
+    "membrane": (12, 90),
+    "he_tissue": (10, 75),
+    "ihc_tissue": (10, 75),
+    "yeast_brightfield": (10, 75),
 }
 """Range of diameters at which a family is drawn, where it is not 10 to 60 px: details are those of that scale."""
 
-POOL_SHARES = {"empty": 3.0, "phase_bacteria": 3.0}
+POOL_SHARES = {"empty": 3.0, "phase_bacteria": 3.0, "blood_smear": 2.0, "cyto_fluo": 2.0}
 """How many images of a family are drawn for each of the others, where it is not one."""
 
-SHARES = {"dsb2018": 0.34, "usiigaci": 0.12, "other": 0.04, "synthetic": 0.38, "bacteria": 0.12}
+SHARES = {"dsb2018": 0.32, "usiigaci": 0.12, "other": 0.04, "synthetic": 0.41, "bacteria": 0.11}
 """Share of the crops that each source gives. Bacteria are generated too: clusters of small rods look like one large cell
 to a network that has seen few."""
+
+CROPS = AugmentParams(paint_share=0.25, native_share=0.2)
+"""What the crops are like."""
 
 
 def read_pair(image_path: Path, labels_path: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -252,7 +258,7 @@ def main() -> None:
         log.info("going on from step %d", trainer.step)
     # a resumed run sees new crops
     trainer.run(
-        batches(images, AugmentParams(paint_share=0.25), params.batch_size, seed=args.seed + trainer.step),
+        batches(images, CROPS, params.batch_size, seed=args.seed + trainer.step),
         args.out,
     )
 

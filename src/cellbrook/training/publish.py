@@ -30,9 +30,16 @@ from cellbrook.networks.export import export_network, file_entry
 from cellbrook.networks.quantize import quantize_network
 from cellbrook.networks.store import ResolvedModel
 from cellbrook.training import synthetic
-from cellbrook.training.augment import AugmentParams, random_crop
+from cellbrook.training.augment import random_crop
 from cellbrook.training.calibrate import fit_score, judged_objects
-from cellbrook.training.compact import POOL_DIAMETERS_PX, SHARES, held_out_pairs, read_pair, training_images
+from cellbrook.training.compact import (
+    CROPS,
+    POOL_DIAMETERS_PX,
+    SHARES,
+    held_out_pairs,
+    read_pair,
+    training_images,
+)
 from cellbrook.training.data import LookSampler
 from cellbrook.training.dataset import Example
 
@@ -105,8 +112,7 @@ def training_crops(data: Path, pool: Path | None) -> list[NDArray[np.float32]]:
     groups = {image.look.split("/")[0] for image in images}
     sampler = LookSampler(images, {g: s for g, s in SHARES.items() if g in groups})
     rng = np.random.default_rng(0)
-    params = AugmentParams(paint_share=0.25)
-    return [random_crop(sampler.draw(rng), rng, params)[0] for _ in range(STATISTICS_CROPS)]
+    return [random_crop(sampler.draw(rng), rng, CROPS)[0] for _ in range(STATISTICS_CROPS)]
 
 
 def settle_statistics(network: nn.Module, crops: list[NDArray[np.float32]], batch: int = 16) -> None:

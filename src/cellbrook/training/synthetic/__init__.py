@@ -27,7 +27,7 @@ from cellbrook.training.synthetic._nuclei import fluo_nuclei
 from cellbrook.training.synthetic._phase import dic, phase_cells
 from cellbrook.training.synthetic._scene import Painting, Scene, Target
 from cellbrook.training.synthetic._shapes import clean_labels, clean_nuclei
-from cellbrook.training.synthetic._stained import he_tissue
+from cellbrook.training.synthetic._stained import he_tissue, ihc_tissue
 from cellbrook.training.synthetic._volume import VolumeSample, spheres_3d
 from cellbrook.training.synthetic._yeast import yeast_brightfield
 
@@ -45,6 +45,7 @@ _PAINTERS: dict[str, Callable[[Scene], Painting]] = {
     "cyto_fluo": cyto_fluo,
     "membrane": membrane,
     "he_tissue": he_tissue,
+    "ihc_tissue": ihc_tissue,
     "cytology": cytology,
     "blood_smear": blood_smear,
     "yeast_brightfield": yeast_brightfield,

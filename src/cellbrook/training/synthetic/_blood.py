@@ -53,22 +53,25 @@ def _white_cells(scene: Scene) -> tuple[Stamped, Field, Field]:
 
 
 def _lobed_nuclei(scene: Scene, cells: Stamped, centres: Field, radius: Field) -> Stamped:
-    """Return nuclei: round and large, kidney-shaped, or of two to five lobes on an arc."""
+    """Return nuclei: round and large, kidney-shaped, a bent band, or of two to five lobes on an arc."""
     where: list[Field] = []
     tables: list[Field] = []
     owners: list[int] = []
     for i, (centre, r) in enumerate(zip(centres, radius.tolist(), strict=True)):
-        kind = scene.rng.choice(["round", "kidney", "lobed"], p=[0.35, 0.2, 0.45])
-        if kind == "lobed":
-            lobes = int(scene.rng.integers(2, 6))
+        kind = scene.rng.choice(["round", "kidney", "band", "lobed"], p=[0.3, 0.15, 0.15, 0.4])
+        if kind in ("band", "lobed"):
+            lobes = 7 if kind == "band" else int(scene.rng.integers(2, 6))
             start, span = scene.uniform(-np.pi, np.pi), scene.uniform(1.8, 4.6)
             turn = start + np.linspace(0, span, lobes)
-            out = r * scene.uniform(0.3, 0.5)
+            out = r * scene.uniform(0.3, 0.58)
             at = np.stack([np.sin(turn), np.cos(turn)], axis=1) * out
-            size = scene.vary(lobes, r * scene.uniform(0.3, 0.42), 0.12)
-            # strands of chromatin hold the lobes together
-            at = np.concatenate([at, (at[1:] + at[:-1]) / 2])
-            size = np.concatenate([size, np.full(lobes - 1, r * scene.uniform(0.14, 0.24), np.float32)])
+            wide = scene.uniform(0.22, 0.34) if kind == "band" else scene.uniform(0.26, 0.42)
+            size = scene.vary(lobes, r * wide, 0.12)
+            if scene.chance(
+                0.7
+            ):  # strands of chromatin hold the lobes together, mostly thick enough to be seen
+                at = np.concatenate([at, (at[1:] + at[:-1]) / 2])
+                size = np.concatenate([size, np.full(lobes - 1, r * scene.uniform(0.06, 0.24), np.float32)])
         else:
             at = scene.rng.normal(0, 0.08 * r, (1, 2))
             size = scene.vary(1, r * (scene.uniform(0.65, 0.92) if kind == "round" else 0.68), 0.05)

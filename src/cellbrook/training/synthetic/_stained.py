@@ -11,7 +11,7 @@ from cellbrook.training.synthetic._cells import per_object, ragged
 from cellbrook.training.synthetic._fields import blur, fibres, fractal_noise, smooth_noise, smoothstep
 from cellbrook.training.synthetic._nuclei import nucleus_outlines
 from cellbrook.training.synthetic._scene import Painting, Scene
-from cellbrook.training.synthetic._shapes import borders, ellipses, roughen, scatter, stamp
+from cellbrook.training.synthetic._shapes import Stamped, borders, ellipses, roughen, scatter, stamp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +24,8 @@ HEMATOXYLIN = (0.55, 0.76, 0.31)
 VIOLET = (0.45, 0.88, 0.12)  # thionin-like dyes, used alone
 EOSIN = (0.20, 0.90, 0.33)
 ERYTHROCYTE = (0.08, 0.72, 0.66)
+BROWN = (0.27, 0.57, 0.78)  # diaminobenzidine
+RED = (0.15, 0.80, 0.58)  # other chromogens of antibodies
 
 
 def dye(scene: Scene, typical: tuple[float, float, float], spread: float) -> NDArray[np.float32]:
@@ -78,8 +80,39 @@ def _dyes(
     return blue, pink.astype(np.float32), glass.astype(np.float32)
 
 
+def _chromogen(scene: Scene, nuclei: Stamped, bodies: Stamped, grain: Field, ground: Field) -> Field:
+    """Return how much of an antibody's dye there is (Y, X): in nuclei, cell bodies or borders of some cells."""
+    d = scene.diameter
+    n = int(max(nuclei.labels.max(initial=0), bodies.labels.max(initial=0)))
+    positive = scene.rng.uniform(size=n) < scene.uniform(0.05, 0.95)
+    level = scene.vary(n, scene.log_uniform(0.3, 1.8), scene.uniform(0.1, 0.5)) * positive
+    where = scene.rng.choice(["nuclei", "bodies", "borders"], p=[0.5, 0.25, 0.25])
+    if where == "nuclei":
+        amount = per_object(level, nuclei.labels)
+        amount = blur(amount, d * scene.uniform(0.015, 0.045))
+    elif where == "bodies":
+        left = 1 - np.float32(scene.uniform(0.3, 1.0)) * (nuclei.labels > 0)
+        amount = blur(per_object(level, bodies.labels) * left, 0.04 * d)
+    else:
+        line = per_object(level, bodies.labels) * borders(bodies.labels)
+        width = d * scene.uniform(0.02, 0.06)
+        amount = blur(line.astype(np.float32), width) * np.float32(2.5 * width)
+    amount = amount * np.exp(np.float32(scene.uniform(0.1, 0.5)) * grain)
+    unspecific = np.float32(scene.log_uniform(0.005, 0.15)) * np.exp(0.5 * ground)
+    return np.asarray(amount + unspecific, dtype=np.float32)
+
+
 def he_tissue(scene: Scene) -> Painting:
     """Paint nuclei in a section stained with hematoxylin and eosin, or with a purple dye alone."""
+    return _section(scene, antibody=False)
+
+
+def ihc_tissue(scene: Scene) -> Painting:
+    """Paint nuclei in a section where an antibody carries a dye, mostly brown, over pale blue nuclei."""
+    return _section(scene, antibody=True)
+
+
+def _section(scene: Scene, antibody: bool) -> Painting:
     d = scene.diameter
     n = max(4, scene.count(scene.log_uniform(0.04, 0.6) if scene.chance(0.75) else scene.uniform(0.5, 0.85)))
     size = scene.vary(n, d, scene.uniform(0.1, 0.3))
@@ -90,7 +123,7 @@ def he_tissue(scene: Scene) -> Painting:
     rho = stamped.rho
 
     # --- ground: eosin fibres, gaps, basophilic cytoplasm
-    purple_only = scene.chance(0.25)
+    purple_only = not antibody and scene.chance(0.25)
     ground = fractal_noise(scene.rng, scene.shape, d * scene.uniform(0.3, 1.5), 4, scene.uniform(0.6, 0.9))
     strands = fibres(
         scene.rng, scene.shape, max(1.5, d * scene.uniform(0.08, 0.3)), d * scene.uniform(0.6, 2)
@@ -100,14 +133,14 @@ def he_tissue(scene: Scene) -> Painting:
         + scene.uniform(0, 0.9) * strands
         + 0.4 * fractal_noise(scene.rng, scene.shape, 0.15 * d + 2, 2)
     )
-    amount = scene.uniform(0.03, 0.2) if purple_only else scene.log_uniform(0.15, 0.8)
+    amount = scene.uniform(0.03, 0.2) if purple_only or antibody else scene.log_uniform(0.15, 0.8)
     eosin: Field = amount * np.exp(scene.uniform(0.15, 0.5) * ground)
     gaps = smooth_noise(scene.rng, scene.shape, d * scene.uniform(0.4, 1.5))
     if scene.chance(0.6):
         low = scene.uniform(0.7, 1.8)
         eosin *= 1 - scene.uniform(0.5, 1.0) * smoothstep(gaps, low, low + scene.uniform(0.2, 0.6))
+    bodies = ragged(scene, stamp(scene.shape, centres, table * np.float32(1.9), "nearest"), 0.12 * d)
     if scene.chance(0.45):  # cell bodies: each its own shade, with pale or dark seams between them
-        bodies = ragged(scene, stamp(scene.shape, centres, table * np.float32(1.9), "nearest"), 0.12 * d)
         shade = scene.vary(n, 1.0, scene.uniform(0.05, 0.35))
         body = blur(per_object(shade, bodies.labels, 1.0), 0.04 * d + 0.5)
         seam = blur(borders(bodies.labels).astype(np.float32), 0.03 * d + 0.5) * np.float32(0.04 * d + 1)
@@ -116,7 +149,7 @@ def he_tissue(scene: Scene) -> Painting:
     if scene.chance(0.3):  # clear space around nuclei
         around = smoothstep(blur(inside.astype(np.float32), 0.12 * d), 0.05, 0.5)
         eosin *= 1 - scene.uniform(0.2, 0.8) * around
-    base = scene.log_uniform(0.03, 0.5) * (0.5 if purple_only else 1)
+    base = scene.log_uniform(0.03, 0.5) * (0.5 if purple_only or antibody else 1)
     basophil: Field = base * np.exp(
         0.6 * fractal_noise(scene.rng, scene.shape, d * scene.uniform(0.3, 1.5), 4)
     )
@@ -152,11 +185,18 @@ def he_tissue(scene: Scene) -> Painting:
     eosin = (eosin * (1 - scene.uniform(0.0, 0.7) * smoothstep(1 - rho, 0.1, 0.35))).astype(np.float32)
 
     blue_dye, pink_dye, glass = _dyes(scene, purple_only)
-    faded = scene.chance(0.2)
+    faded = scene.chance(0.6 if antibody else 0.2)
     strength = np.float32(scene.uniform(0.35, 0.8) if faded else scene.uniform(0.8, 1.7))
     hematoxylin = (basophil + chromatin).astype(np.float32) * strength
     stains = [(hematoxylin, blue_dye), (eosin * strength, pink_dye)]
-    if scene.chance(0.3):
+    if antibody:
+        stains = [
+            (hematoxylin, blue_dye),
+            (eosin * strength, blue_dye),
+        ]  # the ground takes what blue there is
+        colour = dye(scene, BROWN if scene.chance(0.8) else RED, 0.12)
+        stains.append((_chromogen(scene, stamped, bodies, grain, ground), colour))
+    elif scene.chance(0.3):
         red = _erythrocytes(scene, ~inside)
         stains = [(hematoxylin * (1 - 0.6 * np.minimum(red, 1) * ~inside), blue_dye), stains[1]]
         stains.append((red * strength, dye(scene, ERYTHROCYTE, 0.2)))
