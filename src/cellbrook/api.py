@@ -461,6 +461,8 @@ def tune(
 
     found = find_labelled(Path(folder))
     params = SegmentParams.from_keywords(**_plain(keywords))
+    if params.input_params.volume:
+        raise UsageError("tune searches what suits planes: leave out volume")
     segmenter = Segmenter(**params.to_keywords())
     model = reference_of(params.model_params.model)  # as the settings are read in any working directory
     params = replace(params, model_params=replace(params.model_params, model=model))

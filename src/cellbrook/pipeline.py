@@ -3,8 +3,8 @@
 ::
 
     Source --resolve--> SegmentPlan --run--> SegmentationData
-                          for each plane: read > normalize > resize > tiles > engine > resize back > dynamics
-                          > measure
+                          for each plane, or each volume: read > normalize > resize > tiles > engine > resize back
+                          > dynamics > measure
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from cellbrook.measure import measure
 from cellbrook.measure.classify import ObjectClassifier, channels_of
 from cellbrook.measure.intensity import column_names
 from cellbrook.normalize import noise_channels, stack_ranges
+from cellbrook.volumes import VOXEL_BYTES, infer_volume
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-    from cellbrook.core.params import SegmentParams
+    from cellbrook.core.params import InputParams, SegmentParams
     from cellbrook.engines.base import Engine
     from cellbrook.io.source import Source
     from cellbrook.networks.base import NetworkSpec
@@ -81,6 +82,7 @@ def resolve(source: Source, model: ResolvedModel, params: SegmentParams) -> Segm
         model=model.name,
         model_sha256=model.sha256,
         params=settled_params(params, model),
+        anisotropy=_anisotropy(source, params.input_params),
     )
 
 
@@ -153,6 +155,21 @@ def _projection(source: Source, wish: str | None) -> str | int | None:
     if plane >= depth:
         raise UsageError(f"{source.name} has the z-planes 0 to {depth - 1}, got --z {plane}")
     return plane
+
+
+def _anisotropy(source: Source, wishes: InputParams) -> float | None:
+    """Return how many pixels planes of a volume lie apart; None where planes are segmented by themselves."""
+    if not wishes.volume:
+        return None
+    if "Z" not in source.axes:
+        raise UsageError(
+            f"--volume needs a z-stack, but {source.name} has the axes {source.axes}: leave it out, or say with --axes "
+            "what the dimensions are"
+        )
+    if wishes.anisotropy is not None:
+        return wishes.anisotropy
+    side, depth = side_of_pixel(source.pixel_size_um), source.pixel_size_um.get("Z")
+    return depth / side if side and depth else 1.0
 
 
 def read_planes(source: Source, plan: SegmentPlan) -> Iterator[tuple[dict[str, int], NDArray[Any]]]:
@@ -279,16 +296,21 @@ def run(
     output: NetworkOutput | None = None
     tables: list[ObjectTable] = []
     count = 0
-    for place in np.ndindex(*stack):
-        index = dict(zip(plan.stack_axes, place, strict=True))
+    looks = plan.stack_axes if plan.anisotropy is None else plan.stack_axes.replace("Z", "")
+    outer = stack[: len(looks)]  # a volume is looked at whole
+    for place in np.ndindex(*outer):
+        index = dict(zip(looks, place, strict=True))
         plane = pixels[place]
         image = seen(plane)
         around: dict[str, Any] = {"ranges": ranges, "size_model": size_model, "threads": threads}
         around |= {"report": report, "progress": progress}
         try:
-            if image[0].size > LARGEST_WHOLE_PX:
+            if plan.anisotropy is not None:
+                output, facts = infer_volume(image, plan, model.card.spec, engine, **around)
+            elif image[0].size > LARGEST_WHOLE_PX:
                 raise BeyondWholeError
-            output, facts = infer(image, plan, model.card.spec, engine, **around)
+            else:
+                output, facts = infer(image, plan, model.card.spec, engine, **around)
         except BeyondWholeError:
             plane_labels, table, output, facts = segment_in_blocks(
                 image, plan, model.card.spec, engine, keep_output=keep_output, **around
@@ -304,7 +326,9 @@ def run(
                 )
         with report.timed("measure"):
             table = _measured(table, plane_labels, plane, source, plan, index, threads)
-        if classifier is not None:
+        if classifier is not None and plan.anisotropy is not None:
+            report.notes.append("no classes: the model tells those of objects in a plane")
+        elif classifier is not None:
             with report.timed("classes"):
                 table = classified(table, plane_labels, plane, classifier, report, threads, channels=coloured)
         report.planes.append({**index, **facts, "objects": len(table), "discarded": table.discard_counts()})
@@ -313,16 +337,16 @@ def run(
             plane_labels[plane_labels > 0] += np.uint32(count)
         count += len(table)
         tables.append(table)
-        labels = _put(labels, stack, place, plane_labels)
+        labels = _put(labels, outer, place, plane_labels)
         if keep_output and output is not None:
-            flows = _put(flows, stack, place, output.flows)
-            cellprob = _put(cellprob, stack, place, output.cellprob)
+            flows = _put(flows, outer, place, output.flows)
+            cellprob = _put(cellprob, outer, place, output.cellprob)
             if output.classes is not None:
-                class_maps = _put(class_maps, stack, place, output.classes)
+                class_maps = _put(class_maps, outer, place, output.classes)
     assert labels is not None
     if not keep_output:
         output = None
-    elif stack and flows is not None and cellprob is not None:
+    elif outer and flows is not None and cellprob is not None:
         known = [p["diameter_px"] for p in report.planes if p["diameter_px"] is not None]
         output = NetworkOutput(flows, cellprob, class_maps, float(np.median(known)) if known else None)
     return SegmentationData(
@@ -349,13 +373,21 @@ def _measured(
     """Return the table with measurements of every channel: what finds cells is seldom all that is asked of them."""
     names = names_of_channels(source)
     said: dict[str, Any] = {"pixel_size_um": _size_yx(plan), "threads": threads}
+    if plan.anisotropy is not None:
+        said |= {"pixel_size_um": _sizes(plan), "axes": "ZYX", "volume": True}
+        table = ObjectTable({n: c for n, c in table.columns.items() if n != "area_px"}, table.discarded)
     if len(plan.channels) == len(names):
         return measure(labels, plane, channel_names=[names[c] for c in plan.channels], objects=table, **said)
     for c, name in enumerate(names):  # those that were not read are read one at a time
         if c in plan.channels:
-            pixels = plane[plan.channels.index(c)]
+            pixels = plane[..., plan.channels.index(c), :, :]
         else:
-            pixels = _read_plane(source, replace(plan, channels=(c,)), index)
+            other = replace(plan, channels=(c,))
+            if plan.anisotropy is None:
+                pixels = _read_plane(source, other, index)
+            else:
+                depth = range(len(labels))
+                pixels = np.stack([_read_plane(source, other, {**index, "Z": z}) for z in depth])
         table = measure(labels, pixels, channel_names=[name], objects=table, **said)
     return table
 
@@ -397,9 +429,12 @@ def _check_memory(source: Source, plan: SegmentPlan, keep_output: bool) -> None:
     channels = len(plan.channels)
     working = working_bytes(channels, min(plane, WINDOW_PX**2))
     itemsize = 4 if plan.projection == "mean" else source.dtype.itemsize
-    stored = plane * planes * (channels * itemsize + 4 + (12 if keep_output else 0))
+    volume = sizes["Z"] if plan.anisotropy is not None else 0
+    kept = 16 if volume else 12
+    stored = plane * planes * (channels * itemsize + 4 + (kept if keep_output else 0))
+    stored += plane * volume * VOXEL_BYTES
     if len(names_of_channels(source)) > channels:  # the others are measured one by one
-        stored += plane * itemsize
+        stored += plane * max(volume, 1) * itemsize
     free = free_memory() if working + stored > 2**30 else None
     if free is not None and working + stored > free:
         raise ImageError(

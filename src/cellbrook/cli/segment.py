@@ -307,8 +307,12 @@ def _line(outcome: Any) -> str:
     read = f"{plan['axes']} {shape} {plan['dtype']}" + (f", {' x '.join(sides)} um/px" if size else "")
     if len(plan["channel_names"]) > 1 or "C" in plan["axes"]:
         read += f", channels {', '.join(plan['channel_names'])}"
-    if plan["stack_axes"]:
-        read += f", each {' and '.join(plan['stack_axes'])} plane by itself"
+    each = plan["stack_axes"]
+    if plan["anisotropy"] is not None:
+        read += f", objects through Z in planes {plan['anisotropy']:.3g} px apart"
+        each = each.replace("Z", "")
+    if each:
+        read += f", each {' and '.join(each)} plane by itself"
     if plan["target"] != "either":
         other = "; --target nuclei for the nuclei" if run["parameters"]["target"] == "auto" else ""
         read += f", looking for {plan['target']}{other}"

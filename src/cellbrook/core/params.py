@@ -173,6 +173,10 @@ class InputParams:
         Scene of a multi-scene file: its number from 0, its name, or "all". None: the only one.
     z : str or None
         "max" or "mean" projects the z-stack, a number takes that plane. None: each plane by itself.
+    volume : bool
+        Find objects through the planes of the z-stack, in 3-D.
+    anisotropy : float or None
+        With `volume`: distance of planes, in pixels of a plane. None: from the file's metadata, else 1.
     """
 
     axes: str | None = None
@@ -180,6 +184,8 @@ class InputParams:
     pixel_size: float | None = None
     scene: str | None = None
     z: str | None = None
+    volume: bool = False
+    anisotropy: float | None = None
 
     def __post_init__(self) -> None:
         if self.axes is not None:
@@ -188,6 +194,12 @@ class InputParams:
             raise UsageError(f"pixel_size must be a positive number of micrometres, got {self.pixel_size}")
         if self.z not in (None, "max", "mean") and not self.z.isdecimal():
             raise UsageError(f'z must be "max", "mean" or the number of a plane, got {self.z!r}')
+        if self.volume and self.z is not None:
+            raise UsageError(f"volume and z={self.z!r} exclude each other, as z leaves one plane: give one")
+        if self.anisotropy is not None and not self.volume:
+            raise UsageError("anisotropy does nothing without volume: give both, or leave it out")
+        if self.anisotropy is not None and not 0.1 <= self.anisotropy <= 50:
+            raise UsageError(f"anisotropy must lie between 0.1 and 50, got {self.anisotropy}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,8 @@ class SegmentPlan:
     channel_names : tuple of str
         Their names.
     stack_axes : str
-        Axes along which planes are segmented one by one: of "TZ", those that remain after projection.
+        Axes of the labels before Y and X: of "TZ", those that remain after projection. Planes are segmented one by one,
+        but of a volume.
     projection : {"max", "mean"} or int or None
         What happens to the z-stack before.
     pixel_size_um : dict of str to float
@@ -90,6 +91,8 @@ class SegmentPlan:
         Hash of the model's weights.
     params : SegmentParams
         The wishes it was made from.
+    anisotropy : float or None
+        None: planes. Else Z, Y and X are segmented together, and the planes lie so many pixels apart.
     """
 
     axes: str
@@ -105,6 +108,7 @@ class SegmentPlan:
     model: str
     model_sha256: str
     params: SegmentParams
+    anisotropy: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain types, for ``run.json``."""

@@ -178,7 +178,10 @@ def project_params(project: Project, **keywords: Any) -> SegmentParams:
             raise UsageError(
                 f"{name} belongs to the whole project: change it in project.toml, or make another project"
             )
-    return SegmentParams.from_keywords(**{**{k: v for k, v in own.items() if v is not None}, **said})
+    params = SegmentParams.from_keywords(**{**{k: v for k, v in own.items() if v is not None}, **said})
+    if params.input_params.volume:
+        raise UsageError("a project holds planes: find objects in 3-D with cellbrook segment --volume")
+    return params
 
 
 def land(
