@@ -159,6 +159,20 @@ describe("limits of cells", () => {
     expect(submitted()).toHaveLength(1);
   });
 
+  it("that were suggested are taken as if the sliders had been moved there", async () => {
+    const { server, session } = await segmented();
+    const heard = vi.spyOn(server, "handle");
+    const submitted = () => heard.mock.calls.filter(([message]) => message.type === "submit").map(([message]) => message);
+    session.setThresholds({ exclude_border: true });
+    session.suggestLimits();
+    expect(submitted()).toMatchObject([{ kind: "limits", image: "i", params: { exclude_border: true } }]);
+    const advised = { cellprob_threshold: -1, flow_threshold: 0, min_score: 0.7, min_size: 60 };
+    session.useLimits(advised);
+    expect(submitted()[1]).toMatchObject({ kind: "rethreshold", image: "i", params: { ...advised, exclude_border: true } });
+    expect(session.objects.thresholds.value).toMatchObject({ score: 0.7, flow_error: null, min_size: 60 });
+    expect(session.dynamics.value.cellprob_threshold).toBe(-1);
+  });
+
   it("are followed once a slider rests, and at once when the image is left", async () => {
     const { server, session } = await segmented();
     const heard = vi.spyOn(server, "handle");

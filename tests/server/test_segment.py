@@ -167,6 +167,31 @@ def test_a_least_score_is_one_of_the_thresholds(page, project, expected):
     assert page.json(f"/api/images/{page.image}")["limits"]["min_score"] == pytest.approx(least)
 
 
+def test_limits_are_suggested_from_what_was_corrected(page, project):
+    refused = page.job("limits", page.image)
+    assert refused["state"] == "failed"
+    assert "3 of each are needed" in refused["error"] or "segment it first" in refused["error"]
+    assert page.job("segment", page.image, min_score=0, min_size=0)["state"] == "done"
+    page.rev = page.json(f"/api/images/{page.image}")["rev"]
+    few = page.job("limits", page.image)
+    assert "has 0 and 0" in few["error"]
+    rows = sorted(project.labels(page.image).objects(), key=lambda row: row.area)
+    assert len(rows) >= 6
+    small, large = [row.id for row in rows[:3]], [row.id for row in rows[-3:]]
+    assert page.edit("delete", ids=small)["type"] == "ack"
+    assert page.edit("lock", ids=large, value=1)["type"] == "ack"
+    before = page.labels()
+    job = page.job("limits", page.image, min_score=0, min_size=0)
+    assert job["state"] == "done", job
+    advice = job["result"]
+    assert (advice["wanted"], advice["unwanted"]) == (3, 3)
+    assert advice["found"] == [3, 3]
+    assert advice["wrong"][1] < advice["wrong"][0] == 3
+    assert set(advice["keywords"]) == {"cellprob_threshold", "flow_threshold", "min_score", "min_size"}
+    np.testing.assert_array_equal(page.labels(), before)
+    assert page.job("rethreshold", page.image, **advice["keywords"])["state"] == "done"
+
+
 def test_undoing_the_first_run_leaves_an_image_without_limits(page):
     page.job("segment", page.image)
     limits = page.json(f"/api/images/{page.image}")["limits"]

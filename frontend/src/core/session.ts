@@ -10,7 +10,7 @@ import {
   type ChannelSettings, type DynamicsSettings, type LabelStyle, type Overlays, type Prefs, type Rigid, type Thresholds, type ToolName,
 } from "./state";
 import { doubtful, fitted, nextOf, shownCell, zoomed } from "./viewing";
-import { LARGEST_WHOLE_PX, type AddReport, type Box, type ClassInfo, type EditPart, type ImageInfo, type ImageState, type JobKind, type Limits, type Mode, type Point } from "./wire";
+import { LARGEST_WHOLE_PX, type AddReport, type AdvisedLimits, type Box, type ClassInfo, type EditPart, type ImageInfo, type ImageState, type JobKind, type Limits, type Mode, type Point } from "./wire";
 import { few, Workplace } from "./workplace";
 
 const REST_MS = 350;
@@ -368,6 +368,16 @@ export class Session extends Workplace {
   /** Segment several images with one recipe. One such wish at a time: a double click is one. */
   batch(images: readonly string[], params: Record<string, unknown>): void {
     if (!this.batchSent) this.batchSent = this.submit("batch", null, { ...params, images });
+  }
+  /** Ask which limits suit what was corrected in the open image. */
+  suggestLimits(): void {
+    this.submit("limits", this.imageId.value, { ...this.limits() });
+  }
+  /** Take limits that were suggested, as if the sliders had been moved there. */
+  useLimits(advised: AdvisedLimits): void {
+    const { flow_threshold, min_score, min_size, cellprob_threshold } = advised;
+    this.setThresholds({ flow_error: flow_threshold || null, score: min_score || null, min_size: min_size || null });
+    this.rethreshold({ cellprob_threshold });
   }
   train(params: Record<string, unknown>): void {
     this.submit("train", null, params);

@@ -56,6 +56,14 @@ export interface Limits {
   min_score: number | null; // null: the model's own, 0: all
 }
 
+/** Those of them that are searched, where corrections tell what is wanted. */
+export interface AdvisedLimits {
+  cellprob_threshold: number;
+  flow_threshold: number; // 0: all shapes
+  min_score: number; // 0: all
+  min_size: number;
+}
+
 export interface ClassInfo {
   id: number; // 1-9 have keys
   name: string;
@@ -127,7 +135,7 @@ export interface History {
 
 export type ObjectColumns = { [K in keyof Required<ObjectRow>]: Required<ObjectRow>[K][] };
 
-export type JobKind = "segment" | "rethreshold" | "train" | "evaluate" | "suggest" | "batch" | "again" | "agreement";
+export type JobKind = "segment" | "rethreshold" | "limits" | "train" | "evaluate" | "suggest" | "batch" | "again" | "agreement";
 export type JobState = "queued" | "running" | "done" | "failed" | "cancelled" | "interrupted";
 
 export interface Job {

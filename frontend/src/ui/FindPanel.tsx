@@ -4,6 +4,7 @@ import { useComputed } from "@preact/signals";
 import { useMemo } from "preact/hooks";
 import { begunOn, type Session } from "../core/session";
 import { Fate, type Thresholds } from "../core/state";
+import type { AdvisedLimits } from "../core/wire";
 import { ends, Histogram } from "./charts";
 import { Button, Check, Choice, Empty, Section, Select, Slider, TextField } from "./controls";
 import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
@@ -154,8 +155,53 @@ function Tune({ session }: { session: Session }) {
       {areas.length > 0 && <span class="note">Middle half of the cells: {middle(areas, um)}</span>}
       <Check label="Hide cells at the edge" hint={TERMS.border} checked={limits.exclude_border} onChange={(exclude_border) => { set({ exclude_border }); session.rethresholdSoon(); }} />
       <Check label="Show hidden cells faintly" hint={TERMS.ghosts} checked={session.overlays.value.ghosts} onChange={(ghosts) => session.setOverlays({ ghosts })} />
+      {!rigid && <Suggested session={session} />}
     </Section>
   );
+}
+
+/** What a search among limits found; `found` and `wrong` are counts now and with the limits. */
+interface LimitAdvice {
+  keywords: AdvisedLimits;
+  wanted: number;
+  unwanted: number;
+  found: [number, number];
+  wrong: [number, number];
+}
+
+const LIMITS_HINT = "From at least three cells that you drew, corrected, brought back or locked, and three that you deleted";
+
+function Suggested({ session }: { session: Session }) {
+  const image = session.imageId.value;
+  const job = currentJob(session, ["limits"], image);
+  const advice = job ? null : resultOf<LimitAdvice>(session, "limits", image);
+  const now = session.limits();
+  const used = advice !== null && Object.entries(advice.keywords).every(([name, value]) => Math.abs((now[name as keyof AdvisedLimits] ?? 0) - value) < 0.005);
+  return (
+    <>
+      <div class="full">
+        <Button hint={LIMITS_HINT} disabled={job !== null && isLive(job)} onClick={() => session.suggestLimits()}>Suggest limits from my corrections</Button>
+      </div>
+      {job && <JobProgress session={session} job={job} />}
+      {advice && (
+        <p class="note" role="status">
+          {used ? "These limits" : `${limitsInWords(advice.keywords, session.image.value?.pixel_size_um ?? null)}:`} keep {advice.found[1]} of the {advice.wanted} cells you want
+          {used ? "" : ` (${advice.found[0]} now)`} and {advice.wrong[1]} of the {advice.unwanted} you deleted{used ? "" : ` (${advice.wrong[0]} now)`}.
+        </p>
+      )}
+      {advice && !used && <div class="full"><Button kind="primary" onClick={() => session.useLimits(advice.keywords)}>Use these limits</Button></div>}
+    </>
+  );
+}
+
+function limitsInWords({ cellprob_threshold, flow_threshold, min_score, min_size }: AdvisedLimits, um: number | null): string {
+  const words = [
+    min_score > 0 ? `score at least ${min_score.toFixed(2)}` : "any score",
+    flow_threshold > 0 && `flow error up to ${flow_threshold.toFixed(2)}`,
+    min_size > 0 ? `at least ${area(min_size, um)}` : "any size",
+    cellprob_threshold !== 0 && `certainty ${cellprob_threshold > 0 ? "+" : ""}${cellprob_threshold}`,
+  ].filter(Boolean).join(", ");
+  return words[0].toUpperCase() + words.slice(1);
 }
 
 function middle(values: readonly number[], um: number | null): string {

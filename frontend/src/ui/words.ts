@@ -54,6 +54,7 @@ export const RIGID: Record<Rigid, string> = {
 export const JOBS: Record<JobKind, string> = {
   segment: "Finding cells",
   rethreshold: "Applying thresholds",
+  limits: "Suggesting limits",
   train: "Training",
   evaluate: "Scoring",
   suggest: "Choosing the next image",

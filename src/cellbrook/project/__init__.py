@@ -39,9 +39,9 @@ the newest revision) is accepted if no box of it meets a newer op of another cli
 `EditConflict` is raised, which carries ``rev`` and ``boxes``. An op that is refused (`EditError`) changes nothing. An
 ``op_id`` that was applied before is not applied again: its first answer comes back.
 
-Above those: `predict`, `rethreshold`, `suggest`, `import_labels`, `export_project`, `merge_projects`, `status`,
-`train_round`, `activate_model`, `plan_second_looks`, `compare_second_looks`: functions that take a project, each in the
-module of its name (`import_labels` in `corrections`, `export_project` in `exchange`).
+Above those: `predict`, `rethreshold`, `suggest_limits`, `suggest`, `import_labels`, `export_project`, `merge_projects`,
+`status`, `train_round`, `activate_model`, `plan_second_looks`, `compare_second_looks`: functions that take a project, each
+in the module of its name (`import_labels` in `corrections`, `export_project` in `exchange`, `suggest_limits` in `marks`).
 
 Safety: an op is committed to SQLite, with what it changed (old and new value of every pixel), before any chunk changes. A
 chunk file carries the revision that it holds (in its gzip header), so what a crash kept from it is replayed from the log

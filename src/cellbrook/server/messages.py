@@ -20,7 +20,9 @@ FOLDER = "application/x-cellbrook-folder"
 Box = tuple[int, int, int, int]
 Point = tuple[float, float]
 Mode = Literal["overwrite", "keep", "inside"]
-JobKind = Literal["segment", "rethreshold", "train", "evaluate", "suggest", "batch", "again", "agreement"]
+JobKind = Literal[
+    "segment", "rethreshold", "limits", "train", "evaluate", "suggest", "batch", "again", "agreement"
+]
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 EditKind = Literal[
     "paint", "merge", "delete", "relabel", "set_class", "lock", "split", "accept", "prompt", "batch"

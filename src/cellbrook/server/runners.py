@@ -43,7 +43,7 @@ _OURS = ("window", "only", "images")
 """Parameters of a job that are none of the segmentation."""
 
 _MASK_NAMES = tuple(f.name for f in dataclasses.fields(MaskParams))
-_WORDS = {"tile": "looking for cells"}
+_WORDS = {"tile": "looking for cells", "limits": "trying limits"}
 
 
 class Runners:
@@ -69,6 +69,7 @@ class Runners:
         return {
             "segment": self.segment,
             "rethreshold": self.rethreshold,
+            "limits": self.limits,
             "batch": self.batch,
             "suggest": teaching.suggest,
             "evaluate": teaching.evaluate,
@@ -142,6 +143,14 @@ class Runners:
                 "window": _window(job.params.get("window"), store.shape),
             }
             return await self._run(job, "rethreshold", args, image, keywords)
+
+    async def limits(self, job: Job) -> dict[str, Any]:
+        """Search the limits that suit what was corrected in an image; nothing is changed."""
+        workspace, image = self._workspace, _image(job)
+        keywords = await workspace.read(self.keywords, job.params)
+        await workspace.read(self._output, image)
+        args = {"project": str(workspace.project.folder), "image": image, "keywords": keywords}
+        return await job.worker.call("limits", args, progress=_teller(job, ""))
 
     async def batch(self, job: Job) -> dict[str, Any]:
         """Segment many images, one a turn, so that what somebody looks at comes between."""

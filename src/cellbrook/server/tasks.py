@@ -216,6 +216,28 @@ def suggest(call: Call, args: dict[str, Any]) -> dict[str, Any]:
         return {"suggestions": [as_dict(s) for s in ranked(project, count=args["count"], progress=call)]}
 
 
+def limits(call: Call, args: dict[str, Any]) -> dict[str, Any]:
+    """Search the limits that suit what was corrected in an image; see `cellbrook.project.marks`.
+
+    Parameters
+    ----------
+    call : Call
+        Told of what was tried; may cancel.
+    args : dict
+        ``project, image, keywords``.
+    """
+    from cellbrook.project.marks import suggest_limits
+    from cellbrook.project.project import Project
+
+    keywords = args["keywords"]
+    params = SegmentParams.from_keywords(**keywords).mask_params
+    with Project.open(args["project"], read_only=True) as project:
+        advice = suggest_limits(
+            project, args["image"], params, threads=keywords.get("threads"), progress=call
+        )
+    return dataclasses.asdict(advice)
+
+
 def evaluate(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     """Segment images that a person has corrected anew, and compare; nothing is changed.
 
@@ -536,6 +558,7 @@ _TASKS: dict[str, Callable[[Call, dict[str, Any]], dict[str, Any]]] = {
     "candidates": candidates,
     "propose": propose,
     "suggest": suggest,
+    "limits": limits,
     "evaluate": evaluate,
     "agreement": agreement,
     "train": train,

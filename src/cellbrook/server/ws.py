@@ -176,7 +176,7 @@ class Connection:
         if message.image is not None:
             await self._workspace.read(self._workspace.project.image, message.image)
         self._workspace.check_writable()
-        if message.kind in ("segment", "rethreshold"):
+        if message.kind in ("segment", "rethreshold", "limits"):
             # a newer wish for the same picture takes the place of an older one
             for job in self._jobs.find(kind=message.kind, image=message.image):
                 await self._jobs.cancel(job.info.id)
@@ -191,6 +191,7 @@ def _urgency(message: m.Submit) -> int:
         return urgency.WINDOW
     return {
         "segment": urgency.IMAGE,
+        "limits": urgency.IMAGE,
         "suggest": urgency.ASIDE,
         "evaluate": urgency.ASIDE,
         "again": urgency.ASIDE,
