@@ -32,6 +32,7 @@ from cellbrook.measure import measure
 from cellbrook.measure.classify import ObjectClassifier, channels_of
 from cellbrook.measure.intensity import column_names
 from cellbrook.normalize import noise_channels, stack_ranges
+from cellbrook.tracking import link, relabelled
 from cellbrook.volumes import VOXEL_BYTES, infer_volume
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def resolve(source: Source, model: ResolvedModel, params: SegmentParams) -> Segm
     channels, names = _choose_channels(source, model, params.input_params.channels)
     projection = _projection(source, params.input_params.z)
     stack = "".join(a for a in "TZ" if a in source.axes and not (a == "Z" and projection is not None))
+    _check_trackable(source, stack, params.input_params)
     diameter = Diameter.parse(params.model_params.diameter, side_of_pixel(source.pixel_size_um))
     return SegmentPlan(
         axes=source.axes,
@@ -170,6 +172,21 @@ def _anisotropy(source: Source, wishes: InputParams) -> float | None:
         return wishes.anisotropy
     side, depth = side_of_pixel(source.pixel_size_um), source.pixel_size_um.get("Z")
     return depth / side if side and depth else 1.0
+
+
+def _check_trackable(source: Source, stack: str, wishes: InputParams) -> None:
+    if not wishes.track:
+        return
+    if "T" not in stack:
+        raise UsageError(
+            f"--track needs a time series, but {source.name} has the axes {source.axes}: leave it out, or say with --axes "
+            "what the dimensions are"
+        )
+    if "Z" in stack and not wishes.volume:
+        raise UsageError(
+            f"{source.name} has several planes at each time: --track follows objects of one plane or of a volume, so add "
+            "--volume, or --z max or the like"
+        )
 
 
 def read_planes(source: Source, plan: SegmentPlan) -> Iterator[tuple[dict[str, int], NDArray[Any]]]:
@@ -344,6 +361,13 @@ def run(
             if output.classes is not None:
                 class_maps = _put(class_maps, outer, place, output.classes)
     assert labels is not None
+    objects = concatenate(tables)
+    if plan.params.input_params.track:
+        with report.timed("track"):
+            links = link(objects, labels, anisotropy=plan.anisotropy, threads=threads)
+            labels = relabelled(labels, objects, links)
+            objects = objects.with_columns(label=links.track, parent=links.parent)
+            report.tracks = len(np.unique(links.track))
     if not keep_output:
         output = None
     elif outer and flows is not None and cellprob is not None:
@@ -351,7 +375,7 @@ def run(
         output = NetworkOutput(flows, cellprob, class_maps, float(np.median(known)) if known else None)
     return SegmentationData(
         labels=labels,
-        objects=concatenate(tables),
+        objects=objects,
         output=output,
         image=pixels,
         axes=plan.stack_axes + "YX",

@@ -70,6 +70,7 @@ def describe_run(
         "engine": dataclasses.asdict(engine),
         "result": {
             "objects": len(data.objects),
+            **({"tracks": report.tracks} if report.tracks is not None else {}),
             "discarded": data.objects.discard_counts(),
             "diameter_px": _median([p["diameter_px"] for p in report.planes if p["diameter_px"] is not None]),
             "planes": report.planes,

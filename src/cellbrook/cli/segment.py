@@ -316,7 +316,7 @@ def _line(outcome: Any) -> str:
     if plan["target"] != "either":
         other = "; --target nuclei for the nuclei" if run["parameters"]["target"] == "auto" else ""
         read += f", looking for {plan['target']}{other}"
-    parts = [f"{found['objects']} objects"]
+    parts = [f"{found['objects']} objects" + (f" in {found['tracks']} tracks" if "tracks" in found else "")]
     if found["diameter_px"]:
         parts.append(
             f"diameter {found['diameter_px']:.0f} px"

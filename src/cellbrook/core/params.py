@@ -177,6 +177,8 @@ class InputParams:
         Find objects through the planes of the z-stack, in 3-D.
     anisotropy : float or None
         With `volume`: distance of planes, in pixels of a plane. None: from the file's metadata, else 1.
+    track : bool
+        Follow objects through time: one number for all frames, and the `parent` of those that came from a division.
     """
 
     axes: str | None = None
@@ -186,6 +188,7 @@ class InputParams:
     z: str | None = None
     volume: bool = False
     anisotropy: float | None = None
+    track: bool = False
 
     def __post_init__(self) -> None:
         if self.axes is not None:

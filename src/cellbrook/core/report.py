@@ -26,12 +26,15 @@ class Report:
         What a user should know.
     classes : tuple of str
         The classes that the model tells, in its order, if it tells any: an image rarely shows all of them.
+    tracks : int or None
+        Tracks that the objects of all frames belong to, where they were followed.
     """
 
     timings_s: dict[str, float] = field(default_factory=dict)
     planes: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     classes: tuple[str, ...] = ()
+    tracks: int | None = None
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

@@ -179,8 +179,11 @@ def project_params(project: Project, **keywords: Any) -> SegmentParams:
                 f"{name} belongs to the whole project: change it in project.toml, or make another project"
             )
     params = SegmentParams.from_keywords(**{**{k: v for k, v in own.items() if v is not None}, **said})
-    if params.input_params.volume:
-        raise UsageError("a project holds planes: find objects in 3-D with cellbrook segment --volume")
+    if params.input_params.volume or params.input_params.track:
+        raise UsageError(
+            "a project holds planes by themselves: find objects in 3-D and follow them through time with cellbrook segment "
+            "--volume and --track"
+        )
     return params
 
 
