@@ -148,7 +148,7 @@ def test_labels_table_and_files_carry_the_tracks(tmp_path):
         assert np.array_equal(labels, data.labels)
         assert set(np.unique(labels[1])) == {0, 1}
     header, *rows = files["objects"].read_text("utf-8").splitlines()
-    assert header.startswith("label,t,")
+    assert header.startswith("label,t,parent,")
     assert len(rows) == 7
 
 
@@ -183,7 +183,9 @@ def test_the_command_follows_cells_through_a_file(tmp_path, capsys):
     path = tmp_path / "film ä.tif"
     tifffile.imwrite(path, image, imagej=True, metadata={"axes": "TYX"})
     assert main(["segment", str(path), "--track", "--out", str(tmp_path / "out"), "--threads", "1"]) == 0
-    assert "36 objects in 12 tracks" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "followed through T" in said
+    assert "36 objects in 12 tracks" in said
     found, axes = read_labels(tmp_path / "out" / "film ä_labels.tif")
     assert axes == "TYX"
     assert [len(np.unique(frame)) - 1 for frame in found] == [12] * 3

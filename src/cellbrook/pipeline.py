@@ -366,7 +366,8 @@ def run(
         with report.timed("track"):
             links = link(objects, labels, anisotropy=plan.anisotropy, threads=threads)
             labels = relabelled(labels, objects, links)
-            objects = objects.with_columns(label=links.track, parent=links.parent)
+            of_track = {"label": links.track, "t": objects["t"], "parent": links.parent}
+            objects = ObjectTable({**of_track, **objects.columns, **of_track}, objects.discarded)
             report.tracks = len(np.unique(links.track))
     if not keep_output:
         output = None

@@ -311,6 +311,9 @@ def _line(outcome: Any) -> str:
     if plan["anisotropy"] is not None:
         read += f", objects through Z in planes {plan['anisotropy']:.3g} px apart"
         each = each.replace("Z", "")
+    if run["parameters"]["track"]:
+        read += ", followed through T"
+        each = each.replace("T", "")
     if each:
         read += f", each {' and '.join(each)} plane by itself"
     if plan["target"] != "either":

@@ -432,7 +432,7 @@ def _parse(cells: list[str], name: str, point: str) -> NDArray[Any]:
 def _in_order(names: Iterable[str]) -> list[str]:
     """Return names of columns with those first that say which object a row is of."""
     names = list(names)
-    first = [name for name in ("label", "t", "z") if name in names]
+    first = [name for name in ("label", "t", "z", "parent") if name in names]
     return [*first, *(name for name in names if name not in first)]
 
 
