@@ -41,9 +41,10 @@ class SegmentationData:
     Parameters
     ----------
     labels : ndarray of shape (Y, X), (Z, Y, X), (T, Y, X) or (T, Z, Y, X), uint32
-        0 is background. Planes segmented by themselves share one numbering: a label occurs in one plane only.
+        0 is background. Planes segmented by themselves share one numbering: a label occurs in one plane only. An object of a
+        volume goes through planes; one that was followed has its label in all frames.
     objects : ObjectTable
-        One row an object, with ``discarded`` candidates.
+        One row an object, with ``discarded`` candidates; of objects that were followed, one a frame.
     output : NetworkOutput or None
         The network's output; stacks carry it with leading axes as in `labels`.
     image : ndarray of shape (C, Y, X) or with leading axes as in `labels` before C
