@@ -1,6 +1,8 @@
 """Objects through time."""
 
+import io
 import json
+import zipfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +14,7 @@ from cellbrook.cli.app import main
 from cellbrook.core.params import SegmentParams
 from cellbrook.core.report import Report
 from cellbrook.errors import UsageError
+from cellbrook.export.ctc import write_ctc
 from cellbrook.io import open_image, read_labels
 from cellbrook.measure import measure
 from cellbrook.testing.fakes import BLOB_SPEC, BlobEngine
@@ -196,3 +199,40 @@ def test_the_command_follows_cells_through_a_file(tmp_path, capsys):
         ["segment", "--from-run", str(tmp_path / "out" / "film ä_run.json"), "--out", str(tmp_path / "b")]
     )
     assert again == 0
+
+
+def test_a_zip_for_the_cell_tracking_challenge_keeps_its_rules(tmp_path):
+    """Each track is there in every frame from its first to its last, and begins after its parent ended."""
+    one = [("a", 40, 50)]
+    after = [[("one", 40, 50 - d, 5), ("two", 40, 50 + d, 5)] for d in (5, 7, 9, 11)]
+    after[2] = after[2][:1]  # the second daughter is missed once
+    image = (film([one, one, *after])[0] > 0) * np.uint16(1000)
+    data, _ = run(image, "TYX")
+    path = export.save(data, tmp_path, "ctc")["ctc"]
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        masks = [tifffile.imread(io.BytesIO(archive.read(n))) for n in names[:-1]]
+        text = archive.read("01_RES/res_track.txt").decode()
+    assert names == [*(f"01_RES/mask{t:03}.tif" for t in range(6)), "01_RES/res_track.txt"]
+    lines = [tuple(map(int, line.split())) for line in text.splitlines()]
+    assert lines[0] == (1, 0, 1, 0)
+    assert sorted(line[1:] for line in lines[1:3]) == [(2, 3, 1), (2, 5, 1)]
+    missed = next(line[0] for line in lines if line[2] == 3)
+    assert lines[3] == (4, 5, 5, missed)
+    for number, begin, end, parent in lines:
+        assert [t for t, mask in enumerate(masks) if (mask == number).any()] == list(range(begin, end + 1))
+        if parent:
+            assert lines[parent - 1][2] < begin
+    assert all(mask.dtype == np.uint16 for mask in masks)
+    assert np.array_equal(np.stack(masks) > 0, data.labels > 0)
+    again = export.save(data, tmp_path, "ctc", stem="again")["ctc"]
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_only_films_have_tracks_to_save(tmp_path, capsys):
+    with pytest.raises(UsageError, match="axes YX"):
+        write_ctc(tmp_path / "a.zip", np.ones((4, 4), int), axes="YX")
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((30, 32), np.uint8))
+    assert main(["segment", str(tmp_path / "a.tif"), "--save", "ctc", "--threads", "1"]) == 1
+    assert "leave ctc out" in capsys.readouterr().err
+    assert not (tmp_path / "a_labels.tif").exists()

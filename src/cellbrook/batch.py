@@ -232,6 +232,10 @@ def run_batch(
                 raise UsageError(
                     f"{job.path} has time points and z-planes, a _seg.npy one of them: leave seg out of --save, or give --z"
                 )
+            if "ctc" in kinds and "T" not in segmenter.plan(job.path, **wishes).stack_axes:
+                raise UsageError(
+                    f"{job.path} has no time points, whose tracks ctc would hold: leave ctc out of --save"
+                )
             result = segmenter.segment(
                 job.path, name=job.stem, keep_output=needs_output, progress=progress, **wishes
             )

@@ -358,7 +358,7 @@ def test_tracked_series_are_measured_and_exported(tmp_path, capsys):
         [4, 12],
         ["early", "late"],
     ]
-    kinds = [k for k in KINDS if k not in ("run", "flows", "cellprob", "objects", "labels")]
+    kinds = [k for k in KINDS if k not in ("run", "flows", "cellprob", "objects", "labels", "ctc")]
     assert run(capsys, "export", tmp_path / "x_labels.tif", "--save", ",".join(kinds))[0] == 0
     features = json.loads((tmp_path / "x.geojson").read_text())["features"]
     assert [f["properties"]["classification"]["name"] for f in features] == ["early", "late"]
@@ -372,7 +372,7 @@ def test_tracked_series_are_measured_and_exported(tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["a_masks.png", "deep/b_labels.tif"])
 def test_no_picture_is_made_up_for_labels_alone(folder, capsys, name):
-    kinds = [k for k in KINDS if k not in ("run", "flows", "cellprob")]
+    kinds = [k for k in KINDS if k not in ("run", "flows", "cellprob", "ctc")]
     out = folder / "out"
     assert run(capsys, "export", folder / name, "--save", ",".join(kinds), "--out", out)[0] == 0
     stem = Path(name).name[0]

@@ -41,7 +41,7 @@ def export(
         Its image, or the folder of images. Without it, pictures show contours on black and tables have no
         intensities.
     save
-        What to write, separated by commas: labels, overlay, objects, color, rois, geojson, coco, seg, zarr.
+        What to write, separated by commas: labels, overlay, objects, color, rois, geojson, coco, seg, zarr, ctc.
     out
         Folder for the files, made if needed. Without it they go beside the labels.
     axes

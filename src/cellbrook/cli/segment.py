@@ -62,7 +62,7 @@ def segment(
     out
         Folder for the results, made if needed. Without it they go beside each image.
     save
-        More files to write, separated by commas: color, rois, geojson, coco, seg, flows, cellprob, zarr.
+        More files to write, separated by commas: color, rois, geojson, coco, seg, flows, cellprob, zarr, ctc.
     resume
         Skip images whose results are there, made with the same parameters from the same pixels.
     share

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     _Writer = Callable[[SegmentationData, Path, int | None], None]
 
 KINDS = tuple(OUTPUT_ENDINGS)
-"""Everything that can be written, from "labels" to "zarr"."""
+"""Everything that can be written, from "labels" to "ctc"."""
 
 DEFAULT_KINDS = ("labels", "overlay", "objects", "run")
 """What is written if nothing else is asked for."""
@@ -212,6 +212,12 @@ def _zarr(data: SegmentationData, path: Path, threads: int | None) -> None:
     write_labels_zarr(path, data.labels, data.axes, _pixel_sizes(data), image=data.image, image_axes=axes)
 
 
+def _ctc(data: SegmentationData, path: Path, threads: int | None) -> None:
+    from cellbrook.export.ctc import write_ctc
+
+    write_ctc(path, data.labels, data.objects, axes=data.axes)
+
+
 _WRITERS: dict[str, _Writer] = {
     "labels": _labels,
     "overlay": _overlay,
@@ -225,6 +231,7 @@ _WRITERS: dict[str, _Writer] = {
     "flows": _flows,
     "cellprob": _cellprob,
     "zarr": _zarr,
+    "ctc": _ctc,
 }
 
 

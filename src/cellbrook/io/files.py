@@ -36,6 +36,7 @@ OUTPUT_ENDINGS: Mapping[str, str] = {
     "flows": "_flows.tif",
     "cellprob": "_cellprob.tif",
     "zarr": ".ome.zarr",
+    "ctc": "_ctc.zip",
 }
 """What follows an image's stem in the names of its results, by kind."""
 
