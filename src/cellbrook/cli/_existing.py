@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # What segmenting and people say of an object and its pixels do not tell.
-_KNOWN = ("flow_error", "cellprob", "score", "class", "class_prob", "origin")
+_KNOWN = ("parent", "flow_error", "cellprob", "score", "class", "class_prob", "origin")
 _TEXTS = ("class", "origin")
 
 
@@ -268,9 +268,10 @@ def _column(name: str, cells: list[str], table: Path) -> NDArray[Any]:
     if name in _TEXTS:
         return np.array(cells, np.str_)
     try:  # a spreadsheet may have written a decimal comma
-        return np.array([float(cell.replace(",", ".")) if cell else np.nan for cell in cells])
+        numbers = np.array([float(cell.replace(",", ".")) if cell else np.nan for cell in cells])
     except ValueError as error:
         raise ImageError(f"{table}: expected numbers in its column {name}: {error}") from None
+    return np.nan_to_num(numbers).astype(np.int64) if name == "parent" else numbers
 
 
 def one_line_error(problem: Exception) -> str:
