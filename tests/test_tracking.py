@@ -195,6 +195,11 @@ def test_the_command_follows_cells_through_a_file(tmp_path, capsys):
     assert found.max() == 12
     told = json.loads((tmp_path / "out" / "film ä_run.json").read_text("utf-8"))
     assert told["result"]["tracks"] == 12
+    file = str(tmp_path / "out" / "film ä_labels.tif")
+    assert main(["measure", file, str(path), "--out", str(tmp_path / "m")]) == 0
+    header = (tmp_path / "m" / "film ä_objects.csv").read_text("utf-8").splitlines()[0]
+    assert header.startswith("label,t,"), "what pixels do not tell is kept"
+    assert ",parent," in header or header.endswith(",parent")
     again = main(
         ["segment", "--from-run", str(tmp_path / "out" / "film ä_run.json"), "--out", str(tmp_path / "b")]
     )
