@@ -221,6 +221,7 @@ def main() -> None:
     parser.add_argument(
         "--generate", type=int, help="only generate this many images a family into --synthetic, and stop"
     )
+    parser.add_argument("--first-seed", type=int, default=0, help="of the images that are generated")
     parser.add_argument(
         "--start", type=Path, help="safetensors file of weights to start from, not from nothing"
     )
@@ -235,7 +236,7 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if args.generate is not None:
-        generate_pool(args.synthetic, args.generate)
+        generate_pool(args.synthetic, args.generate, args.first_seed)
         return
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
