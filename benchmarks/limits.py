@@ -89,14 +89,10 @@ def main() -> None:
         advice = best_limits([marks], *around, threads=args.threads)
         nothing = np.zeros_like(truth)
         whole = Marks(0, truth, false_of(truth, every) if every.any() else nothing)
-        oracle = max(
-            f1(
-                truth, labels(MaskParams(**{**best_limits([whole], *around).keywords, "flow_threshold": 0.0}))
-            ),
-            f1(truth, labels(MaskParams())),
-            f1(truth, labels(MaskParams(**advice.keywords))),
-        )
-        rows.append((f1(truth, labels(bad)), f1(truth, labels(MaskParams(**advice.keywords))), oracle))
+        best_of_all = best_limits([whole], *around, threads=args.threads).keywords | {"flow_threshold": 0.0}
+        suggested = f1(truth, labels(MaskParams(**advice.keywords)))
+        oracle = max(f1(truth, labels(MaskParams(**best_of_all))), f1(truth, labels(MaskParams())), suggested)
+        rows.append((f1(truth, labels(bad)), suggested, oracle))
         before, after, best = rows[-1]
         print(
             f"{sample.family:<16} F1 {before:.3f} -> {after:.3f} of {best:.3f}  {advice.keywords}", flush=True

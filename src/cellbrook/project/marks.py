@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellbrook.core.params import MaskParams, ModelParams, SegmentParams
+from cellbrook.core.params import MaskParams, SegmentParams
 from cellbrook.core.progress import NoProgress
 from cellbrook.core.threads import resolve_threads
 from cellbrook.dynamics import labels_from_flows
@@ -169,29 +169,23 @@ def best_limits(
         The model's calibration of scores.
     """
     wanted, unwanted = _counts(marks)
-    now = SegmentParams(model_params=ModelParams(), mask_params=params or MaskParams())
-    start = Setting.of(now, weights)
+    now = SegmentParams(mask_params=params or MaskParams())
+    start, usual = Setting.of(now, weights), Setting.of(SegmentParams(), weights)
     grid = Grid((start.diameter,), limits=SCORE_LIMITS if weights else FLOW_LIMITS).including(start)
-    usual = Setting.of(SegmentParams(), weights)
     found, wrong = np.zeros(grid.shape, np.int64), np.zeros(grid.shape, np.int64)
+    every = dataclasses.replace(now.mask_params, flow_threshold=0.0, min_score=0.0, min_size=0)
+    workers = resolve_threads(threads)
     progress = progress or NoProgress()
-    progress.start("limits", len(grid.cellprob_thresholds))
-    for at, threshold in enumerate(grid.cellprob_thresholds):
-        for mark in marks:
+    progress.start("limits", len(marks) * len(grid.cellprob_thresholds))
+    for mark in marks:
+        output = flows[mark.plane].astype(np.float32), cellprob[mark.plane].astype(np.float32)
+        for at, threshold in enumerate(grid.cellprob_thresholds):
             progress.check_cancelled()
-            every = dataclasses.replace(
-                now.mask_params, cellprob_threshold=threshold, flow_threshold=0.0, min_score=0.0, min_size=0
-            )
-            labels, table = labels_from_flows(
-                flows[mark.plane].astype(np.float32),
-                cellprob[mark.plane].astype(np.float32),
-                every,
-                score_weights=weights,
-                threads=resolve_threads(threads),
-            )
-            found[0, at] += _kept(mark.wanted, labels, table, grid)
-            wrong[0, at] += _kept(mark.unwanted, labels, table, grid)
-        progress.advance()
+            tried = dataclasses.replace(every, cellprob_threshold=threshold)
+            labels, table = labels_from_flows(*output, tried, score_weights=weights, threads=workers)
+            found[0, at] += _kept(mark.wanted, labels, table, grid, workers)
+            wrong[0, at] += _kept(mark.unwanted, labels, table, grid, workers)
+            progress.advance()
     f1 = 2 * found / (found + wrong + wanted)
     good = f1 >= f1.max() - _TIE
     place = np.unravel_index(int(np.where(good, grid.distance(usual), np.inf).argmin()), f1.shape)
@@ -216,10 +210,10 @@ def _counts(marks: Sequence[Marks]) -> tuple[int, int]:
 
 
 def _kept(
-    marked: NDArray[np.uint32], labels: NDArray[np.uint32], table: ObjectTable, grid: Grid
+    marked: NDArray[np.uint32], labels: NDArray[np.uint32], table: ObjectTable, grid: Grid, threads: int
 ) -> NDArray[np.int64]:
     """Return how many marked cells limits and sizes keep, (limits, sizes)."""
-    both = overlaps(marked, labels)
+    both = overlaps(marked, labels, threads=threads)
     ids = both.pred_ids[both.pred_index[both.iou >= _SAME]]
     rows = np.searchsorted(table["label"], ids)
     score, error, area = (table[n][rows] for n in ("score", "flow_error", "area_px"))
