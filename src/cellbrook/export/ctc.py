@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from bisect import bisect_left
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,16 +103,25 @@ def tracks_of(
     ]
     runs.sort(key=lambda part: (part[0], part[2]))
     number = {(label, begin): k for k, (begin, _, label) in enumerate(runs, 1)}
-    lines = []
-    for begin, end, label in runs:
-        own = [b for b, _, other in runs if other == label and b < begin]
-        if own:
-            parent = number[label, max(own)]
-        else:
-            mother = came_from.get(label, 0)
-            before = [b for b, _, other in runs if other == mother and b < begin]
-            parent = number[mother, max(before)] if before else 0
-        lines.append((number[label, begin], begin, end, parent))
+    begins: dict[int, list[int]] = {}
+    for begin, _, label in runs:
+        begins.setdefault(label, []).append(begin)
+
+    def before(label: int, begin: int) -> int:
+        """Return the number of the last part of a track that began before; 0 for none."""
+        earlier = begins.get(label, [])
+        at = bisect_left(earlier, begin)
+        return number[label, earlier[at - 1]] if at else 0
+
+    lines = [
+        (
+            number[label, begin],
+            begin,
+            end,
+            before(label, begin) or before(came_from.get(label, 0), begin),
+        )
+        for begin, end, label in runs
+    ]
     masks = np.zeros(labels.shape, np.uint32)
     top = max(seen, default=0)
     for t, frame in enumerate(labels):
