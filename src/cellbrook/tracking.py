@@ -138,7 +138,7 @@ def relabelled(labels: NDArray[np.uint32], objects: ObjectTable, links: Links) -
 
 def _drift(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the shift that most objects share: the densest place among the shifts of all pairs; none where few tell it."""
-    nothing = np.zeros(before.shape[1] if before.ndim == 2 else 2)
+    nothing = np.zeros(before.shape[1])
     if min(len(before), len(after)) < _DRIFT_OBJECTS:
         return nothing
     shifts = np.concatenate(

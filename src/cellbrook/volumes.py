@@ -110,16 +110,15 @@ def infer_volume(
     diameter = float(np.median(diameters)) if diameters else None
     told = dataclasses.replace(plan, diameter_px=diameter)
     drawn_out = max(1, round(depth * plan.anisotropy))
-    for y in range(rows):
-        flow, logit = _across(look(_drawn_out(image[:, :, y], drawn_out, threads), told), depth, threads)
-        flows[0, :, y] += flow[0] / 2
-        flows[2, :, y] += flow[1] / 2
-        cellprob[:, y] += logit / 3
-    for x in range(cols):
-        flow, logit = _across(look(_drawn_out(image[..., x], drawn_out, threads), told), depth, threads)
-        flows[0, :, :, x] += flow[0] / 2
-        flows[1, :, :, x] += flow[1] / 2
-        cellprob[:, :, x] += logit / 3
+    for axis in (1, 2):  # across Y, then across X: what is written to are views
+        sections = np.moveaxis(image, axis + 1, 0)
+        down, along = np.moveaxis(flows[0], axis, 0), np.moveaxis(flows[3 - axis], axis, 0)
+        logits = np.moveaxis(cellprob, axis, 0)
+        for at, section in enumerate(sections):
+            flow, logit = _across(look(_drawn_out(section, drawn_out, threads), told), depth, threads)
+            down[at] += flow[0] / 2
+            along[at] += flow[1] / 2
+            logits[at] += logit / 3
     output = NetworkOutput(flows, cellprob, diameter_px=diameter)
     facts = {"scales": sorted(scales), "diameter_px": diameter, "tiles": tiles, "anisotropy": plan.anisotropy}
     return output, facts
