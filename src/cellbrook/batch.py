@@ -228,14 +228,17 @@ def run_batch(
             if not overwrite:
                 check_place(job.path, job.scene, job.folder, job.stem, kinds)
             wishes = {**keywords, "scene": job.scene}
-            if "seg" in kinds and segmenter.plan(job.path, **wishes).stack_axes == "TZ":
-                raise UsageError(
-                    f"{job.path} has time points and z-planes, a _seg.npy one of them: leave seg out of --save, or give --z"
-                )
-            if "ctc" in kinds and "T" not in segmenter.plan(job.path, **wishes).stack_axes:
-                raise UsageError(
-                    f"{job.path} has no time points, whose tracks ctc would hold: leave ctc out of --save"
-                )
+            if {"seg", "ctc"} & set(kinds):
+                stack = segmenter.plan(job.path, **wishes).stack_axes
+                if "seg" in kinds and stack == "TZ":
+                    raise UsageError(
+                        f"{job.path} has time points and z-planes, a _seg.npy one of them: leave seg out of --save, "
+                        "or give --z"
+                    )
+                if "ctc" in kinds and "T" not in stack:
+                    raise UsageError(
+                        f"{job.path} has no time points, whose tracks ctc would hold: leave ctc out of --save"
+                    )
             result = segmenter.segment(
                 job.path, name=job.stem, keep_output=needs_output, progress=progress, **wishes
             )
