@@ -1,6 +1,6 @@
 """How well objects are followed through time: simulated films with a known truth, by speed of the cells.
 
-``python benchmarks/tracking.py``: discs that wander, divide, leave and are missed by the segmentation in some frames;
+``python -m benchmarks.tracking``: discs that wander, divide, leave and are missed by the segmentation in some frames;
 against linking by overlap alone. F1 of the links between frames that are right, and of the divisions that are found.
 """
 
@@ -10,6 +10,7 @@ import argparse
 from dataclasses import dataclass
 
 import numpy as np
+from benchmarks.accuracy.volumes import linked
 
 from cellbrook.measure import measure
 from cellbrook.tracking import link
@@ -95,28 +96,11 @@ def scores(film: Film, track: np.ndarray, parent: np.ndarray, label: np.ndarray,
     return links, divisions, len(births) // 2
 
 
-def by_overlap(labels: np.ndarray, table: object, least_iou: float = 0.25) -> np.ndarray:
-    """Return tracks of objects that overlap from frame to frame, the best pairs first."""
-    from cellbrook.metrics.matching import overlaps
-
-    track = {}
-    count = 0
-    for t in range(len(labels)):
-        if t:
-            both = overlaps(labels[t - 1], labels[t])
-            for k in np.argsort(-both.iou):
-                a, b = int(both.true_ids[both.true_index[k]]), int(both.pred_ids[both.pred_index[k]])
-                if (
-                    both.iou[k] >= least_iou
-                    and b not in track
-                    and track.get(a) not in {track.get(int(i)) for i in both.pred_ids if int(i) in track}
-                ):
-                    track[b] = track[a]
-        for label in np.unique(labels[t][labels[t] > 0]).tolist():
-            if label not in track:
-                count += 1
-                track[label] = count
-    return np.array([track[int(i)] for i in table["label"]])
+def by_overlap(film: Film, label: np.ndarray) -> np.ndarray:
+    """Return the tracks of objects that overlap from frame to frame, the best pairs first."""
+    track = np.zeros(int(film.labels.max()) + 1, np.int64)
+    track[film.labels] = linked(film.labels)
+    return track[label]
 
 
 def main() -> None:
@@ -134,7 +118,7 @@ def main() -> None:
             table = measure(film.labels, axes="TYX")
             links = link(table, film.labels)
             ours = scores(film, links.track, links.parent, table["label"], table["t"])
-            plain = by_overlap(film.labels, table)
+            plain = by_overlap(film, table["label"])
             theirs = scores(film, plain, np.zeros_like(plain), table["label"], table["t"])
             rows.append((ours[0], theirs[0], ours[1], ours[2]))
         links_f1, overlap_f1, division_f1, births = np.mean(rows, axis=0)
