@@ -4,8 +4,8 @@ Each family imitates one kind of microscopy. Every call draws everything anew: h
 how bright, how sharp, how noisy, with which debris. No pixel comes from a real image.
 
 The picture follows the optics where that is cheap: phase contrast is an object's optical thickness minus
-its blurred self (which gives the halo), relief contrast its slope; stained sections follow Beer and
-Lambert's law.
+its blurred self (which gives the halo), relief contrast its slope, brightfield its curvature; stained
+sections follow Beer and Lambert's law.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from cellbrook.training.synthetic._cytology import cytology
 from cellbrook.training.synthetic._empty import empty
 from cellbrook.training.synthetic._fields import log_uniform
 from cellbrook.training.synthetic._nuclei import fluo_nuclei
-from cellbrook.training.synthetic._phase import dic, phase_cells
+from cellbrook.training.synthetic._organoids import organoids
+from cellbrook.training.synthetic._phase import brightfield_cells, dic, phase_cells
 from cellbrook.training.synthetic._scene import Painting, Scene, Target
 from cellbrook.training.synthetic._shapes import clean_labels, clean_nuclei
 from cellbrook.training.synthetic._stained import he_tissue, ihc_tissue
@@ -50,6 +51,8 @@ _PAINTERS: dict[str, Callable[[Scene], Painting]] = {
     "blood_smear": blood_smear,
     "yeast_brightfield": yeast_brightfield,
     "dic": dic,
+    "brightfield_cells": brightfield_cells,
+    "organoids": organoids,
     "empty": empty,
 }
 FAMILIES: tuple[str, ...] = tuple(_PAINTERS)

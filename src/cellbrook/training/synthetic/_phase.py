@@ -1,8 +1,8 @@
-"""Animal cells in phase contrast and in relief (differential interference) contrast."""
+"""Animal cells without stain: in phase contrast, relief (differential interference) contrast and brightfield."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -240,3 +240,36 @@ def dic(scene: Scene) -> Painting:
     camera = transmission_camera(scene.rng, max(0.6, 0.025 * d), 0.15 * contrast)
     image = expose(scene.rng, _dish(scene, light.astype(np.float32), 0.2 * contrast)[None], camera)
     return _perhaps_with_nuclei(scene, ("dic", image), culture, camera)
+
+
+def brightfield_cells(scene: Scene) -> Painting:
+    """Paint animal cells in brightfield, a little out of focus.
+
+    In focus they are all but clear. Off it, light gathers where their thickness curves one way and is missed where it curves
+    the other (transport of intensity, Teague 1983), so that outlines are lines of one sign beside lines of the other.
+    """
+    d = scene.diameter
+    culture = _culture(scene)
+    cells, rounded = culture.cells, culture.rounded
+    inside = cells.labels > 0
+    body, texture = _matter(scene, culture)
+    ball = per_object(rounded.astype(np.float32), cells.labels) * inside
+    dome = np.sqrt(np.maximum(1 - np.minimum(cells.rho, 1) ** 2, 0))
+    body = body + (scene.uniform(0.5, 2.5) * ball * dome).astype(np.float32)
+    groove = blur((borders(cells.labels) & inside).astype(np.float32), max(0.8, 0.015 * d))
+    least = 0.5 if inside.mean() > 0.6 else 0.1
+    body = body * (1 - np.float32(scene.uniform(least, 1.0)) * np.minimum(groove * (1.2 + 0.05 * d), 1))
+    thick = body + np.float32(scene.uniform(0.1, 0.7)) * texture
+    focus = max(0.7, d * scene.log_uniform(0.008, 0.04))
+    sharp, soft = blur(thick, focus), blur(thick, 2 * focus)
+    curved = sharp - soft
+    if scene.chance(0.4):  # farther off, a second pair of lines
+        curved = curved - np.float32(scene.uniform(0.3, 0.9)) * (soft - blur(thick, 4 * focus))
+    sign = np.float32(scene.choose_sign(0.5))
+    contrast = scene.log_uniform(0.15, 0.8)
+    light = np.float32(contrast * scene.uniform(0.7, 1.5)) * sign * curved
+    light -= np.float32(contrast * scene.uniform(-0.02, 0.07)) * soft
+    camera = transmission_camera(scene.rng, max(0.5, 0.02 * d), 0.05 * contrast)
+    camera = replace(camera, shading=min(camera.shading, 0.3 * contrast))
+    image = expose(scene.rng, _dish(scene, light.astype(np.float32), 0.4 * contrast)[None], camera)
+    return _perhaps_with_nuclei(scene, ("brightfield", image), culture, camera)
