@@ -72,3 +72,30 @@ def test_wrong_arguments_are_named():
         generate_volume(diameter=2)
     with pytest.raises(UsageError, match="seed"):
         generate_volume(seed=-1)
+
+
+def test_sections_of_a_stack_show_round_objects_along_every_axis():
+    pytest.importorskip("torch")
+    from cellbrook.training.compact import SECTIONS, sections_of_stack
+
+    ratios = []
+    for seed in (3, 6, 12):
+        sections = sections_of_stack(seed, side=128)
+        assert len(sections) == len(SECTIONS)
+        for section in sections:
+            labels = section["labels"]
+            assert section["image"].shape == (1, *labels.shape)
+            assert section["target"] == "nuclei"
+            for label in np.unique(labels[1:-1, 1:-1])[1:]:
+                y, x = np.nonzero(labels == label)
+                whole = (
+                    y.min() > 0
+                    and y.max() < len(labels) - 1
+                    and x.min() > 0
+                    and x.max() < labels.shape[1] - 1
+                )
+                if whole and len(y) > 60:
+                    ratios.append(np.ptp(y) / np.ptp(x))
+    # planes that lie apart are drawn out: balls are as high as they are wide
+    assert len(ratios) > 10
+    assert 0.8 < np.median(ratios) < 1.25

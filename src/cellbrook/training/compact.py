@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 POOL_DIAMETERS_PX = {
     "phase_bacteria": (7, 45),
     "fluo_nuclei": (8, 100),
-    "phase_cells": (20, 110),
+    "phase_cells": (20, 120),
     "dic": (20, 110),
     "blood_smear": (25, 120),
     "cyto_fluo": (15, 110),
@@ -47,17 +47,30 @@ POOL_DIAMETERS_PX = {
     "he_tissue": (10, 75),
     "ihc_tissue": (10, 75),
     "yeast_brightfield": (10, 75),
+    "brightfield_cells": (20, 120),
+    "organoids": (20, 120),
+    "nuclei_sections": (7, 36),
 }
 """Range of diameters at which a family is drawn, where it is not 10 to 60 px: details are those of that scale."""
 
-POOL_SHARES = {"empty": 3.0, "phase_bacteria": 3.0, "blood_smear": 2.0, "cyto_fluo": 2.0}
+POOL_SHARES = {
+    "empty": 3.0,
+    "phase_bacteria": 3.0,
+    "blood_smear": 2.0,
+    "cyto_fluo": 2.0,
+    "phase_cells": 2.0,
+    "cytology": 1.5,
+}
 """How many images of a family are drawn for each of the others, where it is not one."""
 
-SHARES = {"dsb2018": 0.32, "usiigaci": 0.12, "other": 0.04, "synthetic": 0.41, "bacteria": 0.11}
+SECTIONS = (0, 1, 2)
+"""Axes of a generated stack (Z, Y, X) along which sections of it are taken into the pool."""
+
+SHARES = {"dsb2018": 0.31, "usiigaci": 0.12, "other": 0.04, "synthetic": 0.43, "bacteria": 0.1}
 """Share of the crops that each source gives. Bacteria are generated too: clusters of small rods look like one large cell
 to a network that has seen few."""
 
-CROPS = AugmentParams(paint_share=0.25, native_share=0.2)
+CROPS = AugmentParams(paint_share=0.25, native_share=0.12)
 """What the crops are like."""
 
 
@@ -176,9 +189,45 @@ def generate_pool(folder: Path, per_family: int, first_seed: int = 0, size: int 
             }
             if sample.nuclei is not None:
                 arrays["nuclei"] = sample.nuclei.astype(np.uint16)
-            part = path.with_suffix(".part.npz")
-            np.savez(part, **arrays)
-            part.replace(path)
+            _keep(path, arrays)
+    for first in range(first_seed, first_seed + per_family, len(SECTIONS)):
+        paths = [folder / f"nuclei_sections-{first + n:05d}.npz" for n in range(len(SECTIONS))]
+        if not all(path.exists() for path in paths):
+            for path, arrays in zip(paths, sections_of_stack(first), strict=True):
+                _keep(path, arrays)
+
+
+def _keep(path: Path, arrays: dict[str, Any]) -> None:
+    part = path.with_suffix(".part.npz")
+    np.savez(part, **arrays)
+    part.replace(path)
+
+
+def sections_of_stack(seed: int, side: int = 256) -> list[dict[str, Any]]:
+    """Generate a stack of nuclei and return a section along each axis, as `segment --volume` shows them to the network.
+
+    Planes that lie apart are drawn out to the spacing of pixels, the image linearly, labels by the nearest plane.
+    """
+    from cellbrook.training import synthetic
+
+    rng = np.random.default_rng([seed, 3])
+    diameter = float(np.exp(rng.uniform(*np.log(POOL_DIAMETERS_PX["nuclei_sections"]))))
+    anisotropy = float(np.exp(rng.uniform(0, np.log(min(6.0, diameter / 3)))))
+    depth = int(max(4, 0.75 * side / anisotropy))
+    stack = synthetic.generate_volume("spheres_3d", seed, (depth, side, side), diameter, anisotropy)
+    position = np.clip((np.arange(round(depth * anisotropy)) + 0.5) / anisotropy - 0.5, 0, depth - 1)
+    low = np.minimum(position.astype(np.intp), depth - 2)
+    weight = (position - low)[:, None].astype(np.float32)
+    found = []
+    for axis in SECTIONS:
+        shown = np.unique(np.nonzero(stack.labels)[axis])
+        at = int(rng.choice(shown)) if len(shown) else 0
+        image, labels = np.take(stack.image[0], at, axis), np.take(stack.labels, at, axis)
+        if axis:
+            image = image[low] * (1 - weight) + image[low + 1] * weight
+            labels = labels[np.rint(position).astype(np.intp)]
+        found.append({"image": image[None].astype(np.float32), "labels": labels, "target": "nuclei"})
+    return found
 
 
 class _Crops(IterableDataset[Any]):
