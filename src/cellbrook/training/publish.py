@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 from cellbrook import engines
 from cellbrook.networks.cards import (
+    CARD_NAME,
     FAMILY_SPECS,
     ModelCard,
     ModelFileRef,
     TrainingData,
     update_cards,
     weights_dir,
+    write_card,
 )
 from cellbrook.networks.compact.model import CompactNet
 from cellbrook.networks.export import export_network, file_entry
@@ -103,7 +105,10 @@ def publish(
         files={kind: ModelFileRef(**file_entry(path)) for kind, path in paths.items()},
         known_issues=KNOWN_ISSUES,
     )
-    update_cards(folder / "CARDS.toml", card)
+    if folder == weights_dir():
+        update_cards(folder / "CARDS.toml", card)
+    else:  # a candidate: the folder is a model, to be compared with others
+        write_card(folder / CARD_NAME, card)
 
 
 def training_crops(data: Path, pool: Path | None) -> list[NDArray[np.float32]]:
