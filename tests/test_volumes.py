@@ -15,7 +15,6 @@ from cellbrook.core.report import Report
 from cellbrook.errors import Cancelled, UsageError
 from cellbrook.io import open_image, read_labels
 from cellbrook.metrics import matching
-from cellbrook.project import Project
 from cellbrook.testing.fakes import BLOB_SPEC, BlobEngine
 from cellbrook.training import synthetic
 
@@ -160,10 +159,6 @@ def test_what_makes_no_sense_is_said(keywords, axes, words):
 
 def test_projects_and_tuning_refuse_volumes(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 20, 24), np.uint8), metadata={"axes": "ZYX"})
-    with Project.create(tmp_path / "p") as project:
-        project.add([tmp_path / "a.tif"])
-        with pytest.raises(UsageError, match="cellbrook segment --volume"):
-            project.predict(volume=True)
     (tmp_path / "b_img.tif").write_bytes((tmp_path / "a.tif").read_bytes())
     (tmp_path / "b_masks.tif").write_bytes((tmp_path / "a.tif").read_bytes())
     with pytest.raises(UsageError, match="leave out volume"):

@@ -274,6 +274,14 @@ describe("thresholds", () => {
     expect(objects.fate(6)).toBe(Fate.filtered);
   });
 
+  it("of size wait for the labels where a plane shows a part of each cell", () => {
+    const objects = new ObjectTable(signal<[number, number]>([100, 100]), signal(true));
+    objects.apply([cell({ id: 1, score: 0.2 }), cell({ id: 4, area: 3 })]);
+    objects.moved.value = true;
+    objects.thresholds.value = { flow_error: null, score: 0.5, min_size: 15, max_size: 20, exclude_border: false };
+    expect([1, 4].map((id) => objects.fate(id))).toEqual([Fate.score, Fate.kept]);
+  });
+
   it("count a candidate once that undo has made an object again", () => {
     const objects = table();
     const before = objects.counts.value;

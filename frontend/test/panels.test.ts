@@ -6,9 +6,9 @@ import type { Job } from "../src/core/wire";
 import { brief, ends } from "../src/ui/charts";
 import { download, making, nameOf } from "../src/ui/download";
 import { said } from "../src/ui/JobProgress";
-import { channels, followModel, model, recipe } from "../src/ui/recipe";
+import { anisotropy, channels, findInVolume, followModel, inVolume, model, recipe } from "../src/ui/recipe";
 import { leftAlone, length } from "../src/ui/words";
-import { opened } from "./fake";
+import { HEIGHT, opened, WIDTH } from "./fake";
 
 describe("numbers", () => {
   it.each([
@@ -114,6 +114,28 @@ describe("the recipe", () => {
     expect(asked()).toEqual([undefined, undefined, 15]);
     model.value = null;
     expect(asked()).toEqual([0.4, 0.2, 15]);
+  });
+
+  it("asks for cells in 3-D of stacks, as those of the open one were found or as was chosen", async () => {
+    const { session, server } = await opened();
+    const asked = (many = false) => [recipe(session, many).value.volume, recipe(session, many).value.anisotropy];
+    const is = (more: object): void => session.receive({ type: "image", image: { ...server.info, ...more } });
+    const limits = { flow_threshold: 0.4, cellprob_threshold: 0, niter: null, min_size: 15, max_size_fraction: 0.5, exclude_border: false, min_score: 0.3 };
+    expect(asked()).toEqual([undefined, undefined]);
+    is({ volume: true, limits });
+    expect([inVolume(session), ...asked()]).toEqual([true, true, undefined]);
+    expect(session.objects.thresholds.value.max_size).toBe(HEIGHT * WIDTH); // half of two planes
+    expect(recipe(session).value.max_size_fraction).toBe(0.5);
+    findInVolume(false);
+    expect(asked()).toEqual([undefined, undefined]);
+    expect(recipe(session).value.max_size_fraction).toBe(undefined); // it was of volumes
+    findInVolume(true);
+    anisotropy.value = 4;
+    expect(asked()).toEqual([true, 4]);
+    is({ z: 1 }); // flat, beside stacks
+    expect([asked(), asked(true)]).toEqual([[undefined, undefined], [true, 4]]);
+    anisotropy.value = null;
+    findInVolume(false);
   });
 
   it("names a channel only where the open image has it, for many images by its name", async () => {

@@ -47,6 +47,34 @@ describe("an image", () => {
     expect(session.channels.value[0].low).toBe(0);
   });
 
+  it("whose cells reach through planes keeps what is chosen there, and copies of it are the same cell", async () => {
+    const { wire, session, server } = await opened();
+    const [first, second] = [session.draw(stroke(10, 50, 60, 9)), session.draw(stroke(30, 50, 60, 9))];
+    await wire.settle();
+    const info = { ...server.info, volume: false };
+    vi.spyOn(server, "info", "get").mockImplementation(() => info);
+    const copies: [number, number][] = [];
+    const handle = server.handle.bind(server);
+    vi.spyOn(server, "handle").mockImplementation((message) => {
+      if (message.type !== "edit" || message.kind !== "batch") return handle(message);
+      for (const { label, plane } of message.parts!) copies.push([label!, plane]);
+    });
+    session.select([first]);
+    session.copyToNextPlane();
+    await vi.waitFor(() => expect(session.plane.value).toBe(1));
+    expect(copies).toEqual([[second + 1, 1]]); // in planes each has cells of its own
+    expect(session.selection.value.size).toBe(0);
+    session.setPlane(0);
+    await wire.settle();
+    info.volume = true;
+    session.receive({ type: "image", image: { ...info } });
+    session.select([first, second]);
+    session.copyToNextPlane();
+    await vi.waitFor(() => expect(session.plane.value).toBe(1));
+    expect(copies.slice(1)).toEqual([[first, 1], [second, 1]]);
+    expect(session.selection.value).toEqual(new Set([first, second]));
+  });
+
   it("with many channels shows as many as are drawn at once", async () => {
     const { server, session } = await opened();
     const channels = Array.from({ length: 10 }, (_, index) => ({ ...server.info.channels[0], index, name: `C${index}` }));

@@ -337,3 +337,42 @@ def test_channels_are_chosen_where_there_are_more_than_the_model_takes(tmp_path,
         assert page.evaluate(f"{SESSION}.jobs.value.at(-1).result.diameter_px") > 10
         choice.get_by_label("Half").check()
         assert choice.get_by_label("Fourth").is_disabled()
+
+
+def test_cells_of_a_stack_are_found_in_3d(tmp_path, serve, tab):
+    """One colour through planes, chosen there too; a copy into the next plane is the same cell; deleting takes all of it."""
+    import numpy as np
+    import tifffile
+
+    from cellbrook.training.synthetic import generate_volume
+
+    sample = generate_volume("spheres_3d", 910_004, (16, 96, 112), diameter=18, anisotropy=2)
+    tifffile.imwrite(tmp_path / "nuclei.tif", sample.image[0].astype(np.uint16), metadata={"axes": "ZYX"})
+    with tab(serve(tmp_path / "nuclei.tif").start()) as page:
+        open_image(page, "nuclei")
+        page.get_by_role("tab", name="Find").click()
+        page.get_by_role("radiogroup", name="Cells of the stack").get_by_label("In 3-D").check()
+        page.get_by_label("Planes lie apart by").fill("2")
+        page.get_by_label("Planes lie apart by").press("Enter")
+        assert page.get_by_role("button", name="Only in sight").is_disabled()
+        page.get_by_role("button", name="Find cells in this stack").click()
+        wait(page, f"{SESSION}.jobs.value.at(-1)?.state === 'done' && {SESSION}.image.value.volume")
+        page.evaluate(f"{SESSION}.setZ(7)")
+        wait(page, f"{SESSION}.objects.rows().length > 2")
+        rows = f"Object.fromEntries({SESSION}.objects.rows().map((cell) => [cell.id, cell.area]))"
+        here = page.evaluate(rows)
+        page.evaluate(f"{SESSION}.setZ(8)")
+        wait(page, f"{SESSION}.plane.value === 8 && {SESSION}.objects.rows().length > 2")
+        next_ = page.evaluate(rows)
+        both = [i for i in here if i in next_]
+        assert len(both) > 2
+        largest = max(both, key=lambda i: next_[i])
+        page.evaluate(f"{SESSION}.select([{largest}])")
+        page.evaluate(f"{SESSION}.setZ(7)")
+        wait(page, f"{SESSION}.plane.value === 7 && {SESSION}.objects.rows().length > 2")
+        assert page.evaluate(f"[...{SESSION}.selection.value]") == [int(largest)]
+        page.keyboard.press("Delete")
+        wait(page, f"{SESSION}.objects.get({largest}) === undefined")
+        page.evaluate(f"{SESSION}.setZ(8)")
+        wait(page, f"{SESSION}.plane.value === 8 && {SESSION}.objects.rows().length > 1")
+        assert page.evaluate(f"{SESSION}.objects.get({largest}) === undefined")

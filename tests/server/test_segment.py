@@ -17,6 +17,7 @@ from cellbrook.networks.export import file_entry
 from cellbrook.networks.store import resolve_model
 from cellbrook.project.ops import Paint
 from cellbrook.project.project import Project
+from cellbrook.training import synthetic
 
 from .conftest import blobs
 
@@ -369,3 +370,41 @@ def test_the_next_image_is_suggested_and_the_model_scored(page, project):
     assert scored["state"] == "done", scored
     assert scored["result"]["ap"] == pytest.approx(1)
     assert page.json(f"/api/jobs/{scored['id']}/report")["images"][0]["name"] == "first"
+
+
+def test_objects_of_a_stack_in_3d_are_one_through_its_planes(serve, tmp_path):
+    sample = synthetic.generate_volume("spheres_3d", 910_004, (16, 72, 80), diameter=15, anisotropy=2)
+    tifffile.imwrite(tmp_path / "s.tif", sample.image[0].astype(np.uint16), metadata={"axes": "ZYX"})
+    tifffile.imwrite(tmp_path / "flat.tif", blobs())
+    wish = {"volume": True, "anisotropy": 2}
+    with Project.create(tmp_path / "s.project", images=[tmp_path / "s.tif", tmp_path / "flat.tif"]) as stack:
+        page = serve(stack).page().connect()
+        image, flat = (r.id for r in stack.images())
+        page.open(image, plane=5)
+        assert page.json(f"/api/images/{image}")["volume"] is False
+        job = page.job("segment", image, window=[5, 0, 0, 20, 20], only=True, **wish)
+        assert job["state"] == "failed"
+        assert "whole stack" in job["error"]
+        job = page.job("segment", image, window=[5, 0, 0, 20, 20], **wish)
+        assert job["state"] == "done", job
+        assert page.json(f"/api/images/{image}")["volume"] is True
+        labels = np.stack([page.labels(plane=z) for z in range(16)])
+        found = cellbrook.segment(tmp_path / "s.tif", threads=1, **wish)
+        assert same_up_to_names(labels, found.labels)
+        assert page.json(f"/api/images/{image}")["objects"] == job["result"]["objects"] == len(found.objects)
+        rows = page.json(f"/api/images/{image}/objects?plane=5")
+        assert set(rows["id"]) == set(np.unique(labels[5])[1:].tolist())
+        assert not any(rows["discarded"])
+        limit = float(np.sort(found.objects["score"])[2:4].mean())
+        job = page.job("rethreshold", image, window=[5, 0, 0, 20, 20], min_score=limit)
+        assert job["result"]["objects"] == len(found.objects) - 3
+        # one plane's part is deleted with all the others
+        page.rev = page.json(f"/api/images/{image}")["rev"]
+        left = np.stack([page.labels(plane=z) for z in range(16)])
+        one = int(np.unique(left[5])[1])
+        page.edit("delete", ids=[one])
+        assert not any((page.labels(plane=z) == one).any() for z in range(16))
+        # what is flat is found as it is
+        job = page.job("batch", None, images=[flat], **wish)
+        assert job["result"] == {"images": 1, "failed": []}
+        assert page.json(f"/api/images/{flat}")["objects"] > 10

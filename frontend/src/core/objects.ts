@@ -89,7 +89,11 @@ export class ObjectTable {
   private doubles: ReadonlySet<number> | null = null;
   private readonly countsSignal = signal<readonly number[]>([0, 0, 0, 0, 0, 0, 0]);
 
-  constructor(private readonly shape: ReadonlySignal<readonly [number, number]>) {
+  /** `inVolume`: a plane shows a part of each cell, whose size says nothing of the cell's. */
+  constructor(
+    private readonly shape: ReadonlySignal<readonly [number, number]>,
+    private readonly inVolume: ReadonlySignal<boolean> = signal(false),
+  ) {
     this.counts = computed(() => this.countsSignal.value);
     effect(() => this.decide());
   }
@@ -169,7 +173,8 @@ export class ObjectTable {
   }
 
   private decide(): void {
-    const limits = this.moved.value ? this.thresholds.value : null;
+    const sizes = this.inVolume.value ? { min_size: null, max_size: null } : {};
+    const limits = this.moved.value ? { ...this.thresholds.value, ...sizes } : null;
     const hidden = this.hiddenClasses.value;
     const shape = this.shape.value;
     const counts = [0, 0, 0, 0, 0, 0, 0];

@@ -11,7 +11,7 @@ import {
 } from "./state";
 import { doubtful, fitted, nextOf, shownCell, zoomed } from "./viewing";
 import { LARGEST_WHOLE_PX, type AddReport, type AdvisedLimits, type Box, type ClassInfo, type EditPart, type ImageInfo, type ImageState, type JobKind, type Limits, type Mode, type Point } from "./wire";
-import { few, Workplace } from "./workplace";
+import { few, sizeOf, Workplace } from "./workplace";
 
 const REST_MS = 350;
 
@@ -340,12 +340,12 @@ export class Session extends Workplace {
   /** What the sliders say, as a run's parameters. */
   limits(): Limits {
     const { flow_error, score, min_size, max_size, exclude_border } = this.objects.thresholds.value;
-    const [height, width] = this.image.value?.shape ?? [1, 1];
+    const image = this.image.value;
     return {
       ...this.dynamics.value,
       flow_threshold: flow_error ?? 0,
       min_size: min_size ?? 0,
-      max_size_fraction: max_size === null ? null : max_size / (height * width),
+      max_size_fraction: max_size === null ? null : max_size / (image ? sizeOf(image) : 1),
       exclude_border,
       min_score: score ?? 0,
     };
@@ -458,10 +458,11 @@ export class Session extends Workplace {
     const [document, image] = [this.document, this.image.value];
     const plane = this.plane.value + 1;
     if (!document || !image || plane >= image.z * image.t) return;
+    const through = image.volume && plane % image.z > 0; // it is the same cell there
     const cells = [...this.selection.value].map((id) => this.objects.peek(id)).filter((cell) => cell && !cell.discarded);
     const parts: EditPart[] = [];
     for (const cell of cells as Cell[]) {
-      const label = this.freshId();
+      const label = through ? cell.id : this.freshId();
       if (label === 0) return;
       parts.push(await document.copyOf(cell, label, plane));
     }

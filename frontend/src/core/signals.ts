@@ -39,7 +39,10 @@ export class Signals {
   readonly classes: ReadonlySignal<readonly ClassInfo[]> = computed(() => this.project.value?.classes ?? []);
   readonly models: ReadonlySignal<readonly ModelInfo[]> = computed(() => this.project.value?.models ?? []);
   /** `rows()`, `get(id)`, `fate(id)`, `counts`, `thresholds`, `hiddenClasses`: all can be read in a component. */
-  readonly objects = new ObjectTable(computed(() => this.image.value?.shape ?? [0, 0]));
+  readonly objects = new ObjectTable(
+    computed(() => this.image.value?.shape ?? [0, 0]),
+    computed(() => this.image.value?.volume ?? false),
+  );
   /** Measurements of the plane by column name, or null until `loadMeasurements` was called. */
   readonly measurements = signal<Record<string, readonly (number | string | null)[]> | null>(null);
   /** Measurements were asked for since the cells last changed. */

@@ -40,6 +40,7 @@ export interface ImageInfo {
   score: number | null; // mean object score
   limits: Limits | null; // what its labels were made with; null before the first run
   model: string | null; // with which
+  volume: boolean; // its cells were found in 3-D: one reaches through several planes
   problem: string | null; // what is wrong with the file, and what to do
   again: boolean; // a place that is labelled a second time: nothing is learnt from it
   pixels: string; // names its pixels as they are shown here: with it, a tile's address means the same for good

@@ -274,7 +274,8 @@ export abstract class Workplace extends Signals {
       this.picture.value = null;
       this.imageId.value = id;
       this.plane.value = plane;
-      this.selection.value = new Set();
+      // A cell that reaches through planes stays chosen in the next one, if it is there.
+      if (whole || !this.image.peek()?.volume) this.selection.value = new Set();
       this.visited = null;
       this.forgetMeasurements();
       if (whole) this.history.value = { undo: null, redo: null };
@@ -317,7 +318,11 @@ export abstract class Workplace extends Signals {
       this.picture.value = new Picture(info, plane, this.http, this.screen, host, (count) => (this.loading.value = count));
     });
     this.transport.send({ type: "open", image: info.id, plane });
-    this.loadObjects();
+    const document = this.document;
+    void document?.loadObjects().then(() => {
+      if (document !== this.document || !this.objects.loaded.peek()) return;
+      this.deselect([...this.selection.peek()].filter((id) => !this.objects.peek(id)));
+    });
   }
 
   /** Ask what can be undone: once for all that happens meanwhile. */
@@ -456,7 +461,7 @@ export abstract class Workplace extends Signals {
   private takeLimits(image: ImageInfo | undefined): void {
     const limits = image?.limits; // without: what was chosen for the image before holds for this one too
     const before = this.objects.thresholds.peek();
-    const now = { ...before, ...(limits && thresholdsOf(limits, image.shape)) };
+    const now = { ...before, ...(limits && thresholdsOf(limits, sizeOf(image))) };
     this.objects.thresholds.value = now;
     this.byHand.value = new Set([...this.byHand.peek()].filter((name) => now[name] === before[name]));
     this.objects.moved.value = false;
@@ -479,13 +484,16 @@ export abstract class Workplace extends Signals {
   }
 }
 
-function thresholdsOf(limits: Limits, [height, width]: readonly [number, number]): Thresholds {
+/** Pixels of which a largest size is a share: a plane's, or where cells reach through planes, a volume's. */
+export const sizeOf = ({ shape, z, volume }: ImageInfo): number => shape[0] * shape[1] * (volume ? z : 1);
+
+function thresholdsOf(limits: Limits, size: number): Thresholds {
   const { flow_threshold, min_score, min_size, max_size_fraction, exclude_border } = limits;
   return {
     flow_error: flow_threshold || null,
     score: min_score || null,
     min_size: min_size || null,
-    max_size: max_size_fraction === null ? null : Math.round(max_size_fraction * height * width),
+    max_size: max_size_fraction === null ? null : Math.round(max_size_fraction * size),
     exclude_border,
   };
 }

@@ -8,7 +8,7 @@ import type { AdvisedLimits } from "../core/wire";
 import { ends, Histogram } from "./charts";
 import { Button, Check, Choice, Empty, Section, Select, Slider, TextField } from "./controls";
 import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
-import { channels, chosenChannels, chosenModel, invert, isGiven, model, recipe, target, type Target } from "./recipe";
+import { anisotropy, channels, chosenChannels, chosenModel, findInVolume, inVolume, invert, isGiven, model, recipe, target, type Target } from "./recipe";
 import { area, channelName, FATES, isLive, leftAlone, length, plural, RIGID, TERMS } from "./words";
 
 const MOST_SEEN = 3; // channels that a model looks at
@@ -17,6 +17,11 @@ const TARGETS: { value: Target; label: string }[] = [
   { value: "auto", label: "Automatic" },
   { value: "cells", label: "Cells" },
   { value: "nuclei", label: "Nuclei" },
+];
+
+const SPANS: { value: "planes" | "volume"; label: string }[] = [
+  { value: "planes", label: "In each plane" },
+  { value: "volume", label: "In 3-D" },
 ];
 
 interface Found {
@@ -79,6 +84,32 @@ function Channels({ session }: { session: Session }) {
   );
 }
 
+/** Of a stack: whether its cells reach through planes, and how far these lie apart. */
+function Through({ session }: { session: Session }) {
+  const on = inVolume(session);
+  const set = (text: string) => {
+    const value = Number(text);
+    anisotropy.value = text.trim() !== "" && value > 0 ? value : null;
+  };
+  return (
+    <>
+      <Choice label="Cells of the stack" hint={TERMS.volume} value={on ? "volume" : "planes"} options={SPANS} onChange={(value) => findInVolume(value === "volume")} />
+      {on && (
+        <div class="field" data-hint={TERMS.anisotropy}>
+          <div class="field-head"><label for="anisotropy">Planes lie apart by</label></div>
+          <div class="row">
+            <TextField
+              id="anisotropy" type="number" class="grow" min="0.1" step="any" placeholder="as the file says" aria-description={TERMS.anisotropy}
+              value={anisotropy.value ?? ""} onChange={set}
+            />
+            <span class="muted">px</span>
+          </div>
+        </div>
+      )}
+    </>
+  );
+}
+
 /** Begin with a circle of the size of the cells there are or were seen, else of a sixth of what is in sight. */
 function startCircle(session: Session): void {
   const areas = session.objects.rows().filter((cell) => !cell.discarded).map((cell) => cell.area).sort((a, b) => a - b);
@@ -93,13 +124,16 @@ function Tune({ session }: { session: Session }) {
   const limits = session.objects.thresholds.value;
   const counts = session.objects.counts.value;
   const um = session.image.value?.pixel_size_um ?? null;
+  const solid = session.image.value?.volume ?? false;
+  const size = (px: number) => (solid ? `${Math.round(px).toLocaleString("en")} voxels` : area(px, um));
   const auto = useMemo(() => rows.filter((cell) => cell.origin === "auto"), [rows]);
   const { errors, scores, areas, largest, worst } = useMemo(() => {
     const errors = auto.flatMap((cell) => (cell.flow_error === null ? [] : [cell.flow_error]));
     const scores = auto.flatMap((cell) => (cell.score === null ? [] : [cell.score]));
     const areas = auto.map((cell) => cell.area);
-    return { errors, scores, areas, largest: ends(areas, 0, 100)[1], worst: Math.min(3, ends(errors, 0, 1)[1]) };
-  }, [auto]);
+    const most = ends(areas, 0, 100)[1];
+    return { errors, scores, areas, largest: solid ? most ** 1.5 : most, worst: Math.min(3, ends(errors, 0, 1)[1]) };
+  }, [auto, solid]);
   const set = (change: Partial<Thresholds>) => session.setThresholds(change);
   const rigid = session.rigid.value;
   // What the next run is not told need not be what the last one had.
@@ -107,7 +141,7 @@ function Tune({ session }: { session: Session }) {
   const failed = rigid ? null : currentJob(session, ["rethreshold"], session.imageId.value);
   const hidden = counts.reduce((sum, count, fate) => (fate === Fate.kept ? sum : sum + count), 0);
   const causes = counts.flatMap((count, fate) => (fate !== Fate.kept && count > 0 ? [`${count} ${FATES[fate as Fate]}`] : []));
-  // Areas spread over decades: the slider walks in equal ratios.
+  // Sizes spread over decades: the slider walks in equal ratios.
   const toArea = (position: number) => (position <= 0 ? 0 : Math.round((largest + 1) ** (position / 100)));
   const toPosition = (px: number) => (px <= 0 ? 0 : (100 * Math.log(px)) / Math.log(largest + 1));
   return (
@@ -143,19 +177,19 @@ function Tune({ session }: { session: Session }) {
         </div>
       )}
       <Slider
-        label="Smallest" hint={TERMS.size} min={0} max={100} step={0.5} value={toPosition(limits.min_size ?? 0)}
+        label="Smallest" hint={solid ? TERMS.voxels : TERMS.size} min={0} max={100} step={0.5} value={toPosition(limits.min_size ?? 0)}
         onInput={(value) => set({ min_size: toArea(value) || null })} onChange={() => session.rethresholdSoon()}
-        show={() => (limits.min_size === null ? "keep all" : `at least ${area(limits.min_size, um)}`)}
+        show={() => (limits.min_size === null ? "keep all" : `at least ${size(limits.min_size)}`)}
       />
       <Slider
-        label="Largest" hint={TERMS.size} min={0} max={100} step={0.5} value={limits.max_size === null ? 100 : toPosition(limits.max_size)}
+        label="Largest" hint={solid ? TERMS.voxels : TERMS.size} min={0} max={100} step={0.5} value={limits.max_size === null ? 100 : toPosition(limits.max_size)}
         onInput={(value) => set({ max_size: value >= 100 ? null : toArea(value) })} onChange={() => session.rethresholdSoon()}
-        show={() => (limits.max_size === null ? "keep all" : `up to ${area(limits.max_size, um)}`)}
+        show={() => (limits.max_size === null ? "keep all" : `up to ${size(limits.max_size)}`)}
       />
-      {areas.length > 0 && <span class="note">Middle half of the cells: {middle(areas, um)}</span>}
+      {areas.length > 0 && !solid && <span class="note">Middle half of the cells: {middle(areas, um)}</span>}
       <Check label="Hide cells at the edge" hint={TERMS.border} checked={limits.exclude_border} onChange={(exclude_border) => { set({ exclude_border }); session.rethresholdSoon(); }} />
       <Check label="Show hidden cells faintly" hint={TERMS.ghosts} checked={session.overlays.value.ghosts} onChange={(ghosts) => session.setOverlays({ ghosts })} />
-      {!rigid && <Suggested session={session} />}
+      {!rigid && !solid && <Suggested session={session} />}
     </Section>
   );
 }
@@ -223,6 +257,7 @@ export function FindPanel({ session }: { session: Session }) {
   const tunable = found || image.limits !== null; // limits that leave no cell can be taken back
   const dynamics = session.dynamics.value;
   const stack = image.z * image.t > 1;
+  const through = image.z > 1 && inVolume(session);
   const segmentable = session.segmentable();
   const left = leftAlone(segmentable.length, session.images.value.filter(begunOn).length);
   const many = currentJob(session, ["batch"]);
@@ -236,6 +271,7 @@ export function FindPanel({ session }: { session: Session }) {
         />
         <Choice label="What to outline" hint={TERMS.target} value={target.value} options={TARGETS} onChange={(value) => (target.value = value)} />
         <Diameter session={session} />
+        {image.z > 1 && <Through session={session} />}
         {crowded && <Channels session={session} />}
         <details class="more">
           <summary>More</summary>
@@ -248,7 +284,7 @@ export function FindPanel({ session }: { session: Session }) {
           <Button kind="primary" icon="play" disabled={busy} onClick={() => session.segment(params.value)}>{stack ? "Find cells in this stack" : "Find cells"}</Button>
         </div>
         <div class="row halves">
-          <Button disabled={busy} hint="Only what is in sight: quick, to try settings" onClick={() => session.segment({ ...params.value, window_only: true })}>Only in sight</Button>
+          <Button disabled={busy || through} hint={through ? "Cells in 3-D are found in the whole stack" : "Only what is in sight: quick, to try settings"} onClick={() => session.segment({ ...params.value, window_only: true })}>Only in sight</Button>
           <Button
             disabled={busy || segmentable.length === 0 || (many !== null && isLive(many))} hint="Every image that has no corrections yet, one after the other"
             onClick={() => session.batch(segmentable.map(({ id }) => id), forAll.value)}

@@ -11,6 +11,7 @@ export const TERMS = {
   flow_error: "How badly the outline fits the directions that the model saw. High means a doubtful shape.",
   score: "How likely the model thinks that this is a cell and well outlined, from 0 to 1.",
   size: "Area of the cell.",
+  voxels: "Volume of the cell. The labels follow when the slider rests: a plane shows a part of each cell only.",
   border: "Cells that touch the edge of the picture are cut off; their sizes are not true.",
   ghosts: "Draw hidden cells faintly; a click brings one back.",
   gamma: "Below 1 makes faint structures brighter, above 1 makes them darker. The data stay as they are.",
@@ -22,6 +23,8 @@ export const TERMS = {
   round: "Training once on everything corrected so far.",
   forgetting: "Whether the model has become worse on pictures that are not yours.",
   plane: "One picture of a stack.",
+  volume: "In 3-D, what planes above each other show of a cell is one cell, with one number and a volume. In planes, each has cells of its own.",
+  anisotropy: "How many pixels lie between two planes. The file often says it; if it is wrong, cells are cut or joined through the planes.",
   agreement: "Two people, or one at two times, never outline the same cells the same way. A model that agrees with you as well as you do with yourself is as good as it can be.",
 } as const;
 

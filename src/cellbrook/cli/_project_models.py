@@ -17,7 +17,14 @@ from cellbrook.cli import _console
 from cellbrook.cli._common import Json, MaskFlags, NormalizeFlags, Quiet, TileFlags, answer, print_json
 from cellbrook.cli._stopping import StoppableProgress, ending_softly
 from cellbrook.cli.train import TrainFlags
-from cellbrook.core.params import MaskParams, ModelParams, NormalizeParams, SegmentParams, TileParams
+from cellbrook.core.params import (
+    InputParams,
+    MaskParams,
+    ModelParams,
+    NormalizeParams,
+    SegmentParams,
+    TileParams,
+)
 from cellbrook.errors import UsageError
 from cellbrook.training.params import TrainParams
 
@@ -43,6 +50,22 @@ ProjectModelParams.__doc__ = (ModelParams.__doc__ or "").replace(
 ProjectModelFlags = Annotated[ProjectModelParams, Parameter(name="*", group=Group("Network", sort_key=1))]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProjectInputParams:
+    """What of `InputParams` a project leaves to each run; its help is made from theirs."""
+
+    volume: bool = False
+    anisotropy: float | None = None
+
+
+_, _volume, _rest = (InputParams.__doc__ or " volume : bool ").partition("    volume : bool")
+ProjectInputParams.__doc__ = (
+    f"{ProjectInputParams.__doc__}\n\n    Parameters\n    ----------\n"
+    f"{_volume}{_rest.partition('    track : bool')[0]}"
+)
+ProjectInputFlags = Annotated[ProjectInputParams, Parameter(name="*", group=Group("Image", sort_key=2))]
+
+
 def predict(
     folder: Path,
     /,
@@ -51,6 +74,7 @@ def predict(
     json: Json = False,
     quiet: Quiet = False,
     model_params: ProjectModelFlags = ProjectModelParams(),
+    input_params: ProjectInputFlags = ProjectInputParams(),
     mask_params: MaskFlags = MaskParams(),
     normalize_params: NormalizeFlags = NormalizeParams(),
     tile_params: TileFlags = TileParams(),
@@ -72,6 +96,7 @@ def predict(
 
     params = SegmentParams(
         model_params=model_params,
+        input_params=InputParams(volume=input_params.volume, anisotropy=input_params.anisotropy),
         mask_params=mask_params,
         normalize_params=normalize_params,
         tile_params=tile_params,

@@ -75,7 +75,7 @@ def as_result(project: Project, record: ImageRecord, *, threads: int | None = No
         labels,
         every,
         channel_names=all_of.channel_names,
-        pixel_size_um=(sizes["Y"], sizes["X"]) if known else None,
+        pixel_size_um=tuple(sizes.values()) if known else None,
         axes=record.label_axes,
         threads=threads,
     )
@@ -111,6 +111,8 @@ def _said(
 ) -> dict[str, Any]:
     """Return what the project knows of measured objects and measuring does not tell."""
     names = {c.id: c.name for c in project.settings.classes}
+    # of an object in several planes, the one that a person changed
+    found = sorted(found, key=lambda r: r.origin != "auto")
     by_time = {(r.id, record.time_of(r.plane)): r for r in found}
     labels = objects["label"].tolist()
     times = objects["t"].tolist() if "t" in objects else [None] * len(labels)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from cellbrook.core.objects import ObjectTable
     from cellbrook.core.progress import Progress
-    from cellbrook.core.result import SegmentationData
+    from cellbrook.core.result import NetworkOutput, SegmentationData
     from cellbrook.engines.base import Engine
     from cellbrook.io.source import Source
     from cellbrook.networks.store import ResolvedModel
@@ -133,7 +133,9 @@ def predict(
     done: list[Prediction] = []
     for record in records:
         began = time.monotonic()
-        own = dataclasses.replace(params.input_params, **own_params(project.folder, record.id))
+        own = dataclasses.replace(
+            params.input_params, **params_of(project.folder, record, params.to_keywords())
+        )
         wanted = dataclasses.replace(params, input_params=own)
         recipe = _recipe(record, model, wanted)
         if record.run == recipe and _stands(project, record) and not again:
@@ -179,12 +181,19 @@ def project_params(project: Project, **keywords: Any) -> SegmentParams:
                 f"{name} belongs to the whole project: change it in project.toml, or make another project"
             )
     params = SegmentParams.from_keywords(**{**{k: v for k, v in own.items() if v is not None}, **said})
-    if params.input_params.volume or params.input_params.track:
+    if params.input_params.track:
         raise UsageError(
-            "a project holds planes by themselves: find objects in 3-D and follow them through time with cellbrook segment "
-            "--volume and --track"
+            "a project does not hold who is whose daughter: follow objects through time with cellbrook segment --track"
         )
     return params
+
+
+def params_of(folder: Path, record: ImageRecord, keywords: dict[str, Any]) -> dict[str, Any]:
+    """Return what holds for one image whatever all are asked: second looks say themselves; no volume without a z-stack."""
+    own = own_params(folder, record.id)
+    if keywords.get("volume") and "Z" not in record.label_axes:
+        own |= {"volume": False, "anisotropy": None}
+    return own
 
 
 def land(
@@ -264,7 +273,15 @@ def rethreshold(
         if (known := model_of_run(project, run)) is not None:
             model, source = find_model(project, known), project.open_image(record.id)
             tell = teller(model, source, run["parameters"], threads)
-    labels, objects = labels_anew(flows, cellprob, params, weights, tell=tell, threads=threads)
+    labels, objects = labels_anew(
+        flows,
+        cellprob,
+        params,
+        weights,
+        flow_z=read_flow_z(cache_folder(project, run)),
+        tell=tell,
+        threads=threads,
+    )
     run["parameters"] = {**run.get("parameters", {}), **dataclasses.asdict(params)}
     return land(project, record, labels, objects, run=run, kind="rethreshold")
 
@@ -275,6 +292,7 @@ def labels_anew(
     params: MaskParams,
     weights: tuple[float, ...],
     *,
+    flow_z: NDArray[Any] | None = None,
     tell: Callable[[NDArray[np.uint32], ObjectTable], ObjectTable] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -289,8 +307,10 @@ def labels_anew(
         Settled.
     weights : tuple of float
         The model's calibration of scores.
+    flow_z : ndarray of shape (V, Z, Y, X) or None
+        Of objects found in 3-D: the third component of the flows of each volume. None: planes by themselves.
     tell : callable or None
-        Adds classes to a plane's table, from its labels; see `teller`.
+        Adds classes to a plane's table, from its labels; see `teller`. Those in 3-D have none.
     threads : int or None
         Processor threads. None: the cores this process may use.
     progress : Progress or None
@@ -303,21 +323,28 @@ def labels_anew(
     objects : ObjectTable
     """
     progress = progress or NoProgress()
-    progress.start("finding cells", len(cellprob))
+    looks = len(cellprob) if flow_z is None else len(flow_z)
+    progress.start("finding cells", looks)
     tables, planes, count = [], [], 0
-    for flow, logits in zip(flows, cellprob, strict=True):
+    for at in range(looks):
         progress.check_cancelled()
+        if flow_z is None:
+            flow, logits = flows[at], cellprob[at]
+        else:
+            depth = flow_z.shape[1]
+            part = slice(at * depth, (at + 1) * depth)
+            flow, logits = np.stack([flow_z[at], flows[part, 0], flows[part, 1]]), cellprob[part]
         labels, table = labels_from_flows(
             flow.astype(np.float32), logits.astype(np.float32), params, score_weights=weights, threads=threads
         )
-        if tell is not None:
+        if tell is not None and flow_z is None:
             table = tell(labels, table)
         labels[labels > 0] += np.uint32(count)
         tables.append(table.with_columns(label=table["label"] + np.uint32(count)))
-        planes.append(labels)
+        planes.append(labels.reshape(-1, *labels.shape[-2:]))
         count += len(table)
         progress.advance()
-    return np.stack(planes), concatenate(tables)
+    return np.concatenate(planes), concatenate(tables)
 
 
 def teller(
@@ -385,20 +412,45 @@ def write_cache(
 ) -> None:
     """Keep flows and cellprob as float16, with the model's calibration of scores; may be deleted at any time."""
     assert data.output is not None
-    shape = (record.height, record.width)
-    flows = data.output.flows.reshape(-1, 2, *shape)
-    cellprob = data.output.cellprob.reshape(-1, *shape)
     with atomic(cache_folder(project, run)) as folder:
-        folder.mkdir(parents=True)
-        np.save(folder / "flows.npy", flows.astype(np.float16))
-        np.save(folder / "cellprob.npy", np.clip(cellprob, -6e4, 6e4).astype(np.float16))
-        facts = {
-            "image": record.id,
-            "run": run,
-            "diameter_px": data.output.diameter_px,
-            "score": list(score or ()),
-        }
-        (folder / "about.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        write_output(folder, record.id, run, data.output, score=score)
+
+
+def write_output(
+    folder: Path,
+    image: str,
+    run: dict[str, Any],
+    output: NetworkOutput,
+    *,
+    score: tuple[float, ...] | None = None,
+) -> None:
+    """Write the network's output of a run into a new folder, by planes; of objects in 3-D, flows through them beside it.
+
+    Parameters
+    ----------
+    folder : Path
+        Is made.
+    image : str
+        Id of the image.
+    run : dict
+        What it was made with.
+    output : NetworkOutput
+        Of all planes, or volumes.
+    score : tuple of float or None
+        The model's calibration of scores.
+    """
+    folder.mkdir(parents=True)
+    flows, shape = output.flows, output.cellprob.shape[-2:]
+    if run["parameters"].get("volume"):
+        depth = output.cellprob.shape[-3]
+        through = flows.reshape(-1, 3, depth, *shape)
+        np.save(folder / "flow_z.npy", through[:, 0].astype(np.float16))
+        flows = np.moveaxis(through[:, 1:], 1, 2)
+    np.save(folder / "flows.npy", flows.reshape(-1, 2, *shape).astype(np.float16))
+    logits = np.clip(output.cellprob.reshape(-1, *shape), -6e4, 6e4)
+    np.save(folder / "cellprob.npy", logits.astype(np.float16))
+    facts = {"image": image, "run": run, "diameter_px": output.diameter_px, "score": list(score or ())}
+    (folder / "about.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def calibration(cache: Path) -> tuple[float, ...]:
@@ -436,6 +488,14 @@ def read_cache(project: Project, record: ImageRecord) -> tuple[NDArray[np.float1
     ):
         raise missing
     return flows, cellprob
+
+
+def read_flow_z(cache: Path) -> NDArray[np.float16] | None:
+    """Return what `write_output` kept of flows through planes, (V, Z, Y, X), as a memory map; None if it kept none."""
+    try:
+        return np.load(cache / "flow_z.npy", mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except FileNotFoundError:
+        return None
 
 
 def _segment(

@@ -62,6 +62,7 @@ class ImageInfo(Struct, kw_only=True):
     score: float | None = None
     limits: dict[str, Any] | None = None
     model: str | None = None
+    volume: bool = False
     problem: str | None = None
     again: bool = False
     pixels: str = ""

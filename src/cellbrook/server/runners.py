@@ -20,8 +20,7 @@ from cellbrook.inference import LARGEST_WHOLE_PX
 from cellbrook.io.atomic import atomic
 from cellbrook.project.models import model_of_run, model_reference
 from cellbrook.project.ops import Replace
-from cellbrook.project.predict import cache_folder, land, project_params
-from cellbrook.project.second_looks import own_params
+from cellbrook.project.predict import cache_folder, land, params_of, project_params
 from cellbrook.server.ghosts import Ghosts
 from cellbrook.server.info import choosable
 from cellbrook.server.jobs import Again, Job, Runner
@@ -131,6 +130,7 @@ class Runners:
         store = await workspace.read(workspace.project.labels, image)
         with workspace.scratch() as out:
             cache, run = await workspace.read(self._output, image)
+            through = run["parameters"].get("volume")
             record = await workspace.read(workspace.project.image, image)
             args = {
                 "cache": str(cache),
@@ -140,7 +140,7 @@ class Runners:
                 "scene": record.scene,
                 "out": str(out),
                 "keywords": keywords,
-                "window": _window(job.params.get("window"), store.shape),
+                "window": None if through else _window(job.params.get("window"), store.shape),
             }
             return await self._run(job, "rethreshold", args, image, keywords)
 
@@ -192,7 +192,13 @@ class Runners:
         if (problem := await workspace.read(workspace.project.problem, image)) is not None:
             raise UsageError(problem)
         path = await workspace.read(workspace.project.path, image)
-        own = await workspace.read(own_params, workspace.project.folder, image)
+        own = await workspace.read(params_of, workspace.project.folder, record, keywords)
+        if {**keywords, **own}["volume"]:  # a part of a plane shows nothing of an object in 3-D
+            if only:
+                raise UsageError(
+                    "objects in 3-D are found in the whole stack: find them there, or cells of planes"
+                )
+            window = None
         with workspace.scratch() as out:
             args = {
                 "path": str(path),

@@ -21,7 +21,14 @@ from cellbrook.core.params import MaskParams, SegmentParams
 from cellbrook.errors import ImageError, ModelError, UsageError
 from cellbrook.io import open_image
 from cellbrook.networks.store import resolve_model
-from cellbrook.project.predict import calibration, labels_anew, teller
+from cellbrook.project.predict import (
+    calibration,
+    labels_anew,
+    params_of,
+    read_flow_z,
+    teller,
+    write_output,
+)
 from cellbrook.provenance import recipe_of
 
 if TYPE_CHECKING:
@@ -129,7 +136,10 @@ def rethreshold(call: Call, args: dict[str, Any]) -> dict[str, Any]:
                 scene=args["scene"],
             )
             tell = teller(resolve_model(args["model"]), source, given, threads)
-    labels, objects = labels_anew(flows, cellprob, params, weights, tell=tell, threads=threads, progress=call)
+    flow_z = read_flow_z(Path(args["cache"]))
+    labels, objects = labels_anew(
+        flows, cellprob, params, weights, flow_z=flow_z, tell=tell, threads=threads, progress=call
+    )
     recipe = {**run, "parameters": {**run["parameters"], **dataclasses.asdict(params)}}
     return _answer(out, labels, objects, recipe)
 
@@ -137,7 +147,8 @@ def rethreshold(call: Call, args: dict[str, Any]) -> dict[str, Any]:
 def candidates(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     """Find the pixels of what was discarded, for a plane's ghosts.
 
-    A candidate counts as discarded if less than half of it is under an object of the result.
+    A candidate counts as discarded if less than half of it is under an object of the result. Of objects in 3-D there are
+    none: what a plane shows of one is no candidate of its own.
 
     Parameters
     ----------
@@ -159,6 +170,8 @@ def candidates(call: Call, args: dict[str, Any]) -> dict[str, Any]:
     find, find_every = _finder(args, params), _finder(args, every)
     rows: list[dict[str, Any]] = []
     ghosts = np.lib.format.open_memmap(out / "ghosts.npy", "w+", np.uint32, cellprob.shape)
+    if read_flow_z(Path(args["cache"])) is not None:
+        return {"rows": rows}
     for plane, (flow, logits) in enumerate(zip(flows, cellprob, strict=True)):
         call.check_cancelled()
         kept, _ = find(flow, logits)
@@ -337,7 +350,7 @@ def _finding(call: Call, project: Project, keywords: dict[str, Any]) -> Callable
             project.path(record.id),
             name=record.name,
             progress=_Only(call, NoProgress()),
-            **{**rest, "scene": record.scene},
+            **{**rest, "scene": record.scene, **params_of(project.folder, record, keywords)},
         )
 
     return find
@@ -539,14 +552,7 @@ def _write_output(
 ) -> None:
     """Write the network's output as `cellbrook.project.predict` reads it, and with it all of the run."""
     assert result.output is not None
-    shape = result.labels.shape[-2:]
-    folder.mkdir(parents=True)
-    np.save(folder / "flows.npy", result.output.flows.reshape(-1, 2, *shape).astype(np.float16))
-    logits = np.clip(result.output.cellprob.reshape(-1, *shape), -6e4, 6e4)
-    np.save(folder / "cellprob.npy", logits.astype(np.float16))
-    facts = {"image": image, "run": recipe, "diameter_px": result.output.diameter_px,
-        "score": list(score)}  # fmt: skip
-    (folder / "about.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    write_output(folder, image, recipe, result.output, score=score)
     text = json.dumps(result.provenance, default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v))
     (folder / "run.json").write_text(text, encoding="utf-8")
 
