@@ -73,6 +73,24 @@ describe("an image", () => {
     await vi.waitFor(() => expect(session.plane.value).toBe(1));
     expect(copies.slice(1)).toEqual([[first, 1], [second, 1]]);
     expect(session.selection.value).toEqual(new Set([first, second]));
+    // What is chosen in another plane can be joined with what goes on here, and cut off from here on.
+    const asked: object[] = [];
+    vi.spyOn(server, "handle").mockImplementation((message) => {
+      if (message.type === "edit") asked.push({ kind: message.kind, ids: message.ids, line: message.line, plane: message.plane });
+    });
+    await wire.settle();
+    session.objects.apply([{ id: second, gone: true }]);
+    session.merge([second, first]);
+    session.splitHere();
+    expect(asked).toEqual([
+      { kind: "merge", ids: [first, second], line: undefined, plane: 1 },
+      { kind: "split", ids: [first], line: [], plane: 1 },
+    ]);
+    session.setPlane(0);
+    await wire.settle();
+    session.select([first]);
+    session.splitHere(); // there is nothing before the first plane
+    expect(asked).toHaveLength(2);
   });
 
   it("with many channels shows as many as are drawn at once", async () => {

@@ -6,12 +6,12 @@ import tifffile
 
 import cellbrook
 from cellbrook.core.params import MaskParams
-from cellbrook.errors import UsageError
+from cellbrook.errors import EditError, UsageError
 from cellbrook.metrics import matching
 from cellbrook.project import Project
 from cellbrook.project.exchange import as_result
 from cellbrook.project.marks import suggest_limits
-from cellbrook.project.ops import Delete, Paint
+from cellbrook.project.ops import Delete, Merge, Paint, Split
 from cellbrook.project.predict import read_cache, rethreshold
 from cellbrook.training import synthetic
 
@@ -103,6 +103,33 @@ def test_what_a_person_did_to_an_object_stays_through_another_run(project):
     assert np.sum((after == second) & (before == second)) > 0.8 * np.sum(before == second), (
         "one cell still, of the same number"
     )
+
+
+def test_a_cell_is_cut_between_planes_and_pieces_in_different_planes_are_joined(project):
+    (done,) = predict(project, "kerne ä")
+    store, log = project.labels(done.image), project.log(done.image)
+    before = store.read_all()
+    one = max(through(before), key=lambda i: np.sum(before == i))
+    planes = np.flatnonzero((before == one).any(axis=(1, 2)))
+    middle = int(planes[len(planes) // 2])
+    log.apply(Split(one, (), middle))
+    after = store.read_all()
+    (new,) = set(np.unique(after)) - set(np.unique(before))
+    assert np.array_equal(after == one, (before == one) & (np.arange(len(before)) < middle)[:, None, None])
+    assert np.array_equal(after == new, (before == one) & (np.arange(len(before)) >= middle)[:, None, None])
+    assert {r.origin for r in store.objects(ids=[one, int(new)])} == {"edited"}
+    assert all(r.area == np.sum(after[r.plane] == r.id) for r in store.objects(ids=[one, int(new)]))
+    predict(project, "kerne ä", again=True)
+    assert np.array_equal(store.read_all() == new, after == new), "no model joins them again"
+    for plane in (int(planes[0]), int(planes[-1]) + 1):
+        with pytest.raises(EditError, match="nothing to cut"):
+            log.apply(Split(one, (), plane))
+    log.apply(Merge((one, int(new))))
+    assert np.array_equal(store.read_all() == one, before == one)
+    log.undo()
+    log.undo()  # the model's run
+    log.undo()
+    assert np.array_equal(store.read_all(), before)
 
 
 def test_the_table_is_that_of_volumes_and_says_what_was_changed(project, stack):

@@ -119,10 +119,10 @@ export class Document {
     return { plane, kind: "paint", label, runs: encodeRuns(runs), mode: "keep", ids: [] };
   }
 
-  /** Make one object of several; the first keeps its id. */
-  merge(ids: readonly number[]): void {
+  /** Make one object of several; the first keeps its id. `beyond` are such that lie in other planes only. */
+  merge(ids: readonly number[], beyond: readonly number[] = []): void {
     const cells = this.cellsOf(ids);
-    if (cells.length < 2) return;
+    if (cells.length === 0 || cells.length + beyond.length < 2) return;
     const [first, ...others] = cells;
     const whole = cells.map((cell) => [cell.y0, cell.x0, cell.y1, cell.x1] as Box).reduce(unite);
     for (const cell of others) this.remap.join(cell.id, first.id, boxOfCell(cell));
@@ -130,7 +130,7 @@ export class Document {
       { id: first.id, ...named(whole), area: cells.reduce((sum, cell) => sum + cell.area, 0) },
       ...others.map(({ id }) => ({ id, gone: true })),
     ]);
-    this.send({ kind: "merge", ids: cells.map(({ id }) => id) }, [], others.map(joinedOf));
+    this.send({ kind: "merge", ids: [...cells.map(({ id }) => id), ...beyond] }, [], others.map(joinedOf));
   }
 
   delete(ids: readonly number[]): void {
@@ -161,6 +161,11 @@ export class Document {
   /** Cut along a line; the server takes whole numbers for the centres of pixels. */
   split(id: number, line: readonly Point[]): void {
     this.send({ kind: "split", ids: [id], line: line.map(([y, x]) => [y - 0.5, x - 0.5]) });
+  }
+
+  /** From this plane on it is another cell. */
+  splitHere(id: number): void {
+    this.send({ kind: "split", ids: [id], line: [] });
   }
 
   /** Ask for an object at a point, or in a box. */

@@ -176,9 +176,11 @@ export class Session extends Workplace {
   }
   merge(ids: readonly number[]): void {
     const area = (id: number): number => this.objects.peek(id)?.area ?? 0;
-    const sorted = [...new Set(ids)].sort((a, b) => area(b) - area(a));
-    if (sorted.length < 2) return;
-    this.document?.merge(sorted);
+    const all = [...new Set(ids)];
+    const sorted = all.filter((id) => this.objects.peek(id)).sort((a, b) => area(b) - area(a));
+    const beyond = this.image.value?.volume ? all.filter((id) => !this.objects.peek(id)) : [];
+    if (sorted.length === 0 || sorted.length + beyond.length < 2) return;
+    this.document?.merge(sorted, beyond);
     this.select([sorted[0]]);
   }
   deleteSelected(): void {
@@ -191,6 +193,13 @@ export class Session extends Workplace {
   /** Give one object's two sides of a line different ids. */
   split(id: number, line: readonly Point[]): void {
     this.document?.split(id, line);
+  }
+  /** The selected cells of a stack are others from this plane on. */
+  splitHere(): void {
+    const image = this.image.value;
+    if (!image?.volume || this.plane.value % image.z === 0) return;
+    for (const id of this.selection.value) if (this.objects.peek(id)) this.document?.splitHere(id);
+    this.select([]);
   }
   /** Bring discarded candidates back. */
   accept(ids: readonly number[]): void {

@@ -274,7 +274,7 @@ export abstract class Workplace extends Signals {
       this.picture.value = null;
       this.imageId.value = id;
       this.plane.value = plane;
-      // A cell that reaches through planes stays chosen in the next one, if it is there.
+      // A cell that reaches through planes stays chosen in the next one, to be looked at or joined with what goes on there.
       if (whole || !this.image.peek()?.volume) this.selection.value = new Set();
       this.visited = null;
       this.forgetMeasurements();
@@ -318,11 +318,7 @@ export abstract class Workplace extends Signals {
       this.picture.value = new Picture(info, plane, this.http, this.screen, host, (count) => (this.loading.value = count));
     });
     this.transport.send({ type: "open", image: info.id, plane });
-    const document = this.document;
-    void document?.loadObjects().then(() => {
-      if (document !== this.document || !this.objects.loaded.peek()) return;
-      this.deselect([...this.selection.peek()].filter((id) => !this.objects.peek(id)));
-    });
+    this.loadObjects();
   }
 
   /** Ask what can be undone: once for all that happens meanwhile. */

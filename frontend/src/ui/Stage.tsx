@@ -130,7 +130,9 @@ function ToolOptions({ session }: { session: Session }) {
   const known = TOOLS.find((item) => item.tool === tool);
   const sized = tool === "brush" || tool === "eraser";
   const stack = (session.image.value?.z ?? 1) > 1;
+  const through = (session.image.value?.volume ?? false) && session.plane.value % session.image.value!.z > 0;
   const chosen = session.selection.value.size;
+  const away = session.objects.loaded.value ? [...session.selection.value].filter((id) => !session.objects.get(id)).length : 0;
   const drawing = session.preview.value.kind === "polygon";
   if (!sized && !known?.draws && !chosen && !drawing) return null;
   return (
@@ -140,10 +142,11 @@ function ToolOptions({ session }: { session: Session }) {
       {drawing && <><Button keys="Enter" onClick={() => session.finish()}>Finish</Button><Button keys="Esc" onClick={() => session.cancel()}>Leave</Button></>}
       {chosen > 0 && (
         <div class="row">
-          <span>{chosen} selected</span>
+          <span>{chosen} selected{away > 0 && `, ${away === chosen ? "in other planes" : `${away} in other planes`}`}</span>
           {chosen > 1 && <Button icon="merge" label="Merge into one" keys="Shift+M" onClick={() => session.mergeSelected()} />}
           <Button icon="lock" label="Lock or unlock: the model leaves locked cells alone" keys="L" onClick={() => session.toggleLock()} />
           {stack && <Button icon="copy" label="Copy to the next plane" keys="Shift+C" onClick={() => session.copyToNextPlane()} />}
+          {through && <Button icon="cut" label="Cut between planes: from this one on it is another cell" keys="Shift+X" onClick={() => session.splitHere()} />}
           <Button icon="trash" label="Delete" keys="Delete" onClick={() => session.deleteSelected()} />
         </div>
       )}

@@ -134,6 +134,9 @@ def _lock(op: Lock, draft: Draft) -> None:
 
 @carry_out.register(Split)
 def _split(op: Split, draft: Draft) -> None:
+    if not op.points:
+        _split_between_planes(op, draft)
+        return
     row = next((r for r in draft.existing([op.id]) if r.plane == op.plane), None)
     if row is None:
         raise EditError(f"there is no object {op.id} in plane {op.plane}")
@@ -164,6 +167,32 @@ def _split(op: Split, draft: Draft) -> None:
             cellprob=None,
         )
     draft.write_window(op.plane, row.y0, row.x0, ids[pieces], inside)
+    draft.settle()
+
+
+def _split_between_planes(op: Split, draft: Draft) -> None:
+    store = draft.store
+    store.check_plane(op.plane)
+    depth = store.leading[-1] if "Z" in store.axes else 1
+    start = op.plane // depth * depth
+    rows = [r for r in draft.existing([op.id]) if start <= r.plane < start + depth]
+    behind = [r for r in rows if r.plane >= op.plane]
+    if not behind or len(behind) == len(rows):
+        raise EditError(f"object {op.id} does not go on from plane to plane here: there is nothing to cut")
+    (new,) = store.lease(1)
+    for row in rows:
+        shaped = dataclasses.replace(
+            row,
+            origin="manual" if row.origin == "manual" else "edited",
+            score=None,
+            flow_error=None,
+            cellprob=None,
+        )
+        if row in behind:
+            draft.fresh[new, row.plane] = dataclasses.replace(shaped, id=new)
+            _recolour(draft, row, new)
+        else:
+            draft.set_attributes(shaped)
     draft.settle()
 
 

@@ -83,14 +83,15 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Cut an object along a line; the largest piece keeps the id.
+    """Cut an object along a line, and the largest piece keeps the id; or between two planes of a z-stack.
 
     Parameters
     ----------
     id : int
         The object.
     points : tuple of (y, x)
-        Corners of the line, in pixels.
+        Corners of the line, in pixels. None: the cut lies between planes, and what is in `plane` and behind it, at
+        that time, gets another id.
     plane : int
         From 0.
     """

@@ -84,8 +84,10 @@ def op_of(edit: Edit | EditPart, shape: tuple[int, int], ghosts: Ghosts) -> Op:
             return SetClass(ids, int(edit.value or 0))
         case "lock":
             return Lock(ids, bool(edit.value))
-    if not edit.line or len(edit.line) < 2:
-        raise UsageError("a cut needs a line of two points or more")
+    if edit.line is None or len(edit.line) == 1:
+        raise UsageError(
+            "a cut needs a line of two points or more; or an empty one, for a cut between planes"
+        )
     return Split(ids[0], tuple((float(y), float(x)) for y, x in edit.line), edit.plane)
 
 
