@@ -13,6 +13,7 @@ from cellbrook.project.exchange import as_result
 from cellbrook.project.marks import suggest_limits
 from cellbrook.project.ops import Delete, Merge, Paint, Split
 from cellbrook.project.predict import read_cache, rethreshold
+from cellbrook.server.tables import result_of
 from cellbrook.training import synthetic
 
 SHAPE = (16, 72, 80)
@@ -80,6 +81,9 @@ def test_limits_are_changed_without_the_network(project, stack):
     labels = project.labels(done.image).read_all()
     assert len(fewer.objects) == done.objects - 3
     assert same(labels, fewer.labels)
+    kept = result_of(project, project.find("kerne ä"), output=True).output
+    assert kept.flows.shape == stack[1].output.flows.shape
+    assert np.abs(kept.flows - stack[1].output.flows).max() < 0.01
     flows, cellprob = read_cache(project, project.find("kerne ä"))
     assert flows.shape == (SHAPE[0], 2, *SHAPE[1:])
     assert cellprob.shape == SHAPE

@@ -42,7 +42,7 @@ _OURS = ("window", "only", "images")
 """Parameters of a job that are none of the segmentation."""
 
 _MASK_NAMES = tuple(f.name for f in dataclasses.fields(MaskParams))
-_WORDS = {"tile": "looking for cells", "limits": "trying limits"}
+_WORDS = {"tile": "looking for cells", "plane": "looking for cells in 3-D", "limits": "trying limits"}
 
 
 class Runners:

@@ -13,7 +13,7 @@ from cellbrook.errors import UsageError
 from cellbrook.measure import measure
 from cellbrook.project.exchange import as_result
 from cellbrook.project.objects import as_table
-from cellbrook.project.predict import cache_folder, read_cache
+from cellbrook.project.predict import cache_folder, read_cache, read_flow_z
 
 if TYPE_CHECKING:
     from cellbrook.core.objects import ObjectTable
@@ -93,8 +93,13 @@ def _output(project: Project, record: ImageRecord, data: SegmentationData) -> Ne
         flows, cellprob = read_cache(project, record)
     except UsageError:
         return None
-    leading = data.labels.shape[:-2]
-    return NetworkOutput(
-        flows.astype(np.float32).reshape(*leading, *flows.shape[1:]),
-        cellprob.astype(np.float32).reshape(*leading, *cellprob.shape[1:]),
-    )
+    leading, shape = data.labels.shape[:-2], cellprob.shape[1:]
+    known = flows.astype(np.float32)
+    flow_z = read_flow_z(cache_folder(project, record.run or {}))
+    if flow_z is None:
+        known = known.reshape(*leading, 2, *shape)
+    else:  # as of a volume: (dz, dy, dx) before Z
+        along = np.moveaxis(known.reshape(*flow_z.shape[:2], 2, *shape), 2, 1)
+        known = np.concatenate([flow_z[:, None].astype(np.float32), along], axis=1)
+        known = known.reshape(*leading[:-1], *known.shape[1:])
+    return NetworkOutput(known, cellprob.astype(np.float32).reshape(*leading, *shape))
