@@ -1,10 +1,13 @@
 """Objects in 3-D in a project: one id through planes, kept through new runs, limits and a person's work."""
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
 
 import cellbrook
+from cellbrook.cli.app import main
 from cellbrook.core.params import MaskParams
 from cellbrook.errors import EditError, UsageError
 from cellbrook.metrics import matching
@@ -151,6 +154,18 @@ def test_the_table_is_that_of_volumes_and_says_what_was_changed(project, stack):
     origins = dict(zip(table["label"].tolist(), table["origin"], strict=True))
     assert origins.pop(edited) == "edited"
     assert set(origins.values()) == {"auto"}
+
+
+def test_the_command_finds_them_too(project, stack, capsys):
+    folder = str(project.folder)
+    project.close()
+    assert (
+        main(["project", "predict", folder, "--volume", "--anisotropy", "2", "--threads", "1", "--json"]) == 0
+    )
+    found = {entry["name"]: entry["objects"] for entry in json.loads(capsys.readouterr().out)}
+    assert found["kerne ä"] == len(stack[1].objects)
+    assert main(["project", "predict", folder, "--anisotropy", "2"]) == 2
+    assert "volume" in capsys.readouterr().err
 
 
 def test_what_does_not_go_is_said(project):

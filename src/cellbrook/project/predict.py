@@ -107,7 +107,8 @@ def predict(
     each : callable or None
         Is given every image's outcome as it comes.
     **keywords
-        Parameters of `cellbrook.core.params`, such as ``diameter=30``; ``model`` by its name in the project.
+        Parameters of `cellbrook.core.params`, such as ``diameter=30``; ``model`` by its name in the project;
+        ``volume`` holds for the z-stacks among the images.
 
     Returns
     -------
