@@ -395,6 +395,9 @@ def test_objects_of_a_stack_in_3d_are_one_through_its_planes(serve, tmp_path):
         rows = page.json(f"/api/images/{image}/objects?plane=5")
         assert set(rows["id"]) == set(np.unique(labels[5])[1:].tolist())
         assert not any(rows["discarded"])
+        table = page.json(f"/api/images/{image}/measurements?plane=5")
+        assert set(table["label"]) == set(rows["id"])
+        assert table["volume_px"] == [int(np.sum(labels == i)) for i in table["label"]]
         limit = float(np.sort(found.objects["score"])[2:4].mean())
         job = page.job("rethreshold", image, window=[5, 0, 0, 20, 20], min_score=limit)
         assert job["result"]["objects"] == len(found.objects) - 3

@@ -101,6 +101,11 @@ class ImageRecord:
         """Return the time point of a plane of the labels; None if the image is no time series."""
         return plane // math.prod(self.leading[1:]) if self.label_axes.startswith("T") else None
 
+    @property
+    def in_volume(self) -> bool:
+        """True if the last run found objects in 3-D, each with one id through its planes."""
+        return self.run is not None and bool(self.run["parameters"].get("volume"))
+
 
 @dataclass(slots=True)
 class AddReport:

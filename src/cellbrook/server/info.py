@@ -59,7 +59,7 @@ def image_info(
         score=None if score is None else float(score),
         limits=None if record.run is None else {k: record.run["parameters"].get(k) for k in LIMITS},
         model=None if record.run is None else record.run["parameters"].get("model"),
-        volume=record.run is not None and bool(record.run["parameters"].get("volume")),
+        volume=record.in_volume,
         problem=problem,
         again=record.id in again,
         pixels=pixels_tag(project, record.id),

@@ -26,7 +26,15 @@ _KNOWN = ("class", "origin", "locked", "score", "flow_error", "cellprob", "z", "
 
 
 def measurements(workspace: Workspace, image: str, plane: int | None) -> dict[str, list[Any]]:
-    """Return the measurements of the objects of a plane (None: of all), as columns."""
+    """Return the measurements of the objects of a plane (None: of all), as columns; in 3-D, of all of each that is in it."""
+    record = workspace.project.image(image)
+    if record.in_volume:
+        whole = as_result(workspace.project, record).objects
+        chosen = np.ones(len(whole), bool)
+        if plane is not None:
+            chosen = np.isin(whole["label"], workspace.project.labels(image).read(plane))
+            chosen &= whole["t"] == record.time_of(plane) if "t" in whole else True
+        return {n: whole[n][chosen].tolist() for n in whole}
     planes = range(workspace.project.labels(image).planes) if plane is None else [plane]
     tables = [_measured(workspace, image, p) for p in planes]
     names = [n for n in tables[0] if all(n in t for t in tables)]
