@@ -29,12 +29,13 @@ interface Column {
 /** The columns of the object table, then whatever measurements the server has. */
 function useColumns(session: Session): Column[] {
   const um = session.image.value?.pixel_size_um ?? null;
+  const solid = session.image.value?.volume ?? false;
   const classes = session.classes.value;
   const table = session.measurements.value;
   return useMemo(() => {
     const columns: Column[] = [
       { id: "id", name: "No.", width: 50, number: (cell) => cell.id },
-      { id: "area", name: um === null ? "Area px²" : "Area µm²", hint: TERMS.size, width: 80, number: (cell) => cell.area * (um ?? 1) ** 2 },
+      { id: "area", name: `${solid ? "Here" : "Area"} ${um === null ? "px²" : "µm²"}`, hint: solid ? TERMS.here : TERMS.size, width: 80, number: (cell) => cell.area * (um ?? 1) ** 2 },
       { id: "score", name: "Score", hint: TERMS.score, width: 54, number: (cell) => cell.score },
       { id: "flow_error", name: "Shape", hint: TERMS.flow_error, width: 54, number: (cell) => cell.flow_error },
       { id: "origin", name: "By", hint: "Found by the model, corrected, or drawn by hand", width: 70, number: (cell) => ["auto", "edited", "manual"].indexOf(cell.origin), text: (cell) => ORIGINS[cell.origin] },
@@ -57,7 +58,7 @@ function useColumns(session: Session): Column[] {
       }
     }
     return columns;
-  }, [um, classes, table]);
+  }, [um, solid, classes, table]);
 }
 
 function Table(props: { session: Session; columns: Column[]; cells: readonly Cell[] }) {

@@ -11,6 +11,7 @@ export const TERMS = {
   flow_error: "How badly the outline fits the directions that the model saw. High means a doubtful shape.",
   score: "How likely the model thinks that this is a cell and well outlined, from 0 to 1.",
   size: "Area of the cell.",
+  here: "Area of what this plane shows of the cell.",
   voxels: "Volume of the cell. The labels follow when the slider rests: a plane shows a part of each cell only.",
   border: "Cells that touch the edge of the picture are cut off; their sizes are not true.",
   ghosts: "Draw hidden cells faintly; a click brings one back.",
