@@ -6,7 +6,7 @@ import type { Job } from "../src/core/wire";
 import { brief, ends } from "../src/ui/charts";
 import { download, making, nameOf } from "../src/ui/download";
 import { said } from "../src/ui/JobProgress";
-import { anisotropy, channels, findInVolume, followModel, inVolume, model, recipe } from "../src/ui/recipe";
+import { anisotropy, channels, followModel, model, recipe } from "../src/ui/recipe";
 import { leftAlone, length } from "../src/ui/words";
 import { HEIGHT, opened, WIDTH } from "./fake";
 
@@ -122,20 +122,19 @@ describe("the recipe", () => {
     const is = (more: object): void => session.receive({ type: "image", image: { ...server.info, ...more } });
     const limits = { flow_threshold: 0.4, cellprob_threshold: 0, niter: null, min_size: 15, max_size_fraction: 0.5, exclude_border: false, min_score: 0.3 };
     expect(asked()).toEqual([undefined, undefined]);
-    is({ volume: true, limits });
-    expect([inVolume(session), ...asked()]).toEqual([true, true, undefined]);
+    is({ volume: true, joined: true, limits });
+    expect(asked()).toEqual([true, undefined]);
     expect(session.objects.thresholds.value.max_size).toBe(HEIGHT * WIDTH); // half of two planes
     expect(recipe(session).value.max_size_fraction).toBe(0.5);
-    findInVolume(false);
+    session.through.value = false;
     expect(asked()).toEqual([undefined, undefined]);
     expect(recipe(session).value.max_size_fraction).toBe(undefined); // it was of volumes
-    findInVolume(true);
+    session.through.value = true;
     anisotropy.value = 4;
     expect(asked()).toEqual([true, 4]);
     is({ z: 1 }); // flat, beside stacks
     expect([asked(), asked(true)]).toEqual([[undefined, undefined], [true, 4]]);
     anisotropy.value = null;
-    findInVolume(false);
   });
 
   it("names a channel only where the open image has it, for many images by its name", async () => {

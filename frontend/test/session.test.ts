@@ -51,7 +51,7 @@ describe("an image", () => {
     const { wire, session, server } = await opened();
     const [first, second] = [session.draw(stroke(10, 50, 60, 9)), session.draw(stroke(30, 50, 60, 9))];
     await wire.settle();
-    const info = { ...server.info, volume: false };
+    const info = { ...server.info, joined: false };
     vi.spyOn(server, "info", "get").mockImplementation(() => info);
     const copies: [number, number][] = [];
     const handle = server.handle.bind(server);
@@ -66,7 +66,7 @@ describe("an image", () => {
     expect(session.selection.value.size).toBe(0);
     session.setPlane(0);
     await wire.settle();
-    info.volume = true;
+    info.joined = true;
     session.receive({ type: "image", image: { ...info } });
     session.select([first, second]);
     session.copyToNextPlane();
@@ -82,15 +82,18 @@ describe("an image", () => {
     session.objects.apply([{ id: second, gone: true }]);
     session.merge([second, first]);
     session.splitHere();
+    session.select([second]);
+    session.fillBetween();
     expect(asked).toEqual([
       { kind: "merge", ids: [first, second], line: undefined, plane: 1 },
       { kind: "split", ids: [first], line: [], plane: 1 },
+      { kind: "interpolate", ids: [second], line: undefined, plane: 1 },
     ]);
     session.setPlane(0);
     await wire.settle();
     session.select([first]);
     session.splitHere(); // there is nothing before the first plane
-    expect(asked).toHaveLength(2);
+    expect(asked).toHaveLength(3);
   });
 
   it("with many channels shows as many as are drawn at once", async () => {

@@ -392,3 +392,18 @@ def test_cells_of_a_stack_are_found_in_3d(tmp_path, serve, tab):
         page.keyboard.press("Shift+M")
         page.evaluate(f"{SESSION}.setZ(7)")
         wait(page, f"{SESSION}.plane.value === 7 && {SESSION}.objects.get({new}) !== undefined")
+        # drawn first and last, joined, and filled between
+        drawn = []
+        for z in (12, 15):
+            page.evaluate(f"{SESSION}.setZ({z})")
+            wait(page, f"{SESSION}.plane.value === {z} && {SESSION}.objects.loaded.value")
+            page.evaluate(f"{SESSION}.select([])")
+            page.keyboard.press("b")
+            page.mouse.click(300, 672)
+            wait(page, f"{SESSION}.selection.value.size === 1")
+            drawn.append(page.evaluate(f"[...{SESSION}.selection.value][0]"))
+        page.evaluate(f"{SESSION}.select({drawn})")
+        page.keyboard.press("Shift+M")
+        page.keyboard.press("Shift+F")
+        page.evaluate(f"{SESSION}.setZ(13)")
+        wait(page, f"{SESSION}.plane.value === 13 && {SESSION}.objects.get({drawn[1]}) !== undefined")

@@ -168,6 +168,11 @@ export class Document {
     this.send({ kind: "split", ids: [id], line: [] });
   }
 
+  /** Fill the planes that cells skip between two in which they lie. */
+  interpolate(ids: readonly number[]): void {
+    this.send({ kind: "interpolate", ids: [...ids] });
+  }
+
   /** Ask for an object at a point, or in a box. */
   prompt(where: Point | Box): void {
     this.send(where.length === 4 ? { kind: "prompt", box: where } : { kind: "prompt", line: [where] });

@@ -178,7 +178,7 @@ export class Session extends Workplace {
     const area = (id: number): number => this.objects.peek(id)?.area ?? 0;
     const all = [...new Set(ids)];
     const sorted = all.filter((id) => this.objects.peek(id)).sort((a, b) => area(b) - area(a));
-    const beyond = this.image.value?.volume ? all.filter((id) => !this.objects.peek(id)) : [];
+    const beyond = this.inVolume.value ? all.filter((id) => !this.objects.peek(id)) : [];
     if (sorted.length === 0 || sorted.length + beyond.length < 2) return;
     this.document?.merge(sorted, beyond);
     this.select([sorted[0]]);
@@ -197,9 +197,13 @@ export class Session extends Workplace {
   /** The selected cells of a stack are others from this plane on. */
   splitHere(): void {
     const image = this.image.value;
-    if (!image?.volume || this.plane.value % image.z === 0) return;
+    if (!image || !this.inVolume.value || this.plane.value % image.z === 0) return;
     for (const id of this.selection.value) if (this.objects.peek(id)) this.document?.splitHere(id);
     this.select([]);
+  }
+  /** Give the selected cells of a stack the planes that they skip, wherever these are. */
+  fillBetween(): void {
+    if (this.inVolume.value && this.selection.value.size > 0) this.document?.interpolate([...this.selection.value]);
   }
   /** Bring discarded candidates back. */
   accept(ids: readonly number[]): void {
@@ -467,7 +471,7 @@ export class Session extends Workplace {
     const [document, image] = [this.document, this.image.value];
     const plane = this.plane.value + 1;
     if (!document || !image || plane >= image.z * image.t) return;
-    const through = image.volume && plane % image.z > 0; // it is the same cell there
+    const through = this.inVolume.value && plane % image.z > 0; // it is the same cell there
     const cells = [...this.selection.value].map((id) => this.objects.peek(id)).filter((cell) => cell && !cell.discarded);
     const parts: EditPart[] = [];
     for (const cell of cells as Cell[]) {

@@ -51,6 +51,12 @@ export class Signals {
   readonly picture = signal<Picture | null>(null);
 
   // ---- what is chosen
+  /** Whether cells of a stack are to be one through planes; null: as those that are there. */
+  readonly through = signal<boolean | null>(null);
+  readonly inVolume: ReadonlySignal<boolean> = computed(() => {
+    const image = this.image.value;
+    return image !== null && image.z > 1 && (this.through.value ?? image.joined);
+  });
   readonly selection = signal<ReadonlySet<number>>(new Set());
   readonly tool = signal<ToolName>("pick");
   readonly brushSize = signal(9); // diameter, image pixels

@@ -41,6 +41,7 @@ export interface ImageInfo {
   limits: Limits | null; // what its labels were made with; null before the first run
   model: string | null; // with which
   volume: boolean; // its cells were found in 3-D: one reaches through several planes
+  joined: boolean; // some do, however they came about
   problem: string | null; // what is wrong with the file, and what to do
   again: boolean; // a place that is labelled a second time: nothing is learnt from it
   pixels: string; // names its pixels as they are shown here: with it, a tile's address means the same for good
@@ -156,7 +157,7 @@ export interface Job {
 }
 
 export type EditKind =
-  | "paint" | "merge" | "delete" | "relabel" | "set_class" | "lock" | "split" | "accept" | "prompt" | "batch";
+  | "paint" | "merge" | "delete" | "relabel" | "set_class" | "lock" | "split" | "interpolate" | "accept" | "prompt" | "batch";
 
 /** One of several edits that are done, and undone, as one. */
 export interface EditPart {

@@ -275,7 +275,7 @@ export abstract class Workplace extends Signals {
       this.imageId.value = id;
       this.plane.value = plane;
       // A cell that reaches through planes stays chosen in the next one, to be looked at or joined with what goes on there.
-      if (whole || !this.image.peek()?.volume) this.selection.value = new Set();
+      if (whole || !this.inVolume.peek()) this.selection.value = new Set();
       this.visited = null;
       this.forgetMeasurements();
       if (whole) this.history.value = { undo: null, redo: null };

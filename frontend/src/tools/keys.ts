@@ -56,6 +56,7 @@ export const KEYS: readonly KeyBinding[] = [
   { id: "lock", group: "Correct", keys: ["L"], words: "Lock or unlock the selected cells", run: (s) => s.toggleLock() },
   { id: "copy_next", group: "Correct", keys: ["Shift+C"], words: "Copy the selected cells to the next plane", run: (s) => s.copyToNextPlane() },
   { id: "split_here", group: "Correct", keys: ["Shift+X"], words: "Cut the selected cells between planes: from this one on they are others", run: (s) => s.splitHere() },
+  { id: "fill_between", group: "Correct", keys: ["Shift+F"], words: "Fill the planes that the selected cells skip between two that show them", run: (s) => s.fillBetween() },
   { id: "brush_smaller", group: "Correct", keys: [",", "["], words: "Smaller brush", run: (s) => s.setBrushSize(s.brushSize.value / 1.25 - 0.5) },
   { id: "brush_larger", group: "Correct", keys: [".", "]"], words: "Larger brush", run: (s) => s.setBrushSize(s.brushSize.value * 1.25 + 0.5) },
   { id: "mode", group: "Correct", keys: ["J"], words: "What drawing does to other cells: keep, overwrite, inside only", run: (s) => s.nextMode() },

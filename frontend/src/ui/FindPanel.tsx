@@ -8,7 +8,7 @@ import type { AdvisedLimits } from "../core/wire";
 import { ends, Histogram } from "./charts";
 import { Button, Check, Choice, Empty, Section, Select, Slider, TextField } from "./controls";
 import { currentJob, JobProgress, LeftOut, resultOf, type Failure } from "./JobProgress";
-import { anisotropy, channels, chosenChannels, chosenModel, findInVolume, inVolume, invert, isGiven, model, recipe, target, type Target } from "./recipe";
+import { anisotropy, channels, chosenChannels, chosenModel, invert, isGiven, model, recipe, target, type Target } from "./recipe";
 import { area, channelName, FATES, isLive, leftAlone, length, plural, RIGID, TERMS } from "./words";
 
 const MOST_SEEN = 3; // channels that a model looks at
@@ -86,14 +86,14 @@ function Channels({ session }: { session: Session }) {
 
 /** Of a stack: whether its cells reach through planes, and how far these lie apart. */
 function Through({ session }: { session: Session }) {
-  const on = inVolume(session);
+  const on = session.inVolume.value;
   const set = (text: string) => {
     const value = Number(text);
     anisotropy.value = text.trim() !== "" && value > 0 ? value : null;
   };
   return (
     <>
-      <Choice label="Cells of the stack" hint={TERMS.volume} value={on ? "volume" : "planes"} options={SPANS} onChange={(value) => findInVolume(value === "volume")} />
+      <Choice label="Cells of the stack" hint={TERMS.volume} value={on ? "volume" : "planes"} options={SPANS} onChange={(value) => (session.through.value = value === "volume")} />
       {on && (
         <div class="field" data-hint={TERMS.anisotropy}>
           <div class="field-head"><label for="anisotropy">Planes lie apart by</label></div>
@@ -257,7 +257,7 @@ export function FindPanel({ session }: { session: Session }) {
   const tunable = found || image.limits !== null; // limits that leave no cell can be taken back
   const dynamics = session.dynamics.value;
   const stack = image.z * image.t > 1;
-  const through = image.z > 1 && inVolume(session);
+  const through = session.inVolume.value;
   const segmentable = session.segmentable();
   const left = leftAlone(segmentable.length, session.images.value.filter(begunOn).length);
   const many = currentJob(session, ["batch"]);

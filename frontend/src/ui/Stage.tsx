@@ -130,7 +130,7 @@ function ToolOptions({ session }: { session: Session }) {
   const known = TOOLS.find((item) => item.tool === tool);
   const sized = tool === "brush" || tool === "eraser";
   const stack = (session.image.value?.z ?? 1) > 1;
-  const through = (session.image.value?.volume ?? false) && session.plane.value % session.image.value!.z > 0;
+  const through = session.inVolume.value;
   const chosen = session.selection.value.size;
   const away = session.objects.loaded.value ? [...session.selection.value].filter((id) => !session.objects.get(id)).length : 0;
   const drawing = session.preview.value.kind === "polygon";
@@ -146,7 +146,8 @@ function ToolOptions({ session }: { session: Session }) {
           {chosen > 1 && <Button icon="merge" label="Merge into one" keys="Shift+M" onClick={() => session.mergeSelected()} />}
           <Button icon="lock" label="Lock or unlock: the model leaves locked cells alone" keys="L" onClick={() => session.toggleLock()} />
           {stack && <Button icon="copy" label="Copy to the next plane" keys="Shift+C" onClick={() => session.copyToNextPlane()} />}
-          {through && <Button icon="cut" label="Cut between planes: from this one on it is another cell" keys="Shift+X" onClick={() => session.splitHere()} />}
+          {through && <Button icon="planes" label="Fill the planes between two that show the cell" keys="Shift+F" onClick={() => session.fillBetween()} />}
+          {through && session.plane.value % session.image.value!.z > 0 && <Button icon="cut" label="Cut between planes: from this one on it is another cell" keys="Shift+X" onClick={() => session.splitHere()} />}
           <Button icon="trash" label="Delete" keys="Delete" onClick={() => session.deleteSelected()} />
         </div>
       )}

@@ -8,7 +8,6 @@ export type Target = "auto" | "cells" | "nuclei";
 export const model = signal<string | null>(null); // null: the project's
 export const target = signal<Target>("auto");
 export const invert = signal(false);
-const through = signal<boolean | null>(null); // what was chosen; null: as the cells of the open stack were found
 export const anisotropy = signal<number | null>(null); // distance of planes in pixels; null: as the file says
 export const channels = signal<readonly number[]>([]); // those that the model sees; none: it is left to the program
 
@@ -30,10 +29,6 @@ export function isGiven(session: Session, threshold: "flow_error" | "score"): bo
   return session.byHand.value.has(threshold) || (image?.limits != null && image.model === chosenModel(session));
 }
 
-/** Whether cells are found in 3-D. */
-export const inVolume = (session: Session): boolean => through.value ?? session.image.value?.volume ?? false;
-export const findInVolume = (on: boolean): void => void (through.value = on);
-
 /** The channels that were chosen, where the open image has them and others beside them. */
 export function chosenChannels(session: Session): number[] {
   const count = session.channels.value.length;
@@ -50,7 +45,7 @@ export function recipe(session: Session, many = false): ReadonlySignal<Record<st
     if (!isGiven(session, "flow_error")) limits.flow_threshold = null;
     if (!isGiven(session, "score")) limits.min_score = null;
     const diameter = session.diameter.value;
-    const volume = inVolume(session) && (many || (session.image.value?.z ?? 1) > 1);
+    const volume = many ? (session.through.value ?? session.inVolume.value) : session.inVolume.value;
     if (volume !== (session.image.value?.volume ?? false)) limits.max_size_fraction = null; // of another size
     return {
       model: chosenModel(session),

@@ -78,6 +78,7 @@ export const STEPS: Record<string, string> = {
   set_class: "giving a class",
   lock: "locking or unlocking",
   split: "cutting a cell",
+  interpolate: "filling planes between",
   accept: "bringing cells back",
   prompt: "a proposed cell",
   batch: "changing cells",

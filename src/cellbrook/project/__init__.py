@@ -31,7 +31,8 @@
 
     op = Paint(label, runs, plane=0, mode="overwrite" | "keep" | "inside", inside=0)   runs: (n, 3) rows y, x0, x1
        | Merge(ids)  Delete(ids)  Relabel(old, new)  SetClass(ids, class_id)  Lock(ids, locked)
-       | Split(id, points, plane=0, width=1)   Replace(labels, objects, planes, y0, x0, whole, protect=True, origin="auto")
+       | Split(id, points, plane=0)   Interpolate(ids)
+       | Replace(labels, objects, planes, y0, x0, whole, protect=True, origin="auto")
        | Batch(ops)                            several as one: one revision, one undo
 
 `Applied` carries ``rev, op_id, boxes, chunks, objects (changed rows), removed (ids)``. A stale op (``base_rev`` older than
@@ -57,6 +58,7 @@ from cellbrook.project.oplog import Applied, OpInfo, OpLog
 from cellbrook.project.ops import (
     Batch,
     Delete,
+    Interpolate,
     Lock,
     Merge,
     Op,
@@ -77,6 +79,7 @@ __all__ = [
     "ClassInfo",
     "Delete",
     "ImageRecord",
+    "Interpolate",
     "LabelStore",
     "Lock",
     "Merge",

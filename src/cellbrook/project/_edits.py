@@ -11,11 +11,13 @@ import numpy as np
 
 from cellbrook.core.labels import components
 from cellbrook.errors import EditError, UsageError
+from cellbrook.project._between import in_between
 from cellbrook.project._patch import CHUNK
 from cellbrook.project._replace import replace
 from cellbrook.project.ops import (
     Batch,
     Delete,
+    Interpolate,
     Lock,
     Merge,
     Op,
@@ -173,9 +175,8 @@ def _split(op: Split, draft: Draft) -> None:
 def _split_between_planes(op: Split, draft: Draft) -> None:
     store = draft.store
     store.check_plane(op.plane)
-    depth = store.leading[-1] if "Z" in store.axes else 1
-    start = op.plane // depth * depth
-    rows = [r for r in draft.existing([op.id]) if start <= r.plane < start + depth]
+    start = op.plane // store.depth * store.depth
+    rows = [r for r in draft.existing([op.id]) if start <= r.plane < start + store.depth]
     behind = [r for r in rows if r.plane >= op.plane]
     if not behind or len(behind) == len(rows):
         raise EditError(f"object {op.id} does not go on from plane to plane here: there is nothing to cut")
@@ -194,6 +195,51 @@ def _split_between_planes(op: Split, draft: Draft) -> None:
         else:
             draft.set_attributes(shaped)
     draft.settle()
+
+
+@carry_out.register(Interpolate)
+def _interpolate(op: Interpolate, draft: Draft) -> None:
+    gaps = [gap for id_ in dict.fromkeys(op.ids) for gap in _gaps(draft.existing([id_]), draft.store)]
+    if not gaps:
+        raise EditError(
+            "there is no plane to fill: what is filled are planes that a cell skips between two in which it lies"
+        )
+    for before, after in gaps:
+        box = _around((before, after), draft.store)
+        ends = [draft.window(row.plane, box) == row.id for row in (before, after)]
+        for plane in range(before.plane + 1, after.plane):
+            share = (plane - before.plane) / (after.plane - before.plane)
+            free = draft.window(plane, box) == 0
+            new = np.full(free.shape, before.id, np.uint32)
+            draft.write_window(plane, box[0], box[1], new, in_between(ends[0], ends[1], share) & free)
+    draft.settle()
+
+
+@boxes_of.register(Interpolate)
+def _where_interpolate(op: Interpolate, store: LabelStore) -> list[Box]:
+    gaps = [gap for id_ in dict.fromkeys(op.ids) for gap in _gaps(store.objects(ids=[id_]), store)]
+    return [
+        (plane, *_around((before, after), store))
+        for before, after in gaps
+        for plane in range(before.plane, after.plane + 1)
+    ]
+
+
+def _gaps(rows: Iterable[ObjectRow], store: LabelStore) -> list[tuple[ObjectRow, ObjectRow]]:
+    """Return the rows of an object on both sides of each gap between its planes, at one time."""
+    return [
+        (a, b)
+        for a, b in itertools.pairwise(sorted(rows, key=lambda r: r.plane))
+        if b.plane > a.plane + 1 and a.plane // store.depth == b.plane // store.depth
+    ]
+
+
+def _around(rows: Iterable[ObjectRow], store: LabelStore) -> tuple[int, int, int, int]:
+    """Return the box of several rows, and a pixel around it for what is rounded."""
+    boxes = np.array([r.box[1:] for r in rows])
+    y0, x0 = np.maximum(boxes[:, :2].min(axis=0) - 1, 0).tolist()
+    y1, x1 = np.minimum(boxes[:, 2:].max(axis=0) + 1, store.shape).tolist()
+    return y0, x0, y1, x1
 
 
 @carry_out.register(SetPixels)

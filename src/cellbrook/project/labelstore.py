@@ -242,6 +242,21 @@ class LabelStore:
 
     # Objects
 
+    @property
+    def depth(self) -> int:
+        """How many planes lie above each other at one time."""
+        return self.leading[-1] if "Z" in self.axes else 1
+
+    def joined(self) -> bool:
+        """Return whether some object lies in several planes that lie above each other."""
+        if self.depth == 1:
+            return False
+        row = self._db.one(
+            "SELECT id FROM objects WHERE image = ? GROUP BY id, plane / ? HAVING count(*) > 1 LIMIT 1",
+            (self.image, self.depth),
+        )
+        return row is not None
+
     def objects(self, plane: int | None = None, ids: Iterable[int] | None = None) -> list[ObjectRow]:
         """Return the rows of objects, by id and plane.
 

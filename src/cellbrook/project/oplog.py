@@ -243,7 +243,7 @@ class OpLog:
 
     def classified(self) -> frozenset[int]:
         """Return the objects whose class a person gave or took away."""
-        others = ("paint", "erase", "delete", "clear", "lock", "split", *MODEL_RUNS)
+        others = ("paint", "erase", "delete", "clear", "lock", "split", "interpolate", *MODEL_RUNS)
         rows = self._db.query(
             f"SELECT objects FROM ops WHERE image = ? AND status = 'done' AND kind NOT IN ({', '.join('?' * len(others))})",
             (self._image, *others),

@@ -102,6 +102,13 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class Interpolate:
+    """Give objects the planes that they skip between two in which they lie, in the shape between; other objects stay."""
+
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Replace:
     """Put a model's result, or an import, in the place of what was there.
 
@@ -181,7 +188,7 @@ class Batch:
     kind: str = "batch"
 
 
-Op = Paint | Merge | Delete | Relabel | SetClass | Lock | Split | Replace | SetPixels | Batch
+Op = Paint | Merge | Delete | Relabel | SetClass | Lock | Split | Interpolate | Replace | SetPixels | Batch
 
 
 def kind_of(op: Op) -> str:

@@ -10,6 +10,7 @@ from cellbrook.errors import EditError, UsageError
 from cellbrook.project.ops import (
     Batch,
     Delete,
+    Interpolate,
     Lock,
     Merge,
     Op,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 MOST_RUNS = 20_000
 """A patch with more runs is sent as a list of tiles to fetch again."""
 
-_ATOMS = ("paint", "merge", "delete", "relabel", "set_class", "lock", "split")
+_ATOMS = ("paint", "merge", "delete", "relabel", "set_class", "lock", "split", "interpolate")
 
 
 def op_of(edit: Edit | EditPart, shape: tuple[int, int], ghosts: Ghosts) -> Op:
@@ -84,6 +85,8 @@ def op_of(edit: Edit | EditPart, shape: tuple[int, int], ghosts: Ghosts) -> Op:
             return SetClass(ids, int(edit.value or 0))
         case "lock":
             return Lock(ids, bool(edit.value))
+        case "interpolate":
+            return Interpolate(ids)
     if edit.line is None or len(edit.line) == 1:
         raise UsageError(
             "a cut needs a line of two points or more; or an empty one, for a cut between planes"

@@ -25,7 +25,17 @@ JobKind = Literal[
 ]
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 EditKind = Literal[
-    "paint", "merge", "delete", "relabel", "set_class", "lock", "split", "accept", "prompt", "batch"
+    "paint",
+    "merge",
+    "delete",
+    "relabel",
+    "set_class",
+    "lock",
+    "split",
+    "interpolate",
+    "accept",
+    "prompt",
+    "batch",
 ]
 
 
@@ -63,6 +73,7 @@ class ImageInfo(Struct, kw_only=True):
     limits: dict[str, Any] | None = None
     model: str | None = None
     volume: bool = False
+    joined: bool = False
     problem: str | None = None
     again: bool = False
     pixels: str = ""

@@ -28,7 +28,7 @@ _KNOWN = ("class", "origin", "locked", "score", "flow_error", "cellprob", "z", "
 def measurements(workspace: Workspace, image: str, plane: int | None) -> dict[str, list[Any]]:
     """Return the measurements of the objects of a plane (None: of all), as columns; in 3-D, of all of each that is in it."""
     record = workspace.project.image(image)
-    if record.in_volume:
+    if record.in_volume or workspace.project.labels(image).joined():
         whole = as_result(workspace.project, record).objects
         chosen = np.ones(len(whole), bool)
         if plane is not None:

@@ -237,7 +237,8 @@ class Workspace:
             op = await self.write(self._op_of, edit)  # an edit does not queue behind tiles
             await self.apply(
                 edit.image, op, user=client.user, client=client, base_rev=edit.base_rev, op_id=edit.op_id,
-                mirror=edit.kind in ("split", "accept"), then=lambda applied: self.acknowledge(edit, client, applied),
+                mirror=edit.kind in ("split", "interpolate", "accept"),
+                then=lambda applied: self.acknowledge(edit, client, applied),
             )  # fmt: skip
         except (CellbrookError, ValueError) as error:
             await self.reject(edit, client, error)
