@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it, vi } from "vitest";
 import { RequestError } from "../src/core/http";
 import { IdPool } from "../src/core/ids";
-import { Look } from "../src/core/look";
+import { FLAG, Look } from "../src/core/look";
 import { components, grown, Mask, shrunk, smoothed } from "../src/core/mask";
 import { ObjectTable, type Cell } from "../src/core/objects";
 import { PALETTE, slotOf, Slots } from "../src/core/palette";
@@ -10,6 +10,7 @@ import { Pyramid } from "../src/core/pyramid";
 import { addPolygon, addStroke } from "../src/core/raster";
 import { Remap } from "../src/core/remap";
 import { areaOf, decodeRuns, encodeRuns, Region } from "../src/core/runs";
+import { drawSection, readSection } from "../src/core/section";
 import { Fate } from "../src/core/state";
 import { TileCache } from "../src/core/tiles";
 import { outlineOf } from "../src/core/trace";
@@ -289,6 +290,37 @@ describe("thresholds", () => {
     expect(objects.fate(5)).toBe(Fate.filtered);
     expect(objects.counts.value[Fate.kept]).toBe(before[Fate.kept] + 1);
     expect(objects.counts.value[Fate.flow_error]).toBe(0);
+  });
+});
+
+describe("a cut through planes", () => {
+  const section = readSection(
+    Uint8Array.from([0, 100, 200, 50, 50, 50, ...[0, 7, 7, 0, 0, 0].flatMap((id) => [id, 0, 0, 0])]).buffer, 2, 3, 1, 8,
+  );
+  const view = {
+    from: 0, scale: 1, step: 2, width: 3, height: 4, here: 9, invert: false, labels: null,
+    channels: [{ channel: 0, color: [255, 255, 255] as const, low: 0, high: 200, gamma: 1 }],
+  };
+  const rows = (drawn: Uint8ClampedArray): number[][] => [0, 1, 2, 3].map((row) => [0, 1, 2].map((column) => drawn[4 * (3 * row + column)]));
+
+  it("has planes as far apart as they lie, the first at the top", () => {
+    expect(rows(drawSection(section, view))).toEqual([[0, 128, 255], [0, 128, 255], [64, 64, 64], [64, 64, 64]]);
+    expect(rows(drawSection(section, { ...view, from: 1 }))[0]).toEqual([128, 255, 0]); // and nothing beyond its end
+  });
+
+  it("shows cells in their colours, the chosen one with a white line", () => {
+    const state = new Uint8Array(4096 * 4);
+    state.set([FLAG.selected, 1, 0, 255], 4 * 7);
+    const labels = { state, colorMode: 0 as const, fill: 1, outline: 1, reach: 1, classColors: [] };
+    const drawn = drawSection(section, { ...view, labels });
+    expect([...drawn.subarray(4, 8)]).toEqual([255, 255, 255, 255]);
+    expect([...drawn.subarray(0, 4)]).toEqual([0, 0, 0, 255]);
+    state[4 * 7] = 0;
+    expect([...drawSection(section, { ...view, labels: { ...labels, outline: 0 } }).subarray(4, 7)]).toEqual([...PALETTE[0]]);
+  });
+
+  it("of another size than its image is refused", () => {
+    expect(() => readSection(new ArrayBuffer(7), 2, 3, 1, 8)).toThrow("another size");
   });
 });
 

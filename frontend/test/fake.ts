@@ -36,7 +36,7 @@ export class FakeServer {
       id: "i", name: "image", state: "new", axes: "YX", shape: [this.height, this.width], z: 2, t: 1,
       channels: [{ index: 0, name: "C0", color: "#ffffff", low: 0, high: 255, min: 0, max: 255 }],
       pixel_bits: 8, value_scale: 1, value_offset: 0, pixel_size_um: null, levels: this.levels, rev: this.rev,
-      objects: this.rows.size, score: null, limits: null, model: null, volume: false, joined: false, problem: null, again: false, pixels: "p",
+      objects: this.rows.size, score: null, limits: null, model: null, volume: false, joined: false, z_step: 1, problem: null, again: false, pixels: "p",
     };
   }
 

@@ -405,5 +405,19 @@ def test_cells_of_a_stack_are_found_in_3d(tmp_path, serve, tab):
         page.evaluate(f"{SESSION}.select({drawn})")
         page.keyboard.press("Shift+M")
         page.keyboard.press("Shift+F")
+        page.get_by_role("tab", name="View").click()
+        page.get_by_label("Show the stack from the side").check()
+        side = page.get_by_role("img", name="From the front")
+        for _ in range(100):  # until it is drawn
+            if side.evaluate(
+                "c => c.width > 99 && c.getContext('2d').getImageData(c.width / 2, c.height / 2, 1, 1).data[3]"
+            ):
+                break
+            page.wait_for_timeout(100)
+        else:
+            raise AssertionError("the side view stays empty")
+        box = side.bounding_box()
+        side.click(position={"x": box["width"] / 2, "y": box["height"] * 2.5 / 16})
+        wait(page, f"{SESSION}.plane.value === 2")
         page.evaluate(f"{SESSION}.setZ(13)")
         wait(page, f"{SESSION}.plane.value === 13 && {SESSION}.objects.get({drawn[1]}) !== undefined")

@@ -65,7 +65,8 @@ def test_no_address_leads_out_of_the_project(page, path, project):
     ["labels/99/0/0/0", "labels/0/7/0/0", "labels/0/0/5000/0", "labels/0/0/-1/0", "labels/0/0/99999999999999999999/0",
      "pixels/0/0/9/0/0", "pixels/55/0/0/0/0", "pixels/0/99999999999/0/0/0", "field/secret/0/0/0", "field/flows/9/0/0",
      "candidates/7/0/0", "objects?plane=99999999999999999999", "measurements?plane=5",
-     "objects?plane=x", "export/everything"],
+     "objects?plane=x", "export/everything", "section/y/0/99999999999999999999", "section/y/7/0", "section/z/0/0",
+     "section/x/0/0?channels=99", "section/x/0/0?channels=99999999999999999999"],
 )  # fmt: skip
 def test_no_tile_is_made_up(page, rest):
     answer, data = page.request("GET", f"/api/images/{page.image}/{rest}")

@@ -185,6 +185,20 @@ def test_a_stack_is_shown_and_edited_plane_by_plane(tmp_path, serve):
         page.disc(page.next_id, 30, 30, 9)
         assert not page.labels(plane=0).any()
         assert page.labels(plane=2).any()
+        labels = np.stack([page.labels(plane=z) for z in range(3)])
+        for axis, across, lines in (
+            ("y", stack[:, :, 27], labels[:, 27]),
+            ("x", stack[..., 33], labels[..., 33]),
+        ):
+            data = page.get(f"/api/images/{image}/section/{axis}/0/{27 if axis == 'y' else 33}?channels=1,0")
+            pixels, cells = data[: 4 * lines.size], data[4 * lines.size :]
+            np.testing.assert_array_equal(
+                np.frombuffer(pixels, "<u2").reshape(2, *lines.shape), across.swapaxes(0, 1)[::-1]
+            )
+            np.testing.assert_array_equal(np.frombuffer(cells, "<u4").reshape(lines.shape), lines)
+            assert lines[2].any()
+        data = page.get(f"/api/images/{image}/section/y/0/27")
+        np.testing.assert_array_equal(np.frombuffer(data, "<u4").reshape(3, 80), labels[:, 27])
         table = page.json(f"/api/images/{image}/measurements?plane=2")
         assert len(table["label"]) == 1
         assert page.json(f"/api/images/{image}/measurements?plane=0")["label"] == []

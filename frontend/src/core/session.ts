@@ -5,6 +5,8 @@ import { portions } from "./http";
 import type { Cell } from "./objects";
 import { clipped, windowOf } from "./pyramid";
 import type { Runs } from "./runs";
+import { readSection, type Section } from "./section";
+import { channelLooks } from "./shown";
 import {
   Fate, MOST_CHANNELS,
   type ChannelSettings, type DynamicsSettings, type LabelStyle, type Overlays, type Prefs, type Rigid, type Thresholds, type ToolName,
@@ -150,6 +152,16 @@ export class Session extends Workplace {
   }
   centreOn(point: Point): void {
     this.view.value = { ...this.view.value, centre: point };
+  }
+
+  /** Pixels and labels of a cut through the planes that lie above each other: across rows ("y") or columns ("x") at one of them. */
+  async section(axis: "y" | "x", at: number): Promise<Section | null> {
+    const image = this.image.peek();
+    if (!image) return null;
+    const shown = channelLooks(this).map(({ channel }) => channel);
+    const t = Math.floor(this.plane.peek() / image.z);
+    const bytes = await this.http.bytes(`api/images/${image.id}/section/${axis}/${t}/${at}?channels=${shown.join(",")}`);
+    return bytes && readSection(bytes, image.z, image.shape[axis === "y" ? 1 : 0], shown.length, image.pixel_bits);
   }
 
   // ---- objects

@@ -1,6 +1,7 @@
 // Everything the page knows, each thing in one signal. Actions are in core/session.ts.
 
 import { computed, signal, type ReadonlySignal } from "@preact/signals-core";
+import { Look } from "./look";
 import { ObjectTable } from "./objects";
 import type { Picture } from "./picture";
 import {
@@ -43,6 +44,8 @@ export class Signals {
     computed(() => this.image.value?.shape ?? [0, 0]),
     computed(() => this.image.value?.volume ?? false),
   );
+  /** What each object looks like; whoever draws brings it up to date. */
+  readonly look = new Look();
   /** Measurements of the plane by column name, or null until `loadMeasurements` was called. */
   readonly measurements = signal<Record<string, readonly (number | string | null)[]> | null>(null);
   /** Measurements were asked for since the cells last changed. */

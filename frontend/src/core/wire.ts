@@ -42,6 +42,7 @@ export interface ImageInfo {
   model: string | null; // with which
   volume: boolean; // its cells were found in 3-D: one reaches through several planes
   joined: boolean; // some do, however they came about
+  z_step: number; // how many pixels planes lie apart
   problem: string | null; // what is wrong with the file, and what to do
   again: boolean; // a place that is labelled a second time: nothing is learnt from it
   pixels: string; // names its pixels as they are shown here: with it, a tile's address means the same for good

@@ -1,6 +1,7 @@
 // WebGL2: holds the textures, draws a frame. It knows nothing of the session; gl/stage.ts tells it what to show.
 
 import { STATE_WIDTH } from "../core/look";
+import type { ChannelLook } from "../core/shown";
 import type { Capacity } from "../core/picture";
 import type { Pyramid } from "../core/pyramid";
 import type { Rgb } from "../core/palette";
@@ -8,14 +9,6 @@ import { MOST_CHANNELS } from "../core/state";
 import type { Box } from "../core/wire";
 import { FRAGMENT, VERTEX } from "./shader";
 import { formats, IdTable, PagedTexture } from "./textures";
-
-export interface ChannelLook {
-  channel: number;
-  color: Rgb;
-  low: number; // as sent, not in raw units
-  high: number;
-  gamma: number;
-}
 
 export interface Frame {
   corner: [y: number, x: number]; // image position at the top left of the screen

@@ -1,20 +1,18 @@
 // The canvas: tells the renderer what the session shows, and draws when something has changed, never otherwise.
 
 import { effect } from "@preact/signals-core";
-import { Look, MOST_BOXES } from "../core/look";
-import { parseColor, type Rgb } from "../core/palette";
+import { MOST_BOXES } from "../core/look";
+import type { Rgb } from "../core/palette";
 import type { Capacity, Screen } from "../core/picture";
 import type { Pyramid, Tile } from "../core/pyramid";
 import type { Session } from "../core/session";
-import type { LabelColor } from "../core/state";
+import { channelLooks, classColors, COLOR_MODES } from "../core/shown";
 import type { TileArray, TileListener } from "../core/tiles";
 import { TILE, type Box } from "../core/wire";
-import { NoWebGL2, Renderer, type ChannelLook, type Frame } from "./renderer";
+import { NoWebGL2, Renderer, type Frame } from "./renderer";
 import { sent, type PagedTexture } from "./textures";
 
 const BACKGROUND: Rgb = [22, 24, 27];
-const NO_CLASS: Rgb = [150, 155, 160];
-const COLOR_MODES: Record<LabelColor, Frame["colorMode"]> = { distinct: 0, class: 1, quality: 2, single: 3 };
 
 export class Stage implements Screen {
   readonly canvas = document.createElement("canvas");
@@ -25,7 +23,6 @@ export class Stage implements Screen {
   frames = 0;
   readonly sent = sent;
   private session: Session | null = null;
-  private readonly look = new Look();
   private scheduled = false;
   /** What must be drawn anew: boxes of the image, or null for the window. */
   private dirty: Box[] | null = [];
@@ -78,8 +75,8 @@ export class Stage implements Screen {
     session.blind.value = this.blind;
     effect(() => {
       void session.objects.fatesVersion.value;
-      const changed = this.look.update(session.imageId.value, session.objects, session.selection.value);
-      this.renderer?.setState(this.look.bytes, changed?.ids ?? null);
+      const changed = session.look.update(session.imageId.value, session.objects, session.selection.value);
+      this.renderer?.setState(session.look.bytes, changed?.ids ?? null);
       if (!changed?.boxes) this.invalidate();
       else for (const box of changed.boxes) this.invalidate(box);
     });
@@ -184,21 +181,4 @@ export class Stage implements Screen {
       evicted: (tile: Tile) => tell(tile, whole, (pages) => pages.drop(tile)),
     };
   }
-}
-
-function channelLooks(session: Session): ChannelLook[] {
-  const image = session.image.peek();
-  if (!image) return [];
-  const asSent = (raw: number): number => (raw - image.value_offset) / image.value_scale;
-  return session.channels.peek().flatMap((channel, index) =>
-    channel.visible
-      ? [{ channel: index, color: parseColor(channel.color), low: asSent(channel.low), high: asSent(channel.high), gamma: channel.gamma }]
-      : [],
-  );
-}
-
-function classColors(session: Session): Rgb[] {
-  const colors = Array.from({ length: 256 }, () => NO_CLASS);
-  for (const { id, color } of session.classes.value) colors[id] = parseColor(color);
-  return colors;
 }

@@ -99,7 +99,7 @@ function Through({ session }: { session: Session }) {
           <div class="field-head"><label for="anisotropy">Planes lie apart by</label></div>
           <div class="row">
             <TextField
-              id="anisotropy" type="number" class="grow" min="0.1" step="any" placeholder="as the file says" aria-description={TERMS.anisotropy}
+              id="anisotropy" type="number" class="grow" min="0.1" step="any" placeholder={String(Number(session.image.value!.z_step.toPrecision(3)))} aria-description={TERMS.anisotropy}
               value={anisotropy.value ?? ""} onChange={set}
             />
             <span class="muted">px</span>

@@ -5,6 +5,7 @@ import { MOST_CHANNELS, type ChannelSettings, type LabelColor } from "../core/st
 import { ClassList } from "./ClassList";
 import { Button, Check, Choice, Empty, Field, Section, Select, Slider, TextField } from "./controls";
 import { Levels } from "./Levels";
+import { SideViews } from "./SideViews";
 import { channelName, TERMS } from "./words";
 
 function Channel(props: { session: Session; index: number; channel: ChannelSettings }) {
@@ -55,6 +56,7 @@ export function ViewPanel({ session }: { session: Session }) {
         )}
         {session.channels.value.map((channel, i) => <Channel key={i} session={session} index={i} channel={channel} />)}
       </Section>
+      {image.z > 1 && <Section title="Stack"><SideViews session={session} /></Section>}
       <Section title="Cells in the picture">
         <div class="row wrap">
           <Button icon={style.visible ? "eye" : "eyeoff"} pressed={style.visible} keys="Space" hint="Show the cells" onClick={() => session.setStyle({ visible: !style.visible })}>Show</Button>

@@ -24,6 +24,7 @@ export const TERMS = {
   round: "Training once on everything corrected so far.",
   forgetting: "Whether the model has become worse on pictures that are not yours.",
   plane: "One picture of a stack.",
+  side: "Cuts through the planes at the chosen cell, or at the middle of the picture: whether cells reach as far as they should.",
   volume: "In 3-D, what planes above each other show of a cell is one cell, with one number and a volume. In planes, each has cells of its own.",
   anisotropy: "How many pixels lie between two planes. The file often says it; if it is wrong, cells are cut or joined through the planes.",
   agreement: "Two people, or one at two times, never outline the same cells the same way. A model that agrees with you as well as you do with yourself is as good as it can be.",

@@ -17,7 +17,7 @@ const image = (i: number, more: Partial<ImageInfo> = {}): ImageInfo => ({
   id: `i${i}`, name: ["fluorescence", "brightfield", "stained_tissue", "plate_A03_field_12_long_name"][i % 4] + `_${i}.tif`,
   state: (["predicted", "corrected", "done", "new"] as const)[i % 4], axes: "CYX", shape: [1024, 1024], z: i === 0 ? 12 : 1, t: 1,
   channels: [], pixel_bits: 16, value_scale: 1, value_offset: 0, pixel_size_um: 0.325, levels: 2, rev: 3,
-  objects: i % 4 === 3 ? 0 : 120 + 7 * i, score: 0.8, ...(i % 4 === 3 ? { limits: null, model: null } : { limits, model: "round 2" }), volume: false, joined: false, problem: null, again: false, pixels: "p", ...more,
+  objects: i % 4 === 3 ? 0 : 120 + 7 * i, score: 0.8, ...(i % 4 === 3 ? { limits: null, model: null } : { limits, model: "round 2" }), volume: false, joined: false, z_step: 1, problem: null, again: false, pixels: "p", ...more,
 });
 
 const project: Project = {

@@ -61,6 +61,7 @@ def image_info(
         model=None if record.run is None else record.run["parameters"].get("model"),
         volume=record.in_volume,
         joined=record.in_volume or project.labels(record.id).joined(),
+        z_step=_z_step(record, size),
         problem=problem,
         again=record.id in again,
         pixels=pixels_tag(project, record.id),
@@ -75,6 +76,13 @@ def image_info(
         info.pixel_bits = 8 if coding.bits == 8 else 16
         info.value_scale, info.value_offset = coding.scale, coding.offset
     return info
+
+
+def _z_step(record: ImageRecord, size: float | None) -> float:
+    """Return how many pixels planes lie apart: as the last run was told, else as the file says, else 1."""
+    told = record.run["parameters"].get("anisotropy") if record.run is not None else None
+    depth = record.pixel_size_um.get("Z")
+    return float(told or (depth / size if depth and size else 1.0))
 
 
 def pixels_tag(project: Project, image: str) -> str:

@@ -74,6 +74,7 @@ class ImageInfo(Struct, kw_only=True):
     model: str | None = None
     volume: bool = False
     joined: bool = False
+    z_step: float = 1.0
     problem: str | None = None
     again: bool = False
     pixels: str = ""

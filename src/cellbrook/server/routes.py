@@ -217,6 +217,32 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
             data = await workspace.read(make)
         return nothing() if data is None else binary(data, f"{project.image(p['id']).rev}")
 
+    async def get_section(request: Request) -> Response:
+        p = request.path_params
+        image, axis, t, at = p["id"], p["axis"].upper(), p["t"], p["at"]
+
+        def make() -> tuple[str, bytes] | None:
+            pixels, store = workspace.pixels(image), project.labels(image)
+            asked = request.query_params.get("channels", "")
+            channels = [int(c) for c in asked.split(",") if c.isdecimal()]
+            rows, cols = pixels.shape
+            inside = axis in ("Y", "X") and t < pixels.t and at < (rows if axis == "Y" else cols)
+            if not inside or any(c >= pixels.channel_count for c in channels):
+                return None
+            box = (at, 0, at + 1, cols) if axis == "Y" else (0, at, rows, at + 1)
+            with project.database.lock:  # of one revision
+                rev = store.rev
+                labels = [store.read(t * pixels.z + z, *box).ravel() for z in range(pixels.z)]
+            shown = pixels.section(t, axis, at, channels).tobytes() if channels else b""
+            data = shown + np.array(labels).astype("<u4").tobytes()
+            return str(rev), packed(np.frombuffer(data, np.uint8))
+
+        async with tiles:
+            made = await workspace.read(make)
+        if made is None:
+            return plain_error(404, f"the image has no cut across {axis} at {at}")
+        return binary(made[1], f"{made[0]}-{pixels_tag(project, image)}")
+
     async def get_history(request: Request) -> Response:
         image, user = request.path_params["id"], request.scope["state"]["user"]
 
@@ -242,6 +268,7 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
         (base + "/objects", get_objects),
         (base + "/candidates/{plane:int}/{ty:int}/{tx:int}", get_candidates),
         (base + "/field/{kind}/{plane:int}/{ty:int}/{tx:int}", get_field),
+        (base + "/section/{axis}/{t:int}/{at:int}", get_section),
         (base + "/history", get_history),
         (base + "/measurements", get_measurements),
     ]
