@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+import tifffile
 from tifffile import TiffWriter
 
 from cellbrook.errors import EditError
@@ -176,6 +177,45 @@ def test_two_pages_see_each_other(page, serve, project):
     np.testing.assert_array_equal(mirror, page.labels())
     assert patch["objects"][0]["id"] == page.next_id
     other.close()
+
+
+def test_cells_of_a_stack_are_joined_across_planes_filled_and_cut(serve, tmp_path):
+    """What a page can only ask for comes to itself as a patch, too; one undo takes each step back."""
+    tifffile.imwrite(tmp_path / "s.tif", np.zeros((5, 64, 80), np.uint8), metadata={"axes": "ZYX"})
+    with Project.create(tmp_path / "s.project", images=[tmp_path / "s.tif"]) as stack:
+        served = serve(stack)
+        page, other = served.page().connect(), served.page().connect()
+        image = stack.images()[0].id
+        page.open(image)
+        one = page.next_id
+        page.disc(one, 30, 30, 9)
+        assert page.json(f"/api/images/{image}")["joined"] is False
+        page.open(image, plane=4)
+        page.disc(one + 1, 30, 42, 9)
+        page.edit("merge", ids=[one, one + 1])
+        assert page.json(f"/api/images/{image}")["joined"] is True
+        assert np.unique(page.labels(plane=4)).tolist() == [0, one]
+        page.open(image, plane=2)
+        other.open(image, plane=3)
+        page.edit("interpolate", ids=[one])
+        assert any(m["type"] == "patch" and m["plane"] == 2 for m in page.waiting)
+        other.until("patch", plane=3)
+        for viewer, plane, x in ((page, 2, 36), (other, 3, 39)):
+            drawn = viewer.labels(image, plane=plane) == one
+            assert 0.9 < drawn.sum() / np.sum(page.labels(plane=0) == one) < 1.1
+            assert np.nonzero(drawn)[1].mean() == pytest.approx(x, abs=0.6)
+        page.edit("split", ids=[one], line=[])
+        kinds = [set(np.unique(page.labels(plane=z)).tolist()) - {0} for z in range(5)]
+        assert kinds[0] == kinds[1] == {one}
+        assert kinds[2] == kinds[3] == kinds[4] != {one}
+        answer = page.edit("split", ids=[one], line=[[3.0, 3.0]])
+        assert answer["type"] == "reject"
+        page.send(type="undo", image=image)
+        page.until("patch", plane=2)
+        assert (page.labels(plane=4) == one).any()
+        page.send(type="undo", image=image)
+        page.until("patch", plane=2)
+        assert not page.labels(plane=2).any()
 
 
 def test_all_pages_hear_that_a_training_is_ended_without_its_model(monkeypatch, serve):
