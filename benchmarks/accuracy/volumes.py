@@ -63,9 +63,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="compact", help="or the folder of a candidate")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    segmenter = cellbrook.Segmenter(threads=args.threads)
+    segmenter = cellbrook.Segmenter(args.model, threads=args.threads)
     stacks = []
     for name in REAL:
         image, labels = (

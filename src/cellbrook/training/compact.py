@@ -70,7 +70,7 @@ SHARES = {"dsb2018": 0.31, "usiigaci": 0.12, "other": 0.04, "synthetic": 0.43, "
 """Share of the crops that each source gives. Bacteria are generated too: clusters of small rods look like one large cell
 to a network that has seen few."""
 
-CROPS = AugmentParams(paint_share=0.25, native_share=0.12)
+CROPS = AugmentParams(paint_share=0.25, native_share=0.2)
 """What the crops are like."""
 
 

@@ -89,6 +89,7 @@ def publish(
             weights[name] = (weights[name] + start) / 2
     network = CompactNet()
     network.load_state_dict(weights)
+    folder.mkdir(parents=True, exist_ok=True)
     crops = training_crops(data, pool)
     settle_statistics(network, crops)
     paths = export_network(network, folder, "compact")
