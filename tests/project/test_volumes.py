@@ -176,7 +176,7 @@ def test_what_does_not_go_is_said(project):
     ids = [int(i) for i in np.unique(store.read_all())[1:]]
     log.apply(Delete(tuple(ids[:3])))
     for id_ in ids[3:6]:
-        row = store.objects(ids=[id_])[0]
-        log.apply(Paint(id_, np.array([[row.y0, row.x0, row.x0 + 3]]), row.plane, "keep"))
+        plane, y, x = (int(v[0]) for v in np.nonzero(store.read_all() == id_))
+        log.apply(Paint(0, np.array([[y, x, x + 1]]), plane))
     with pytest.raises(UsageError, match="found in 3-D"):
         suggest_limits(project, "kerne ä")
