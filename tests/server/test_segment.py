@@ -259,7 +259,7 @@ def project_ghosts(page):
 
 
 def test_discarded_cells_are_ghosts_that_come_back(page):
-    page.job("segment", page.image, min_size=450)
+    page.job("segment", page.image, min_size=450, min_score=0)
     page.until("image", timeout=30)
     for _ in range(20):
         columns = page.json(f"/api/images/{page.image}/objects?plane=0")
