@@ -4,7 +4,8 @@
 
 `DIR` holds ``train/``. A candidate is a folder that `cellbrook.training.publish` wrote. Judged by mean AP at IoU 0.5 and
 0.75 are the validation split of dsb2018, the held-out frames of usiigaci_phc, both at other sizes, and generated images
-of every family at the diameters of the training pool, with sections of generated stacks.
+of every family at the diameters of the training pool, with sections of generated stacks; then what is found where no
+cell is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from benchmarks.accuracy.__main__ import make_segmenter
+from benchmarks.accuracy.__main__ import Segment, make_segmenter
 from benchmarks.accuracy.data import Pair, find_sets
 from benchmarks.accuracy.robustness import rescaled
 
@@ -61,6 +62,7 @@ def main() -> None:
             means = np.mean(found, axis=0)
             kinds.setdefault(kind, []).append(means)
             print_row(name, len(found), means)
+    print_empty(segmenters, 6 * args.seeds)
     for kind, means in kinds.items():
         if len(means) > 1:
             print_row(f"mean of {len(means)} groups: {kind}", None, np.mean(means, axis=0))
@@ -69,6 +71,20 @@ def main() -> None:
 def print_row(name: str, count: int | None, means: np.ndarray) -> None:
     cells = "".join(f"{f'{at50:.3f} / {at75:.3f}':<16}" for at50, at75 in means)
     print(f"{name:<44}{'' if count is None else count:>7}  {cells}", flush=True)
+
+
+def print_empty(segmenters: list[Segment], count: int, side: int = 384) -> None:
+    """Print how many objects a megapixel are found where there is no cell, and in how many images."""
+    found = []
+    for seed in range(SEED, SEED + count):
+        image = synthetic.generate("empty", seed, side).image
+        found.append([int(segment(image, "CYX").max(initial=0)) for segment in segmenters])
+    counts = np.array(found)
+    area = count * side * side / 1e6
+    cells = "".join(
+        f"{f'{n / area:.1f} in {m}':<16}" for n, m in zip(counts.sum(0), (counts > 0).sum(0), strict=True)
+    )
+    print(f"{'without cells: objects a megapixel, images':<44}{count:>7}  {cells}", flush=True)
 
 
 def groups(data: Path, seeds: int, limit: int | None) -> Iterator[tuple[str, str, Group]]:

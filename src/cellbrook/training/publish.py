@@ -65,6 +65,8 @@ KNOWN_ISSUES = (
     "Colonies of bacteria of less than about 9 px may be taken for large cells: give --diameter.",
     "Lobes of the nuclei of large white blood cells may be taken for cells: give --target cells, or --diameter.",
     "Whole cells in phase contrast that lie close together or are very flat are missed or joined.",
+    "Where there is no cell, clouds of gel or precipitate of the size of cells, and blocks that a compression left in parts "
+    "of an image, may be taken for cells.",
     "Outlines are a pixel or two tighter than some people draw them, which shows at IoU 0.9.",
 )
 
