@@ -233,15 +233,9 @@ class Draft:
             return self.fresh[label, plane]
         if old is None:
             if sibling is not None:  # the object reaches into a further plane
-                return dataclasses.replace(
-                    sibling, plane=plane, score=None, flow_error=None, cellprob=None,
-                    origin="edited" if sibling.origin == "auto" else sibling.origin,
-                )  # fmt: skip
+                return sibling.reshaped(plane=plane)
             return ObjectRow(label, plane, 0, 0, 0, 0, 0)
-        if not self.by_hand:
-            return old
-        origin = "edited" if old.origin == "auto" else old.origin
-        return dataclasses.replace(old, origin=origin, score=None, flow_error=None, cellprob=None)
+        return old.reshaped() if self.by_hand else old
 
     def _shrink(self, plane: int, rows: dict[int, ObjectRow]) -> None:
         """Find the boxes of objects that lost pixels by looking at what is left of them."""

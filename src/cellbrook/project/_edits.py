@@ -160,14 +160,7 @@ def _split(op: Split, draft: Draft) -> None:
     ids = np.zeros(len(areas), np.uint32)
     ids[kept] = [op.id, *new]
     for fresh in new:
-        draft.fresh[fresh, op.plane] = dataclasses.replace(
-            row,
-            id=fresh,
-            origin="manual" if row.origin == "manual" else "edited",
-            score=None,
-            flow_error=None,
-            cellprob=None,
-        )
+        draft.fresh[fresh, op.plane] = row.reshaped(id=fresh)
     draft.write_window(op.plane, row.y0, row.x0, ids[pieces], inside)
     draft.settle()
 
@@ -177,23 +170,16 @@ def _split_between_planes(op: Split, draft: Draft) -> None:
     store.check_plane(op.plane)
     start = op.plane // store.depth * store.depth
     rows = [r for r in draft.existing([op.id]) if start <= r.plane < start + store.depth]
-    behind = [r for r in rows if r.plane >= op.plane]
-    if not behind or len(behind) == len(rows):
+    planes = {r.plane for r in rows}
+    if not planes or not min(planes) < op.plane <= max(planes):
         raise EditError(f"object {op.id} does not go on from plane to plane here: there is nothing to cut")
     (new,) = store.lease(1)
     for row in rows:
-        shaped = dataclasses.replace(
-            row,
-            origin="manual" if row.origin == "manual" else "edited",
-            score=None,
-            flow_error=None,
-            cellprob=None,
-        )
-        if row in behind:
-            draft.fresh[new, row.plane] = dataclasses.replace(shaped, id=new)
+        if row.plane >= op.plane:
+            draft.fresh[new, row.plane] = row.reshaped(id=new)
             _recolour(draft, row, new)
         else:
-            draft.set_attributes(shaped)
+            draft.set_attributes(row.reshaped())
     draft.settle()
 
 

@@ -19,7 +19,7 @@ from cellbrook.dynamics import labels_from_flows
 from cellbrook.errors import UsageError
 from cellbrook.evaluation.grid import FLOW_LIMITS, OFF, SCORE_LIMITS, Grid, Setting
 from cellbrook.metrics.matching import overlaps
-from cellbrook.project.predict import cache_folder, calibration, read_cache, read_flow_z
+from cellbrook.project.predict import cache_folder, calibration, read_cache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,13 +140,12 @@ def suggest_limits(
             "limits are suggested from cells that you drew, corrected, brought back or locked, and from cells that you "
             f"deleted: {LEAST_MARKS} of each are needed, and {record.name} has {wanted} and {unwanted}"
         )
-    cache = cache_folder(project, record.run or {})
+    weights = calibration(cache_folder(project, record.run or {}))
     flows, cellprob = read_cache(project, record)
-    if read_flow_z(cache) is not None:
+    if record.in_volume:
         raise UsageError(
             f"limits are suggested for cells of planes: those of {record.name} were found in 3-D, so move the sliders"
         )
-    weights = calibration(cache)
     return best_limits(marks, flows, cellprob, params, weights, threads=threads, progress=progress)
 
 

@@ -71,6 +71,13 @@ class ObjectRow:
         """Return plain values in the order of `COLUMNS`."""
         return [getattr(self, f.name) for f in dataclasses.fields(self)]
 
+    def reshaped(self, **changes: Any) -> ObjectRow:
+        """Return the row of an object whose shape a hand changed: the model's word holds no more."""
+        origin = "edited" if self.origin == "auto" else self.origin
+        return dataclasses.replace(
+            self, **{"origin": origin, "score": None, "flow_error": None, "cellprob": None, **changes}
+        )
+
     @property
     def box(self) -> Box:
         """Plane and bounding box."""

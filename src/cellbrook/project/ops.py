@@ -90,7 +90,7 @@ class Split:
     id : int
         The object.
     points : tuple of (y, x)
-        Corners of the line, in pixels. None: the cut lies between planes, and what is in `plane` and behind it, at
+        Corners of the line, in pixels. Empty: the cut lies between planes, and what is in `plane` and behind it, at
         that time, gets another id.
     plane : int
         From 0.

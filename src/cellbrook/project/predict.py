@@ -311,7 +311,7 @@ def labels_anew(
     flow_z : ndarray of shape (V, Z, Y, X) or None
         Of objects found in 3-D: the third component of the flows of each volume. None: planes by themselves.
     tell : callable or None
-        Adds classes to a plane's table, from its labels; see `teller`. Those in 3-D have none.
+        Adds classes to a plane's table, from its labels; see `teller`.
     threads : int or None
         Processor threads. None: the cores this process may use.
     progress : Progress or None
@@ -332,13 +332,11 @@ def labels_anew(
         if flow_z is None:
             flow, logits = flows[at], cellprob[at]
         else:
-            depth = flow_z.shape[1]
-            part = slice(at * depth, (at + 1) * depth)
-            flow, logits = np.stack([flow_z[at], flows[part, 0], flows[part, 1]]), cellprob[part]
+            flow, logits = volume_flows(flows, flow_z, at), cellprob.reshape(flow_z.shape)[at]
         labels, table = labels_from_flows(
             flow.astype(np.float32), logits.astype(np.float32), params, score_weights=weights, threads=threads
         )
-        if tell is not None and flow_z is None:
+        if tell is not None:
             table = tell(labels, table)
         labels[labels > 0] += np.uint32(count)
         tables.append(table.with_columns(label=table["label"] + np.uint32(count)))
@@ -353,6 +351,8 @@ def teller(
 ) -> Callable[[NDArray[np.uint32], ObjectTable], ObjectTable] | None:
     """Return what adds the classes that a model tells to the tables of an image's planes, one after the other.
 
+    Objects in 3-D have none.
+
     Parameters
     ----------
     model : ResolvedModel
@@ -364,7 +364,7 @@ def teller(
     threads : int or None
         Processor threads. None: the cores this process may use.
     """
-    if "classes" not in model.paths:
+    if "classes" not in model.paths or parameters.get("volume"):
         return None
     from cellbrook import pipeline
     from cellbrook.core.report import Report
@@ -497,6 +497,12 @@ def read_flow_z(cache: Path) -> NDArray[np.float16] | None:
         return np.load(cache / "flow_z.npy", mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
     except FileNotFoundError:
         return None
+
+
+def volume_flows(flows: NDArray[Any], flow_z: NDArray[Any], at: int) -> NDArray[Any]:
+    """Return the flows of a volume as the network gave them, (3, Z, Y, X), of what `write_output` kept."""
+    along = flows.reshape(*flow_z.shape[:2], 2, *flow_z.shape[2:])[at]
+    return np.stack([flow_z[at], along[:, 0], along[:, 1]])
 
 
 def _segment(

@@ -60,7 +60,7 @@ def image_info(
         limits=None if record.run is None else {k: record.run["parameters"].get(k) for k in LIMITS},
         model=None if record.run is None else record.run["parameters"].get("model"),
         volume=record.in_volume,
-        joined=record.in_volume or project.labels(record.id).joined(),
+        joined=record.in_volume or ("Z" in record.label_axes and project.labels(record.id).joined()),
         z_step=_z_step(record, size),
         problem=problem,
         again=record.id in again,

@@ -281,17 +281,15 @@ class ImagePixels:
         full[: sent.shape[0], : sent.shape[1]] = sent
         return full
 
-    def section(self, t: int, axis: str, at: int, channels: Sequence[int]) -> NDArray[Any]:
+    def section(self, t: int, box: tuple[int, int, int, int], channels: Sequence[int]) -> NDArray[Any]:
         """Return what a cut through the planes of a time point shows, as it is sent.
 
         Parameters
         ----------
         t : int
             Time point.
-        axis : {"Y", "X"}
-            The axis that the cut is across: at a row, or at a column.
-        at : int
-            Which.
+        box : (y0, x0, y1, x1)
+            Half-open: one row, or one column.
         channels : sequence of int
             Whose pixels.
 
@@ -299,8 +297,6 @@ class ImagePixels:
         -------
         ndarray of shape (C, Z, X) or (C, Z, Y), uint8 or little-endian uint16
         """
-        rows, cols = self.shape
-        box = (at, 0, at + 1, cols) if axis == "Y" else (0, at, rows, at + 1)
         planes = range(t * self.z, (t + 1) * self.z)
         lines = [[self._strided(p, c, 0, *box).ravel() for p in planes] for c in channels]
         return self.coding.encode(np.array(lines).reshape(len(channels), self.z, -1))

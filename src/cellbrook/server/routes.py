@@ -233,7 +233,7 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
             with project.database.lock:  # of one revision
                 rev = store.rev
                 labels = [store.read(t * pixels.z + z, *box).ravel() for z in range(pixels.z)]
-            shown = pixels.section(t, axis, at, channels).tobytes() if channels else b""
+            shown = pixels.section(t, box, channels).tobytes() if channels else b""
             data = shown + np.array(labels).astype("<u4").tobytes()
             return str(rev), packed(np.frombuffer(data, np.uint8))
 

@@ -130,7 +130,6 @@ class Runners:
         store = await workspace.read(workspace.project.labels, image)
         with workspace.scratch() as out:
             cache, run = await workspace.read(self._output, image)
-            through = run["parameters"].get("volume")
             record = await workspace.read(workspace.project.image, image)
             args = {
                 "cache": str(cache),
@@ -140,7 +139,7 @@ class Runners:
                 "scene": record.scene,
                 "out": str(out),
                 "keywords": keywords,
-                "window": None if through else _window(job.params.get("window"), store.shape),
+                "window": None if record.in_volume else _window(job.params.get("window"), store.shape),
             }
             return await self._run(job, "rethreshold", args, image, keywords)
 

@@ -13,7 +13,7 @@ from cellbrook.errors import UsageError
 from cellbrook.measure import measure
 from cellbrook.project.exchange import as_result
 from cellbrook.project.objects import as_table
-from cellbrook.project.predict import cache_folder, read_cache, read_flow_z
+from cellbrook.project.predict import cache_folder, read_cache, read_flow_z, volume_flows
 
 if TYPE_CHECKING:
     from cellbrook.core.objects import ObjectTable
@@ -27,15 +27,15 @@ _KNOWN = ("class", "origin", "locked", "score", "flow_error", "cellprob", "z", "
 
 def measurements(workspace: Workspace, image: str, plane: int | None) -> dict[str, list[Any]]:
     """Return the measurements of the objects of a plane (None: of all), as columns; in 3-D, of all of each that is in it."""
-    record = workspace.project.image(image)
-    if record.in_volume or workspace.project.labels(image).joined():
+    record, store = workspace.project.image(image), workspace.project.labels(image)
+    if record.in_volume or store.joined():
         whole = as_result(workspace.project, record).objects
         chosen = np.ones(len(whole), bool)
         if plane is not None:
-            chosen = np.isin(whole["label"], workspace.project.labels(image).read(plane))
+            chosen = np.isin(whole["label"], store.read(plane))
             chosen &= whole["t"] == record.time_of(plane) if "t" in whole else True
         return {n: whole[n][chosen].tolist() for n in whole}
-    planes = range(workspace.project.labels(image).planes) if plane is None else [plane]
+    planes = range(store.planes) if plane is None else [plane]
     tables = [_measured(workspace, image, p) for p in planes]
     names = [n for n in tables[0] if all(n in t for t in tables)]
     return {n: np.concatenate([t[n] for t in tables]).tolist() for n in names}
@@ -101,13 +101,12 @@ def _output(project: Project, record: ImageRecord, data: SegmentationData) -> Ne
         flows, cellprob = read_cache(project, record)
     except UsageError:
         return None
-    leading, shape = data.labels.shape[:-2], cellprob.shape[1:]
-    known = flows.astype(np.float32)
+    looks = data.labels.shape[:-2]
     flow_z = read_flow_z(cache_folder(project, record.run or {}))
-    if flow_z is None:
-        known = known.reshape(*leading, 2, *shape)
-    else:  # as of a volume: (dz, dy, dx) before Z
-        along = np.moveaxis(known.reshape(*flow_z.shape[:2], 2, *shape), 2, 1)
-        known = np.concatenate([flow_z[:, None].astype(np.float32), along], axis=1)
-        known = known.reshape(*leading[:-1], *known.shape[1:])
-    return NetworkOutput(known, cellprob.astype(np.float32).reshape(*leading, *shape))
+    if flow_z is not None:  # the network looked at volumes
+        looks = looks[:-1]
+        flows = np.stack([volume_flows(flows, flow_z, at) for at in range(len(flow_z))])
+    return NetworkOutput(
+        flows.astype(np.float32).reshape(*looks, *flows.shape[1:]),
+        cellprob.astype(np.float32).reshape(data.labels.shape),
+    )
