@@ -416,6 +416,16 @@ def test_cells_of_a_stack_are_found_in_3d(tmp_path, serve, tab):
             page.wait_for_timeout(100)
         else:
             raise AssertionError("the side view stays empty")
+        # it follows what the view is set to
+        for change in ("setStyle({ visible: false })", "setChannel(0, { high: 300 })"):
+            before = side.evaluate("c => c.toDataURL()")
+            page.evaluate(f"{SESSION}.{change}")
+            for _ in range(50):
+                if side.evaluate("c => c.toDataURL()") != before:
+                    break
+                page.wait_for_timeout(100)
+            else:
+                raise AssertionError(f"the side view does not follow {change}")
         box = side.bounding_box()
         side.click(position={"x": box["width"] / 2, "y": box["height"] * 2.5 / 16})
         wait(page, f"{SESSION}.plane.value === 2")

@@ -89,10 +89,10 @@ export class ObjectTable {
   private doubles: ReadonlySet<number> | null = null;
   private readonly countsSignal = signal<readonly number[]>([0, 0, 0, 0, 0, 0, 0]);
 
-  /** `inVolume`: a plane shows a part of each cell, whose size says nothing of the cell's. */
+  /** `solid`: cells were found in 3-D, so that a plane shows a part of each, whose size says nothing of the cell's. */
   constructor(
     private readonly shape: ReadonlySignal<readonly [number, number]>,
-    private readonly inVolume: ReadonlySignal<boolean> = signal(false),
+    private readonly solid: ReadonlySignal<boolean> = signal(false),
   ) {
     this.counts = computed(() => this.countsSignal.value);
     effect(() => this.decide());
@@ -173,7 +173,7 @@ export class ObjectTable {
   }
 
   private decide(): void {
-    const sizes = this.inVolume.value ? { min_size: null, max_size: null } : {};
+    const sizes = this.solid.value ? { min_size: null, max_size: null } : {};
     const limits = this.moved.value ? { ...this.thresholds.value, ...sizes } : null;
     const hidden = this.hiddenClasses.value;
     const shape = this.shape.value;

@@ -31,7 +31,12 @@ function SideView({ session, axis, at, sight }: { session: Session; axis: "y" | 
   const [section, setSection] = useState<Section | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
   const image = session.image.value!;
+  // all that is drawn by is read here: what is read later, of that no change is told
+  void session.channels.value;
+  void session.objects.fatesVersion.value;
   const channels = channelLooks(session);
+  const [style, invert, ratio] = [session.style.value, session.prefs.value.invertImage, session.pixelRatio.value];
+  const colors = classColors(session);
   const time = Math.floor(session.plane.value / image.z);
   const asked = `${image.id} ${time} ${at} ${channels.map(({ channel }) => channel).join(",")} ${image.rev} ${session.objects.version.value}`;
   useEffect(() => {
@@ -52,18 +57,16 @@ function SideView({ session, axis, at, sight }: { session: Session; axis: "y" | 
   const draw = (): void => {
     const element = canvas.current;
     if (!element || !section || section.channels.length !== channels.length) return;
-    const ratio = session.pixelRatio.value;
     const most = element.parentElement!.clientWidth;
     // all of what is in sight, and all planes
     const scale = Math.max((last - first) / most, (section.planes * step) / TALLEST) / ratio;
     const [width, height] = [Math.ceil((last - first) / scale), Math.ceil((section.planes * step) / scale)];
-    const style = session.style.value;
     const view = {
-      from: first, scale, step, width, height, here: session.plane.value % image.z, channels, invert: session.prefs.value.invertImage,
+      from: first, scale, step, width, height, here: session.plane.value % image.z, channels, invert,
       labels: style.visible
         ? {
             state: session.look.bytes, colorMode: COLOR_MODES[style.color], fill: style.fill ? style.opacity : 0,
-            outline: style.outline ? style.outlineOpacity : 0, reach: scale * ratio * style.outlineWidth, classColors: classColors(session),
+            outline: style.outline ? style.outlineOpacity : 0, reach: scale * ratio * style.outlineWidth, classColors: colors,
           }
         : null,
     };
@@ -71,7 +74,6 @@ function SideView({ session, axis, at, sight }: { session: Session; axis: "y" | 
     Object.assign(element.style, { width: `${width / ratio}px`, height: `${height / ratio}px` });
     element.getContext("2d")!.putImageData(new ImageData(drawSection(section, view), width, height), 0, 0);
   };
-  void session.objects.fatesVersion.value;
   useEffect(() => {
     const frame = requestAnimationFrame(draw); // what objects look like is known by then
     return () => cancelAnimationFrame(frame);
