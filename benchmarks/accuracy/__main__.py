@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from benchmarks.accuracy.data import Pair, eval_names, find_sets
+from benchmarks.accuracy.data import Pair, eval_names, find_sets, spread
 
 from cellbrook.metrics import ImageCounts, count_image, mask_ious, summarise
 
@@ -59,10 +59,7 @@ def main() -> None:
         document[model] = {}
         print_header(model)
         for name, pairs in sets.items():
-            chosen = pairs
-            if args.limit and args.limit < len(pairs):
-                chosen = [pairs[i] for i in np.linspace(0, len(pairs) - 1, args.limit).round().astype(int)]
-            row = measure(name, chosen, segment, folder, args.resume, args.threads)
+            row = measure(name, spread(pairs, args.limit), segment, folder, args.resume, args.threads)
             document[model][name] = row
             print_row(name, row)
             if args.out:

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.accuracy.__main__ import Segment, make_segmenter
-from benchmarks.accuracy.data import Pair, find_sets
+from benchmarks.accuracy.data import Pair, find_sets, spread
 from benchmarks.accuracy.robustness import rescaled
 
 from cellbrook.metrics import average_precision
 from cellbrook.training import synthetic
-from cellbrook.training.compact import POOL_DIAMETERS_PX, sections_of_stack
+from cellbrook.training.compact import pool_diameter, sections_of_stack
 
 SEED = 960_000
 """Generated images from this seed on are in no training pool."""
@@ -91,9 +91,7 @@ def groups(data: Path, seeds: int, limit: int | None) -> Iterator[tuple[str, str
     """Yield kind, name and images of every group."""
     sets = find_sets(data)
     for name, factors in FACTORS.items():
-        pairs = sets[name]
-        if limit and limit < len(pairs):
-            pairs = [pairs[i] for i in np.linspace(0, len(pairs) - 1, limit).round().astype(int)]
+        pairs = spread(sets[name], limit)
         yield "as they are", name, lambda pairs=pairs: held_out(pairs, 1.0)
         # every second image of the larger set tells as much
         some = pairs[::2] if len(pairs) > 20 else pairs
@@ -106,7 +104,8 @@ def groups(data: Path, seeds: int, limit: int | None) -> Iterator[tuple[str, str
     for family in synthetic.FAMILIES:
         if family == "empty":
             continue
-        drawn = [drawn_diameter(family, seed) for seed in range(SEED, SEED + seeds)]
+        rngs = (np.random.default_rng([seed, len(family)]) for seed in range(SEED, SEED + seeds))
+        drawn = [pool_diameter(family, rng) for rng in rngs]
         for large in (False, True):
             chosen = [(SEED + n, d) for n, d in enumerate(drawn) if (d >= LARGE_PX) == large]
             size = f"from {LARGE_PX} px" if large else f"below {LARGE_PX} px"
@@ -125,11 +124,6 @@ def held_out(pairs: list[Pair], factor: float) -> Iterator[Shown]:
         if factor != 1:
             image, truth = rescaled(factor)(image, axes, truth)
         yield image, axes, truth
-
-
-def drawn_diameter(family: str, seed: int) -> float:
-    low, high = POOL_DIAMETERS_PX.get(family, (10, 60))
-    return float(np.exp(np.random.default_rng([seed, len(family)]).uniform(*np.log((low, high)))))
 
 
 def generated(family: str, chosen: list[tuple[int, float]]) -> Iterator[Shown]:

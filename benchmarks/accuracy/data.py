@@ -67,6 +67,13 @@ def find_sets(data: Path) -> dict[str, list[Pair]]:
     return sets
 
 
+def spread(pairs: list[Pair], limit: int | None) -> list[Pair]:
+    """Return so many of the pairs, from all over them; all where there is no limit or there are no more."""
+    if not limit or limit >= len(pairs):
+        return pairs
+    return [pairs[i] for i in np.linspace(0, len(pairs) - 1, limit).round().astype(int)]
+
+
 def eval_names(data: Path) -> list[str]:
     return [folder.name for folder in _folders(data / "eval")]
 

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from benchmarks.accuracy.__main__ import measure, print_mean
-from benchmarks.accuracy.data import Pair, eval_names, find_sets
+from benchmarks.accuracy.data import Pair, eval_names, find_sets, spread
 from benchmarks.processes import bound, machine
 
 from cellbrook.training.data import USIIGACI_HELD_OUT, pairs_in
@@ -101,12 +101,6 @@ def main() -> None:
                 segment(side, args.out, sets, args.threads, pythons[side])
     table(args, sets)
     print(machine())
-
-
-def spread(pairs: list[Pair], limit: int | None) -> list[Pair]:
-    if not limit or limit >= len(pairs):
-        return pairs
-    return [pairs[i] for i in np.linspace(0, len(pairs) - 1, limit).round().astype(int)]
 
 
 def stage_images(args: argparse.Namespace) -> dict[str, object]:

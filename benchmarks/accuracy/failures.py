@@ -12,7 +12,7 @@ from cellbrook.export.pictures import image_rgb
 from cellbrook.metrics import average_precision, find_errors
 from cellbrook.metrics.errors import KINDS, ObjectError
 from cellbrook.training import synthetic
-from cellbrook.training.compact import POOL_DIAMETERS_PX
+from cellbrook.training.compact import pool_diameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,8 +104,7 @@ def generated_failures(segmenter: cellbrook.Segmenter, count: int) -> tuple[dict
             continue
         found = []
         for seed in SEEDS:
-            low, high = POOL_DIAMETERS_PX.get(family, (10, 60))
-            diameter = float(np.exp(np.random.default_rng(seed).uniform(*np.log((low, high)))))
+            diameter = pool_diameter(family, np.random.default_rng(seed))
             sample = synthetic.generate(family, seed, GENERATED_SIDE_PX, diameter)
             pred = segmenter.segment(sample.image, axes="CYX", keep_output=False).labels
             ap = float(average_precision(sample.labels, pred, thresholds=(0.5,))[0][0])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.accuracy.__main__ import CROPS, best_iou
-from benchmarks.accuracy.data import Pair, eval_names, find_sets
+from benchmarks.accuracy.data import Pair, eval_names, find_sets, spread
 from scipy.stats import spearmanr
 
 import cellbrook
@@ -49,9 +49,7 @@ def main() -> None:
     sets = find_sets(args.data)
     judged: list[Judged] = []
     for name in args.sets or eval_names(args.data):
-        pairs = sets[name]
-        limit = min(len(pairs), args.limit * (10 if name in CROPS else 1))
-        pairs = [pairs[i] for i in np.linspace(0, len(pairs) - 1, limit).round().astype(int)]
+        pairs = spread(sets[name], args.limit * (10 if name in CROPS else 1))
         plain = mean_of(segmenter, name, pairs, unchanged, judged if name not in CROPS else None)
         print(f"{name:<24} plain {plain:.3f}", end="", flush=True)
         diameter = typical_diameter(pairs)

@@ -167,6 +167,11 @@ def synthetic_images(folder: Path) -> list[LabelledImage]:
     return found
 
 
+def pool_diameter(family: str, rng: np.random.Generator) -> float:
+    """Draw a diameter at which a family is generated, in px."""
+    return float(np.exp(rng.uniform(*np.log(POOL_DIAMETERS_PX.get(family, (10, 60))))))
+
+
 def generate_pool(folder: Path, per_family: int, first_seed: int = 0, size: int = 384) -> None:
     """Generate `per_family` images of each family into `folder`; those that are there are kept."""
     from cellbrook.training import synthetic
@@ -180,7 +185,7 @@ def generate_pool(folder: Path, per_family: int, first_seed: int = 0, size: int 
             if path.exists():
                 continue
             rng = np.random.default_rng([seed, len(family)])
-            diameter = float(np.exp(rng.uniform(*np.log(POOL_DIAMETERS_PX.get(family, (10, 60))))))
+            diameter = pool_diameter(family, rng)
             sample = synthetic.generate(family, seed, size, diameter)
             arrays: dict[str, Any] = {
                 "image": sample.image.astype(np.float16 if sample.image.max() < 6e4 else np.float32),
@@ -211,7 +216,7 @@ def sections_of_stack(seed: int, side: int = 256) -> list[dict[str, Any]]:
     from cellbrook.training import synthetic
 
     rng = np.random.default_rng([seed, 3])
-    diameter = float(np.exp(rng.uniform(*np.log(POOL_DIAMETERS_PX["nuclei_sections"]))))
+    diameter = pool_diameter("nuclei_sections", rng)
     anisotropy = float(np.exp(rng.uniform(0, np.log(min(6.0, diameter / 3)))))
     depth = int(max(4, 0.75 * side / anisotropy))
     stack = synthetic.generate_volume("spheres_3d", seed, (depth, side, side), diameter, anisotropy)

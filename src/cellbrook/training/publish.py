@@ -36,9 +36,9 @@ from cellbrook.training.augment import random_crop
 from cellbrook.training.calibrate import fit_score, judged_objects
 from cellbrook.training.compact import (
     CROPS,
-    POOL_DIAMETERS_PX,
     SHARES,
     held_out_pairs,
+    pool_diameter,
     read_pair,
     training_images,
 )
@@ -163,8 +163,7 @@ def _unseen(data: Path) -> Iterator[Example]:
         yield Example(image.stem, np.ascontiguousarray(pixels), truth, is_rgb=False, sha256="")
     for family in synthetic.FAMILIES:
         for seed in range(UNSEEN_SEED, UNSEEN_SEED + 6):
-            low, high = POOL_DIAMETERS_PX.get(family, (10, 60))
-            diameter = float(np.exp(np.random.default_rng(seed).uniform(*np.log((low, high)))))
+            diameter = pool_diameter(family, np.random.default_rng(seed))
             sample = synthetic.generate(family, seed, 384, diameter)
             yield Example(family, sample.image, sample.labels.astype(np.uint32), is_rgb=False, sha256="")
 

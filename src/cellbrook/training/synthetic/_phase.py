@@ -145,6 +145,25 @@ def _matter(scene: Scene, culture: _Culture) -> tuple[Field, Field]:
     return np.where(inside, body, 0).astype(np.float32), np.where(inside, texture, 0).astype(np.float32)
 
 
+def _relief(
+    scene: Scene, culture: _Culture, *, highest: float, groove: float, deep: float
+) -> tuple[Field, Field]:
+    """Return optical thickness and texture as `_matter`, rounded cells as balls, and grooves between cells of a sheet.
+
+    `highest` is how much a ball may rise, `groove` half a groove's width in diameters, `deep` the least depth in a sheet.
+    """
+    d, cells = scene.diameter, culture.cells
+    inside = cells.labels > 0
+    body, texture = _matter(scene, culture)
+    ball = per_object(culture.rounded.astype(np.float32), cells.labels) * inside
+    dome = np.sqrt(np.maximum(1 - np.minimum(cells.rho, 1) ** 2, 0))
+    body = body + (scene.uniform(0.5, highest) * ball * dome).astype(np.float32)
+    # cells of a sheet thin out towards their neighbours: without a groove nothing would tell them apart
+    cut = blur((borders(cells.labels) & inside).astype(np.float32), max(0.8, groove * d))
+    least = deep if inside.mean() > 0.6 else 0.1
+    return body * (1 - np.float32(scene.uniform(least, 1.0)) * np.minimum(cut * (1.2 + 0.05 * d), 1)), texture
+
+
 def _dish(scene: Scene, light: Field, contrast: float) -> Field:
     """Return `light` with what lies on a culture dish: flecks, uneven ground."""
     d = scene.diameter
@@ -215,16 +234,7 @@ def dic(scene: Scene) -> Painting:
     """Paint animal cells in relief contrast: the slope of their thickness along one direction."""
     d = scene.diameter
     culture = _culture(scene)
-    cells, rounded = culture.cells, culture.rounded
-    inside = cells.labels > 0
-    body, texture = _matter(scene, culture)
-    ball = per_object(rounded.astype(np.float32), cells.labels) * inside
-    dome = np.sqrt(np.maximum(1 - np.minimum(cells.rho, 1) ** 2, 0))
-    body = body + (scene.uniform(0.5, 2.0) * ball * dome).astype(np.float32)
-    # cells of a sheet thin out towards their neighbours: without a groove nothing would tell them apart
-    groove = blur((borders(cells.labels) & inside).astype(np.float32), max(0.8, 0.02 * d))
-    least = 0.6 if inside.mean() > 0.6 else 0.1
-    body = body * (1 - np.float32(scene.uniform(least, 1.0)) * np.minimum(groove * (1.2 + 0.05 * d), 1))
+    body, texture = _relief(scene, culture, highest=2.0, groove=0.02, deep=0.6)
     thick = blur(body, max(0.8, d * scene.uniform(0.015, 0.04)))
     thick = thick + np.float32(scene.uniform(0.05, 0.35)) * blur(texture, max(0.6, 0.012 * d))
     if scene.chance(0.4):
@@ -250,15 +260,7 @@ def brightfield_cells(scene: Scene) -> Painting:
     """
     d = scene.diameter
     culture = _culture(scene)
-    cells, rounded = culture.cells, culture.rounded
-    inside = cells.labels > 0
-    body, texture = _matter(scene, culture)
-    ball = per_object(rounded.astype(np.float32), cells.labels) * inside
-    dome = np.sqrt(np.maximum(1 - np.minimum(cells.rho, 1) ** 2, 0))
-    body = body + (scene.uniform(0.5, 2.5) * ball * dome).astype(np.float32)
-    groove = blur((borders(cells.labels) & inside).astype(np.float32), max(0.8, 0.015 * d))
-    least = 0.5 if inside.mean() > 0.6 else 0.1
-    body = body * (1 - np.float32(scene.uniform(least, 1.0)) * np.minimum(groove * (1.2 + 0.05 * d), 1))
+    body, texture = _relief(scene, culture, highest=2.5, groove=0.015, deep=0.5)
     thick = body + np.float32(scene.uniform(0.1, 0.7)) * texture
     focus = max(0.7, d * scene.log_uniform(0.008, 0.04))
     sharp, soft = blur(thick, focus), blur(thick, 2 * focus)
