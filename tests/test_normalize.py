@@ -296,6 +296,21 @@ def test_blocks_that_a_compression_left_are_nothing() -> None:
         assert normalize(image[None]).max() > 0.9
 
 
+def test_what_the_blocks_of_a_compression_differ_by_is_a_level() -> None:
+    rng = np.random.default_rng(0)
+    image = np.full((160, 160), 100.0)
+    image[:, 90:] = 120
+    image += rng.normal(0, 4, image.shape)
+    # a mean of each block, in steps of 20, and a little detail beside the edge and in a few other places
+    means = np.rint(image.reshape(20, 8, 20, 8).mean((1, 3)) / 20) * 20 + 20 * (rng.random((20, 20)) < 0.2)
+    blocks = np.kron(means, np.ones((8, 8))).astype(np.uint8)
+    blocks[::3, 84:92] += rng.integers(0, 9, blocks[::3, 84:92].shape).astype(np.uint8)
+    low, high = percentile_ranges(blocks[None])[0]
+    assert (low, high) == (100, 260)
+    low, high = percentile_ranges(image.astype(np.uint8)[None])[0]
+    assert high < 150, "without them one level is 1"
+
+
 def test_a_few_levels_are_not_stretched_into_cells() -> None:
     rng = np.random.default_rng(0)
     blocks = (10 + rng.integers(0, 2, (1, 16, 16))).repeat(5, 1).repeat(5, 2)

@@ -27,6 +27,8 @@ _LEAST_LEVELS = 8
 # them, so there is nothing to find; stretched, blocks look like cells. Of all steps between neighbours more than this share
 # then lies at their borders (in real images a seventh at most, in compressed ones half).
 _FEW_LEVELS, _BLOCK, _AT_BORDERS = 16, 8, 0.8
+# Where it left edges besides, at least this share lies there, and what blocks differ by is what levels are counted in.
+_OFTEN_AT_BORDERS = 0.3
 # White noise averages out: means of blocks of 8 x 8 px then vary by an eighth of what pixels do. Of 1,300 channels of real
 # images and 660 generated ones with cells, one block at least is 8 of these standard deviations off its neighbours, of pure
 # noise of up to 2048 x 2048 px none is 5.1; the variance is 1.2 and 1.07 times what noise would have.
@@ -90,8 +92,9 @@ def normalize(
     only. Where the two are equal although the channel is not constant (a few bright cells on a flat
     background, or most of the picture saturated) they are moved outwards to a tenth and a hundredth of their
     distance from 0 and 100, and at last to the extremes, until they differ. Whole numbers are stretched
-    as if they spanned eight levels at least, but for pictures of 0 and 1 alone; a channel of a few levels of which a
-    strong compression left only the blocks counts as constant, as does one of noise beside others (`noise_channels`).
+    as if they spanned eight levels at least, but for pictures of 0 and 1 alone; where a strong compression left
+    blocks, a level is what they differ by. A channel of a few levels of which it left only the blocks counts as constant,
+    as does one of noise beside others (`noise_channels`).
 
     Smoothing and sharpening come first, on the raw intensities: smooth(image) - smooth(image, sharpen_radius)
     with both. At edges the image is mirrored.
@@ -373,9 +376,11 @@ def _percentile_range(channel: NDArray[Any], params: NormalizeParams, threads: i
 
 def _of_enough_levels(channel: NDArray[Any], low: float, high: float) -> tuple[float, float]:
     """Widen a range of so few levels that it would show noise as cells; where all is noise nothing is left of it."""
-    if not 0 < high - low < _FEW_LEVELS or not _counts_levels(channel):
+    level = _level(channel)
+    few = high - low < _FEW_LEVELS
+    if not high > low or not (few or high - low < _LEAST_LEVELS * level) or not _counts_levels(channel):
         return low, high
-    return low, low if _only_blocks(channel) else max(high, low + _LEAST_LEVELS)
+    return low, low if few and _only_blocks(channel) else max(high, low + _LEAST_LEVELS * level)
 
 
 def _counts_levels(channel: NDArray[Any]) -> bool:
@@ -386,12 +391,38 @@ def _counts_levels(channel: NDArray[Any]) -> bool:
 
 
 def _only_blocks(channel: NDArray[Any]) -> bool:
-    """Tell whether a compression (JPEG and its kin) left nothing but blocks, all over the image; 64 rows are looked at."""
-    rows = channel[:: max(1, len(channel) // 64)]
+    """Tell whether a compression (JPEG and its kin) left nothing but blocks, all over the image."""
+    return _borders(_some_rows(channel), _AT_BORDERS) is not None
+
+
+def _level(channel: NDArray[Any]) -> float:
+    """Return the least that neighbouring values differ by: 1, or what the blocks of a compression do."""
+    levels = []
+    for image in (channel, channel.T):
+        rows = _some_rows(image).astype(np.float64)
+        borders = _borders(rows, _OFTEN_AT_BORDERS)
+        if borders is None:
+            return 1.0
+        with np.errstate(over="ignore"):
+            steps = np.abs(rows[:, borders + 1] - rows[:, borders])
+        levels.append(float(np.percentile(steps[steps > 0], 10)))  # rounding may make one of two
+    return max(1.0, min(levels))
+
+
+def _some_rows(image: NDArray[Any]) -> NDArray[Any]:
+    rows: NDArray[Any] = image[:: max(1, len(image) // 64)]
+    return rows
+
+
+def _borders(rows: NDArray[Any], least: float) -> NDArray[np.intp] | None:
+    """Return the columns before borders of blocks; None if less than `least` of all steps lie there, or few of them have any."""
     steps = np.count_nonzero(rows[:, 1:] != rows[:, :-1], axis=0)
-    borders = max((steps[k::_BLOCK] for k in range(_BLOCK)), key=lambda at: int(at.sum()))
+    columns = max(
+        (np.arange(k, len(steps), _BLOCK) for k in range(_BLOCK)), key=lambda at: int(steps[at].sum())
+    )
+    borders = steps[columns]
     everywhere = len(borders) >= _BLOCK and np.count_nonzero(borders) > len(borders) / 2
-    return bool(everywhere and borders.sum() > _AT_BORDERS * steps.sum())
+    return columns if everywhere and borders.sum() > least * steps.sum() else None
 
 
 def _rounding(dtype: np.dtype[Any], low: float, high: float) -> float:
