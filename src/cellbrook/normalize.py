@@ -415,7 +415,7 @@ def _some_rows(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _borders(rows: NDArray[Any], least: float) -> NDArray[np.intp] | None:
-    """Return the columns before borders of blocks; None if less than `least` of all steps lie there, or few of them have any."""
+    """Return the columns before borders of blocks; None if less than `least` of all steps lie there, or half have none."""
     steps = np.count_nonzero(rows[:, 1:] != rows[:, :-1], axis=0)
     columns = max(
         (np.arange(k, len(steps), _BLOCK) for k in range(_BLOCK)), key=lambda at: int(steps[at].sum())

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cellbrook.training.data import Target
+    from cellbrook.training.synthetic import Sample
 
 log = logging.getLogger(__name__)
 
@@ -60,15 +61,25 @@ POOL_SHARES = {
     "cyto_fluo": 2.0,
     "phase_cells": 2.0,
     "cytology": 1.5,
+    "he_tissue": 1.5,
 }
 """How many images of a family are drawn for each of the others, where it is not one."""
 
 SECTIONS = (0, 1, 2)
 """Axes of a generated stack (Z, Y, X) along which sections of it are taken into the pool."""
 
-SHARES = {"dsb2018": 0.31, "usiigaci": 0.12, "other": 0.04, "synthetic": 0.43, "bacteria": 0.1}
+SHARES = {
+    "dsb2018": 0.3,
+    "usiigaci": 0.11,
+    "other": 0.04,
+    "synthetic": 0.39,
+    "bacteria": 0.09,
+    "empty": 0.07,
+}
 """Share of the crops that each source gives. Bacteria are generated too: clusters of small rods look like one large cell
-to a network that has seen few."""
+to a network that has seen few. So are images without cells, half of which are such that a model found some (`find_hard`)."""
+
+_SOURCES = {"phase_bacteria": "bacteria", "empty": "empty", "empty_hard": "empty"}
 
 CROPS = AugmentParams(paint_share=0.25, native_share=0.2)
 """What the crops are like."""
@@ -162,7 +173,7 @@ def synthetic_images(folder: Path) -> list[LabelledImage]:
             nuclei = stored["nuclei"].astype(np.uint32) if "nuclei" in stored else None
         family = path.stem.rsplit("-", 1)[0]
         kind: Target = "nuclei" if target == "nuclei" else "cells"
-        look = f"{'bacteria' if 'bacteria' in family else 'synthetic'}/{family}"
+        look = f"{_SOURCES.get(family, 'synthetic')}/{family}"
         found.append(LabelledImage(path.stem, stretched(image), labels, look, kind, nuclei))
     return found
 
@@ -184,22 +195,46 @@ def generate_pool(folder: Path, per_family: int, first_seed: int = 0, size: int 
             path = folder / f"{family}-{seed:05d}.npz"
             if path.exists():
                 continue
-            rng = np.random.default_rng([seed, len(family)])
-            diameter = pool_diameter(family, rng)
-            sample = synthetic.generate(family, seed, size, diameter)
-            arrays: dict[str, Any] = {
-                "image": sample.image.astype(np.float16 if sample.image.max() < 6e4 else np.float32),
-                "labels": sample.labels.astype(np.uint16),
-                "target": sample.target,
-            }
-            if sample.nuclei is not None:
-                arrays["nuclei"] = sample.nuclei.astype(np.uint16)
-            _keep(path, arrays)
+            diameter = pool_diameter(family, np.random.default_rng([seed, len(family)]))
+            _keep_sample(path, synthetic.generate(family, seed, size, diameter))
     for first in range(first_seed, first_seed + per_family, len(SECTIONS)):
         paths = [folder / f"nuclei_sections-{first + n:05d}.npz" for n in range(len(SECTIONS))]
         if not all(path.exists() for path in paths):
             for path, arrays in zip(paths, sections_of_stack(first), strict=True):
                 _keep(path, arrays)
+
+
+def find_hard(folder: Path, count: int, first_seed: int = 0, model: str = "compact", size: int = 384) -> None:
+    """Put `count` generated images without cells into `folder` in which `model` finds some; those that are there are kept.
+
+    Most such images teach nothing any more: in nine of ten nothing is found.
+    """
+    import cellbrook
+    from cellbrook.training import synthetic
+
+    folder.mkdir(parents=True, exist_ok=True)
+    segmenter = cellbrook.Segmenter(model, threads=1)
+    there = {int(path.stem.rsplit("-", 1)[1]) for path in folder.glob("empty_hard-*.npz")}
+    seed = max((seed + 1 for seed in there if seed >= first_seed), default=first_seed)
+    found = sum(first_seed <= n for n in there)
+    while found < count:
+        diameter = pool_diameter("empty", np.random.default_rng([seed, len("empty")]))
+        sample = synthetic.generate("empty", seed, size, diameter)
+        if segmenter.segment(sample.image, axes="CYX").labels.any():
+            _keep_sample(folder / f"empty_hard-{seed:05d}.npz", sample)
+            found += 1
+        seed += 1
+
+
+def _keep_sample(path: Path, sample: Sample) -> None:
+    arrays: dict[str, Any] = {
+        "image": sample.image.astype(np.float16 if sample.image.max() < 6e4 else np.float32),
+        "labels": sample.labels.astype(np.uint16),
+        "target": sample.target,
+    }
+    if sample.nuclei is not None:
+        arrays["nuclei"] = sample.nuclei.astype(np.uint16)
+    _keep(path, arrays)
 
 
 def _keep(path: Path, arrays: dict[str, Any]) -> None:
@@ -275,6 +310,11 @@ def main() -> None:
     parser.add_argument(
         "--generate", type=int, help="only generate this many images a family into --synthetic, and stop"
     )
+    parser.add_argument(
+        "--find-hard",
+        type=int,
+        help="only generate this many images without cells in which the shipped model finds some, and stop",
+    )
     parser.add_argument("--first-seed", type=int, default=0, help="of the images that are generated")
     parser.add_argument(
         "--start", type=Path, help="safetensors file of weights to start from, not from nothing"
@@ -291,6 +331,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if args.generate is not None:
         generate_pool(args.synthetic, args.generate, args.first_seed)
+    if args.find_hard is not None:
+        find_hard(args.synthetic, args.find_hard, args.first_seed)
+    if args.generate is not None or args.find_hard is not None:
         return
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
