@@ -17,6 +17,7 @@ from cellbrook.networks.export import file_entry
 from cellbrook.networks.store import resolve_model
 from cellbrook.project.ops import Paint
 from cellbrook.project.project import Project
+from cellbrook.server import tables
 from cellbrook.training import synthetic
 
 from .conftest import blobs
@@ -372,7 +373,7 @@ def test_the_next_image_is_suggested_and_the_model_scored(page, project):
     assert page.json(f"/api/jobs/{scored['id']}/report")["images"][0]["name"] == "first"
 
 
-def test_objects_of_a_stack_in_3d_are_one_through_its_planes(serve, tmp_path):
+def test_objects_of_a_stack_in_3d_are_one_through_its_planes(serve, tmp_path, monkeypatch):
     sample = synthetic.generate_volume("spheres_3d", 910_004, (16, 72, 80), diameter=15, anisotropy=2)
     tifffile.imwrite(tmp_path / "s.tif", sample.image[0].astype(np.uint16), metadata={"axes": "ZYX"})
     tifffile.imwrite(tmp_path / "flat.tif", blobs())
@@ -395,8 +396,13 @@ def test_objects_of_a_stack_in_3d_are_one_through_its_planes(serve, tmp_path):
         rows = page.json(f"/api/images/{image}/objects?plane=5")
         assert set(rows["id"]) == set(np.unique(labels[5])[1:].tolist())
         assert not any(rows["discarded"])
+        made, results = [], tables.as_result
+        monkeypatch.setattr(tables, "as_result", lambda *args: made.append(1) or results(*args))
         table = page.json(f"/api/images/{image}/measurements?plane=5")
         assert set(table["label"]) == set(rows["id"])
+        beside = page.json(f"/api/images/{image}/measurements?plane=6")
+        assert set(beside["label"]) == set(np.unique(labels[6])[1:].tolist())
+        assert len(made) == 1, "the whole stack is measured once for all its planes"
         assert table["volume_px"] == [int(np.sum(labels == i)) for i in table["label"]]
         limit = float(np.sort(found.objects["score"])[2:4].mean())
         job = page.job("rethreshold", image, window=[5, 0, 0, 20, 20], min_score=limit)
@@ -407,6 +413,7 @@ def test_objects_of_a_stack_in_3d_are_one_through_its_planes(serve, tmp_path):
         one = int(np.unique(left[5])[1])
         page.edit("delete", ids=[one])
         assert not any((page.labels(plane=z) == one).any() for z in range(16))
+        assert one not in page.json(f"/api/images/{image}/measurements?plane=5")["label"]
         # what is flat is found as it is
         job = page.job("batch", None, images=[flat], **wish)
         assert job["result"] == {"images": 1, "failed": []}

@@ -66,6 +66,11 @@ class ObjectTable:
         dropped = "" if self.discarded is None else f", {len(self.discarded)} discarded"
         return f"ObjectTable({len(self)} objects{dropped}; {', '.join(self.columns)})"
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the columns, without those discarded."""
+        return sum(values.nbytes for values in self.columns.values())
+
     def __reduce__(self) -> tuple[type[ObjectTable], tuple[dict[str, NDArray[Any]], ObjectTable | None]]:
         # a mapping proxy can be neither pickled nor copied
         return ObjectTable, (dict(self.columns), self.discarded)

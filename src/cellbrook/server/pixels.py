@@ -12,7 +12,7 @@ import math
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -73,26 +73,40 @@ def channel_colors(names: Sequence[str], *, is_rgb: bool = False) -> list[str]:
     return [color or free[next(rest) % len(free)] for color in found]
 
 
+class Sized(Protocol):
+    """What knows how many bytes it takes."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+
+
+K = TypeVar("K", bound=Sized)
+
+
 class Kept:
-    """Arrays that were costly to make, the latest used up to a number of bytes; each is made by one thread at a time."""
+    """What was costly to make, the latest used up to a number of bytes; each is made by one thread at a time."""
 
     def __init__(self, limit: int = _KEPT) -> None:
         self._limit = limit
-        self._items: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
+        self._items: OrderedDict[Hashable, Any] = OrderedDict()
         self._making: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    def get(self, key: Hashable, make: Callable[[], K]) -> K:
         """Return what is kept under a key, made now if it is not."""
+        found: K
         with self._lock:
             if key in self._items:
                 self._items.move_to_end(key)
-                return self._items[key]
+                found = self._items[key]
+                return found
             making = self._making.setdefault(key, threading.Lock())
         with making:
             with self._lock:
                 if key in self._items:
-                    return self._items[key]
+                    found = self._items[key]
+                    return found
             made = make()
             with self._lock:
                 self._items[key] = made

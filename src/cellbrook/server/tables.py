@@ -27,9 +27,12 @@ _KNOWN = ("class", "origin", "locked", "score", "flow_error", "cellprob", "z", "
 
 def measurements(workspace: Workspace, image: str, plane: int | None) -> dict[str, list[Any]]:
     """Return the measurements of the objects of a plane (None: of all), as columns; in 3-D, of all of each that is in it."""
-    record, store = workspace.project.image(image), workspace.project.labels(image)
+    project = workspace.project
+    record, store = project.image(image), project.labels(image)
     if record.in_volume or store.joined():
-        whole = as_result(workspace.project, record).objects
+        # asked for again at every plane that is turned to
+        key = (image, "table", record.rev, repr(project.settings_of(image)))
+        whole = workspace.kept.get(key, lambda: as_result(project, record).objects)
         chosen = np.ones(len(whole), bool)
         if plane is not None:
             chosen = np.isin(whole["label"], store.read(plane))

@@ -65,6 +65,8 @@ class Workspace:
     ----------
     hub : Hub
         The pages.
+    kept : Kept
+        What was costly to make of images, under keys that begin with their ids.
     """
 
     def __init__(self, project: Project, *, sample: bool = False) -> None:
@@ -75,7 +77,7 @@ class Workspace:
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="read")
         self._exporter = ThreadPoolExecutor(1, thread_name_prefix="export")
         self._adder = ThreadPoolExecutor(1, thread_name_prefix="add")
-        self._kept = Kept()
+        self.kept = Kept()
         self._open: dict[str, ImagePixels] = {}
         self._ghosts: dict[str, Ghosts] = {}
         self._leases: dict[tuple[str, str], tuple[int, int]] = {}
@@ -152,7 +154,7 @@ class Workspace:
         found = self._open.get(image)
         if found is None:
             found = self._open[image] = ImagePixels(
-                image, self.project.open_image(image), self._kept, self.project.settings.z
+                image, self.project.open_image(image), self.kept, self.project.settings.z
             )
         return found
 
@@ -227,7 +229,7 @@ class Workspace:
         """Close an image that is no longer part of the project."""
         self._open.pop(image, None)
         self._ghosts.pop(image, None)
-        self._kept.drop(lambda key: isinstance(key, tuple) and key[0] == image)
+        self.kept.drop(lambda key: isinstance(key, tuple) and key[0] == image)
 
     # Changing it
 
