@@ -113,7 +113,7 @@ def create(
     try:
         with Project.create(folder, **wishes) as project:
             try:
-                report = project.add(images, copy=copy, scene=scene) if images else None
+                report = _add(project, images, copy, scene, quiet=json) if images else None
                 return _added(project, report, json=json)
             finally:
                 kept = not images or bool(project.images())
@@ -164,7 +164,15 @@ def add(folder: Path, /, *images: str, copy: Copy = False, scene: Scene = None, 
     from cellbrook.project import Project
 
     with Project.open(folder) as project:
-        return _added(project, project.add(images, copy=copy, scene=scene), json=json)
+        return _added(project, _add(project, images, copy, scene, quiet=json), json=json)
+
+
+def _add(project: Project, images: Sequence[str], copy: bool, scene: str | None, *, quiet: bool) -> AddReport:
+    progress = _console.ConsoleProgress(quiet=quiet)
+    try:
+        return project.add(images, copy=copy, scene=scene, progress=progress)
+    finally:
+        progress.clear()
 
 
 @app.command
@@ -297,9 +305,19 @@ def export(
     kinds = [k.strip() for item in save for k in item.split(",") if k.strip()]
     left: list[str] = []
     with Project.open(folder, read_only=True) as project:
-        written = export_project(
-            project, out, kinds=kinds, names=images, overwrite=overwrite, say=left.append
-        )
+        progress = _console.ConsoleProgress(quiet=json)
+        try:
+            written = export_project(
+                project,
+                out,
+                kinds=kinds,
+                names=images,
+                overwrite=overwrite,
+                say=left.append,
+                progress=progress,
+            )
+        finally:
+            progress.clear()
         channels = taught_channels(project, written) if TRAINING in kinds else None
     lines = (f"{name}: {', '.join(p.name for p in files.values())}" for name, files in written.items())
     answer(lines, written, json=json)

@@ -94,15 +94,18 @@ def serve(
         raise UsageError("--certificate and --key belong together: give both, or none")
     access = launch.make_access(host, allowed=allowed_host, base_url=base_url, token_file=token_file)
     place = launch.Place(launch.bind(host, port), certificate, key)
+    progress = _console.ConsoleProgress(quiet=quiet)
     try:
         opened = (
             launch.open_sample()
             if sample
-            else launch.open_workspace(inputs, project=project, read_only=read_only)
+            else launch.open_workspace(inputs, project=project, read_only=read_only, progress=progress)
         )
     except BaseException:
         place.listening.close()
         raise
+    finally:
+        progress.clear()
     for note in opened.notes:
         _console.note(note, quiet=quiet)
     if remote:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellbrook.core.objects import ObjectTable
+from cellbrook.core.progress import NoProgress
 from cellbrook.core.result import SegmentationData
 from cellbrook.errors import OVERWRITE, ImageError, OutputError, UsageError
 from cellbrook.export.table import objects_csv
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
 
+    from cellbrook.core.progress import Progress
     from cellbrook.project.images import ImageRecord
     from cellbrook.project.objects import ObjectRow
     from cellbrook.project.project import Project
@@ -136,6 +138,7 @@ def export_project(
     states: Sequence[str] = ("predicted", "corrected", "done"),
     overwrite: bool = False,
     say: Callable[[str], None] = log.warning,
+    progress: Progress | None = None,
 ) -> dict[str, dict[str, Path]]:
     """Write the labels of a project as files.
 
@@ -156,6 +159,8 @@ def export_project(
         Replace what others changed since; of training, never an image of the project.
     say : callable
         Is told of each image that is left out, as it cannot be read and was not named.
+    progress : Progress or None
+        Told of each image. What was written before a cancel stays.
 
     Returns
     -------
@@ -170,6 +175,8 @@ def export_project(
         If an image that was named, or every one, cannot be read.
     OutputError
         If a file cannot be written, or something would be lost.
+    Cancelled
+        If `progress` says so.
     """
     if unknown := [k for k in kinds if k not in KINDS]:
         raise UsageError(f"cannot export {', '.join(map(repr, unknown))}: choose from {', '.join(KINDS)}")
@@ -179,7 +186,11 @@ def export_project(
     if plain:
         classes = [c.name for c in project.settings.classes]
         unread: ImageError | None = None
-        for record in choose(project, names, states):
+        records = choose(project, names, states)
+        progress = progress or NoProgress()
+        progress.start("writing", len(records))
+        for record in records:
+            progress.check_cancelled()
             try:
                 result = as_result(project, record)
             except ImageError as error:  # the others are not to wait for it
@@ -187,10 +198,11 @@ def export_project(
                     raise
                 unread = unread or error
                 say(f"left out: {error}")
-                continue
-            written[record.name] = write_results(
-                result, folder, [*plain, *_run(plain)], overwrite=overwrite, classes=classes
-            )
+            else:
+                written[record.name] = write_results(
+                    result, folder, [*plain, *_run(plain)], overwrite=overwrite, classes=classes
+                )
+            progress.advance()
         if unread is not None and not written:
             raise unread
     if TRAINING in kinds:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cellbrook.core.progress import NoProgress
 from cellbrook.errors import CellbrookError, ProjectError, UsageError
 from cellbrook.io.atomic import sweep
 from cellbrook.io.files import find_images
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
+    from cellbrook.core.progress import Progress
     from cellbrook.io.source import Source
     from cellbrook.project.corrections import Imported
     from cellbrook.project.merge import MergeReport
@@ -214,6 +216,7 @@ class Project:
         *,
         copy: bool = False,
         scene: str | None = None,
+        progress: Progress | None = None,
     ) -> AddReport:
         """Add images: files, folders or patterns.
 
@@ -228,23 +231,38 @@ class Project:
             Copy the files into the project. False: refer to them where they are.
         scene : str or None
             Of files with several scenes: one's number or name. None or "all": every scene, each as an image.
+        progress : Progress or None
+            Told of each image; every byte of it is read once. What was added before a cancel stays.
 
         Raises
         ------
         ImageError
             If nothing is found at all. A file that cannot be read is in the report.
+        Cancelled
+            If `progress` says so.
         """
         self.check_writable()
         given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
         report = AddReport()
         named = {Path(p).absolute() for p in given}
-        for found in find_images([os.fspath(p) for p in given]).images:
-            # a folder around the project does not give its own copies and labels again
-            if found.path.absolute() in named or self.folder not in found.path.absolute().parents:
-                for number, name in self._scenes(found.path, scene, report):
-                    self._images.add(
-                        found.path, self.settings_of, report, copy=copy, scene=number, scene_name=name
-                    )
+        # a folder around the project does not give its own copies and labels again
+        files = [
+            found.path
+            for found in find_images([os.fspath(p) for p in given]).images
+            if found.path.absolute() in named or self.folder not in found.path.absolute().parents
+        ]
+        progress = progress or NoProgress()
+        progress.start("looking", len(files))
+        scenes = []
+        for path in files:
+            progress.check_cancelled()
+            scenes += [(path, number, name) for number, name in self._scenes(path, scene, report)]
+            progress.advance()
+        progress.start("adding", len(scenes))
+        for path, number, name in scenes:
+            progress.check_cancelled()
+            self._images.add(path, self.settings_of, report, copy=copy, scene=number, scene_name=name)
+            progress.advance()
         return report
 
     def _scenes(

@@ -29,6 +29,7 @@ from cellbrook.server.security import LOOPBACK, Access, base_path, new_token, to
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from cellbrook.core.progress import Progress
     from cellbrook.server.app import Limits
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,13 @@ class Opened:
     sample: bool = False
 
 
-def open_workspace(inputs: Sequence[str], *, project: Path | None = None, read_only: bool = False) -> Opened:
+def open_workspace(
+    inputs: Sequence[str],
+    *,
+    project: Path | None = None,
+    read_only: bool = False,
+    progress: Progress | None = None,
+) -> Opened:
     """Return the project for what a user named; a folder of images becomes one on first use.
 
     Parameters
@@ -68,6 +75,8 @@ def open_workspace(inputs: Sequence[str], *, project: Path | None = None, read_o
         Where the project is to be, or is. None: beside the images.
     read_only : bool
         Look only.
+    progress : Progress or None
+        Told of each image that is new.
 
     Raises
     ------
@@ -77,7 +86,7 @@ def open_workspace(inputs: Sequence[str], *, project: Path | None = None, read_o
         If there is no image.
     """
     if project is not None and (project / FILE).exists():
-        return _opened(project, inputs, read_only=read_only)
+        return _opened(project, inputs, progress, read_only=read_only)
     if not inputs:
         here = Path.cwd()
         if not (here / FILE).exists() and not _project_in(here) and not _has_images(here):
@@ -85,14 +94,14 @@ def open_workspace(inputs: Sequence[str], *, project: Path | None = None, read_o
         inputs = ["."]
     first = Path(inputs[0])
     if len(inputs) == 1 and ((first / FILE).exists() or first.name == FILE):
-        return _opened(first, (), read_only=read_only)
+        return _opened(first, (), progress, read_only=read_only)
     if len(inputs) == 1 and first.is_dir() and first.name.endswith(SUFFIX):
         raise ProjectError(f"{first} is not a project: there is no {FILE} in it")
     found = _images_of(inputs)
     folder = (first if first.is_dir() and not first.name.endswith(".zarr") else found[0].parent).absolute()
     if project is None and (there := _project_in(folder)) is not None:
-        return _opened(there, inputs, read_only=read_only)
-    return _created(project, folder, inputs)
+        return _opened(there, inputs, progress, read_only=read_only)
+    return _created(project, folder, inputs, progress)
 
 
 def open_sample() -> Opened:
@@ -101,7 +110,7 @@ def open_sample() -> Opened:
     return Opened(Project.open(folder), [f"the sample project, in {folder}"], sample=True)
 
 
-def _opened(folder: Path, inputs: Sequence[str], *, read_only: bool) -> Opened:
+def _opened(folder: Path, inputs: Sequence[str], progress: Progress | None, *, read_only: bool) -> Opened:
     """Open a project and add the images that are new."""
     notes: list[str] = []
     try:
@@ -117,13 +126,13 @@ def _opened(folder: Path, inputs: Sequence[str], *, read_only: bool) -> Opened:
         with contextlib.suppress(ImageError):
             new = [p for p in _images_of(inputs) if p.absolute() not in known]
             if new:
-                report = project.add(new)
+                report = project.add(new, progress=progress)
                 notes += [f"added {len(report.added)} new images"] if report.added else []
                 notes += [f"left out {path.name}: {why}" for path, why in report.failed]
     return Opened(project, notes)
 
 
-def _created(wanted: Path | None, folder: Path, inputs: Sequence[str]) -> Opened:
+def _created(wanted: Path | None, folder: Path, inputs: Sequence[str], progress: Progress | None) -> Opened:
     """Make a project beside the images; where that folder cannot be written to, in the user's."""
     notes: list[str] = []
     place = wanted or folder / f"{folder.name or 'images'}{SUFFIX}"
@@ -137,11 +146,11 @@ def _created(wanted: Path | None, folder: Path, inputs: Sequence[str]) -> Opened
         mark = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape")).hexdigest()[:8]
         place = home() / "projects" / f"{folder.name}-{mark}{SUFFIX}"
         if (place / FILE).exists():
-            return _opened(place, inputs, read_only=False)
+            return _opened(place, inputs, progress, read_only=False)
         log.debug("%s", error)
         project = Project.create(place, name=folder.name or "images")
         notes.append(f"{folder} cannot be written to, so the project lies in {place}")
-    report = project.add(_images_of(inputs))
+    report = project.add(_images_of(inputs), progress=progress)
     notes.insert(0, f"made a project of {len(report.added)} images in {place}; the images stay as they are")
     notes += [f"left out {path.name}: {why}" for path, why in report.failed]
     notes += advice(place, (why for _, why in report.failed))
