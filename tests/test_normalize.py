@@ -10,16 +10,9 @@ from hypothesis.extra import numpy as hnp
 
 from cellbrook.core.params import NormalizeParams
 from cellbrook.errors import UsageError
-from cellbrook.normalize import (
-    _LIMIT,
-    _channel_range,
-    _percentiles,
-    _percentiles_reference,
-    noise_channels,
-    normalize,
-    percentile_ranges,
-    stack_ranges,
-)
+from cellbrook.normalize import noise_channels, normalize, percentile_ranges, stack_ranges
+from cellbrook.normalize._ranges import channel_range, percentiles, percentiles_reference
+from cellbrook.normalize._stretch import LIMIT
 
 DTYPES = ["?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"]
 RNG = np.random.default_rng(7)
@@ -33,8 +26,8 @@ def test_percentiles_equal_their_reference(dtype: str, data: st.DataObject) -> N
     channel = data.draw(hnp.arrays(dtype, shape))
     fractions = np.array([0.0, 0.01, 0.37, 0.5, 0.99, 1.0])
     with np.errstate(all="ignore"):
-        expected = _percentiles_reference(channel, fractions)
-    found = _percentiles(channel, fractions, 2)
+        expected = percentiles_reference(channel, fractions)
+    found = percentiles(channel, fractions, 2)
     # numpy interpolates by differences, which overflow where ours do not
     good = np.isfinite(expected)
     np.testing.assert_allclose(np.array(found)[good], np.array(expected)[good], rtol=1e-12, atol=0)
@@ -119,7 +112,7 @@ def test_extreme_floats_stay_finite(params: NormalizeParams) -> None:
     image[0, 0, 0], image[0, 5, 5] = 1e300, -1e308
     result = normalize(image, params)
     assert np.isfinite(result).all()
-    assert np.abs(result).max() <= 2 * _LIMIT
+    assert np.abs(result).max() <= 2 * LIMIT
     assert np.isfinite(normalize(np.array([[[-1.7e308, 1.7e308]]]))).all()
 
 
@@ -259,7 +252,7 @@ def test_memory_is_the_output_and_little_else() -> None:
 
 
 def test_range_of_a_channel_without_finite_pixels() -> None:
-    assert _channel_range(np.full((3, 3), np.inf), NormalizeParams(), 1) == (0.0, 0.0)
+    assert channel_range(np.full((3, 3), np.inf), NormalizeParams(), 1) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(
