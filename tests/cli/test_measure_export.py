@@ -206,6 +206,40 @@ def test_a_plane_that_is_not_there_is_refused(folder, capsys):
     assert "there is no index 7" in run(capsys, "export", labels, stack, "--save", "overlay", "--z", 7)[2]
 
 
+def test_objects_are_counted_in_regions(folder, capsys):
+    ring = [[0, 0], [40, 0], [40, 12], [0, 12], [0, 0]]
+    drawn = {"type": "Polygon", "coordinates": [ring]}
+    upper = {"type": "Feature", "geometry": drawn, "properties": {"name": "01"}}
+    (folder / "drawn").mkdir()
+    (folder / "drawn" / "a_regions.geojson").write_text(json.dumps(upper))
+    code, out, _ = run(
+        capsys, "measure", folder / "a_masks.png", "--regions", folder / "drawn" / "a_regions.geojson"
+    )
+    assert code == 0
+    assert "01: 1 objects" in out
+    assert read_csv(folder / "a_objects.csv")["region"].tolist() == ["01", ""]
+    told = read_csv(folder / "a_regions.csv")
+    assert (told["region"].tolist(), told["objects"].tolist(), told["area_px"].tolist()) == (
+        ["01"],
+        [1],
+        [480],
+    )
+    code, _, err = run(
+        capsys, "measure", folder / "a_masks.png", "--regions", folder / "drawn", "--out", folder
+    )
+    assert code == 1
+    assert "is there already" in err
+    # of a folder each image has a file of its own; one without is told, and does not stop the others
+    out = folder / "out"
+    code, said, err = run(
+        capsys, "measure", folder, folder, "--regions", folder / "drawn", "--out", out, "--json"
+    )
+    assert code == 1
+    assert "b_labels.tif: no regions of it in" in err
+    assert json.loads(said)["images"][0]["regions"][0]["objects"] == 1
+    assert read_csv(out / "all_objects.csv")["region"].tolist() == ["01", ""]
+
+
 def test_measure_without_image_has_no_intensities(folder, capsys):
     code, _, _ = run(capsys, "measure", folder / "a_masks.png", "--quiet")
     assert code == 0

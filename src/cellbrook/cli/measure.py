@@ -11,6 +11,7 @@ from cellbrook.cli import _console
 from cellbrook.cli._common import Json, Quiet, print_json
 from cellbrook.cli._existing import check_free, find_existing, is_folder, load_existing, one_line_error
 from cellbrook.core.params import InputParams
+from cellbrook.errors import UsageError
 
 
 def measure(
@@ -25,6 +26,7 @@ def measure(
     scene: str | None = None,
     z: str | None = None,
     volume: bool | None = None,
+    regions: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
     json: Json = False,
@@ -55,6 +57,10 @@ def measure(
     volume
         Measure through the planes of a stack, in voxels, or plane by plane. [default: through them if objects
         lie in several]
+    regions
+        Regions with names, in which objects are counted: GeoJSON (QuPath), ImageJ ROIs or an image of their numbers; of
+        several images a folder of such files, each called as its image or with _regions behind it. Adds a column region
+        to the tables, and NAME_regions.csv.
     overwrite
         Replace tables that are there.
     threads
@@ -65,21 +71,26 @@ def measure(
     int
         Exit code: 0, or 1 if a file could not be measured.
     """
+    from cellbrook.export.regions import in_each, read_regions, region_files, regions_csv, with_regions
     from cellbrook.export.table import TableRow, check_tables, objects_csv, of_scene, summarise, write_tables
     from cellbrook.io.files import OUTPUT_ENDINGS
+    from cellbrook.io.pairs import image_id
 
     InputParams(axes=axes, pixel_size=pixel_size, z=z)  # refuses what makes no sense before anything is read
     jobs, alone = find_existing(labels, image, out, scene)
     folder = (out or labels) if is_folder(labels) else None
     if folder is not None:
         check_tables(folder, overwrite=overwrite)
+    drawn = {} if regions is None else region_files(regions, {image_id(f"{job.stem}.tif") for job in jobs})
     rows: list[TableRow] = []
     document: list[dict[str, Any]] = []
     failures = [{"labels": str(path), "error": "its image was not found"} for path in alone]
     for job in jobs:
         path = job.folder / f"{job.stem}{OUTPUT_ENDINGS['objects']}"
         try:
-            check_free(job.folder, [path.name], overwrite=overwrite)
+            of_regions = job.folder / f"{job.stem}_regions.csv"
+            names = [path.name, *([] if regions is None else [of_regions.name])]
+            check_free(job.folder, names, overwrite=overwrite)
             data = load_existing(
                 job,
                 axes=axes,
@@ -89,15 +100,29 @@ def measure(
                 volume=volume,
                 threads=threads,
             )
-            objects_csv(path, data.objects)
+            objects = data.objects
+            if regions is not None:
+                if (file := drawn.get(image_id(f"{job.stem}.tif"))) is None:
+                    raise UsageError(f"no regions of it in {regions}")
+                parts = read_regions(file, data.labels.shape[-2:])
+                objects = with_regions(objects, data.labels, parts)
+                counted = in_each(
+                    objects, data.labels, parts, axes=data.axes, pixel_size_um=data.pixel_size_um
+                )
+                regions_csv(of_regions, counted)
+            objects_csv(path, objects)
         except (OSError, ValueError, MemoryError) as problem:
             failures.append({"labels": str(job.labels), "error": one_line_error(problem)})
             continue
-        facts = {"labels": str(job.labels.absolute()), **summarise(data.objects)}
-        rows.append(of_scene(TableRow(job.name, facts, data.objects), job.scene_name))
-        document.append({"labels": str(job.labels), "objects": len(data.objects), "table": str(path)})
+        facts = {"labels": str(job.labels.absolute()), **summarise(objects)}
+        rows.append(of_scene(TableRow(job.name, facts, objects), job.scene_name))
+        entry = {"labels": str(job.labels), "objects": len(objects), "table": str(path)}
+        document.append(entry if regions is None else {**entry, "regions": counted})
         if not (json or quiet):
-            print(f"{job.labels}: {len(data.objects)} objects, {path}")
+            print(f"{job.labels}: {len(objects)} objects, {path}")
+            for region in counted if regions is not None else ():
+                place = "".join(f" {axis} {region[axis]}" for axis in "tz" if axis in region)
+                print(f"  {region['region']}{place}: {region['objects']} objects")
     if folder is not None and rows:
         try:
             summary = write_tables(folder, rows, overwrite=overwrite)

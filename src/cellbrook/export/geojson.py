@@ -121,7 +121,7 @@ def read_geojson(path: str | Path, shape: tuple[int, ...], *, axes: str | None =
     ImageError
         If the file is no GeoJSON, or lies in planes outside the stack.
     """
-    return polygons_to_labels([shape for shape, _ in _read(path, shape, axes)], shape)
+    return polygons_to_labels([found for found, _ in _read(path, shape, axes)], shape)
 
 
 def read_geojson_classes(
@@ -144,16 +144,43 @@ def read_geojson_classes(
     ImageError
         As there.
     """
-    return {shape.label: name for shape, name in _read(path, shape, axes) if name}
+    named = ((shape.label, _class(feature)) for shape, feature in _read(path, shape, axes))
+    return {label: name for label, name in named if name}
 
 
-def _read(path: str | Path, shape: tuple[int, ...], axes: str | None) -> list[tuple[Shape, str]]:
-    """Return the shapes of a file, numbered, each with its class."""
+def read_geojson_regions(path: str | Path, shape: tuple[int, int]) -> list[tuple[str, Shape]]:
+    """Read the polygons of a GeoJSON file with what each is called, in any plane.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read_geojson`.
+    shape : tuple of int
+        Shape of the image.
+
+    Returns
+    -------
+    list of (str, Shape)
+        By its name, else its class, else its number.
+
+    Raises
+    ------
+    ImageError
+        If the file is no GeoJSON.
+    """
+    return [
+        (_name(feature) or _class(feature) or str(k), shape)
+        for k, (shape, feature) in enumerate(_read(path, shape, "YX"), 1)
+    ]
+
+
+def _read(path: str | Path, shape: tuple[int, ...], axes: str | None) -> list[tuple[Shape, dict[str, Any]]]:
+    """Return the shapes of a file, numbered, each with its feature."""
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         features = list(_features(document))
         leading = (axes or {2: "YX", 3: "ZYX", 4: "TZYX"}[len(shape)])[:-2]
-        found = [(_label(f), _place(g, leading), _polygons(g), _class(f)) for f, g in features]
+        found = [(_label(f), _place(g, leading), _polygons(g), f) for f, g in features]
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ImageError(f"cannot read polygons from {path}: {type(error).__name__}: {error}") from error
     found = [entry for entry in found if entry[2]]
@@ -163,8 +190,8 @@ def _read(path: str | Path, shape: tuple[int, ...], axes: str | None) -> list[tu
     keys = [(label, place) for label, place, _, _ in found]
     named = all(label > 0 for label, _ in keys) and len(set(keys)) == len(keys)
     return [
-        (Shape(label if named else k + 1, polygons, place), name)
-        for k, (label, place, polygons, name) in enumerate(found)
+        (Shape(label if named else k + 1, polygons, place), feature)
+        for k, (label, place, polygons, feature) in enumerate(found)
     ]
 
 
@@ -217,6 +244,10 @@ def _features(document: Any) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 def _label(feature: dict[str, Any]) -> int:
     value = (feature.get("properties") or {}).get("label", 0)
     return value if isinstance(value, int) and 0 < value < 2**32 else 0
+
+
+def _name(feature: dict[str, Any]) -> str:
+    return str((feature.get("properties") or {}).get("name") or "").strip()
 
 
 def _class(feature: dict[str, Any]) -> str:

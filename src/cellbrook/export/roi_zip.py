@@ -187,6 +187,29 @@ def read_roi_zip(path: str | Path, shape: tuple[int, ...]) -> NDArray[np.uint32]
     ImageError
         If it is no ROI set, or a ROI's position lies outside the stack.
     """
+    return polygons_to_labels([found for _, found in _read(path, shape)], shape)
+
+
+def read_roi_regions(path: str | Path, shape: tuple[int, int]) -> list[tuple[str, Shape]]:
+    """Read an ImageJ ROI set with what each ROI is called, in any plane.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `read_roi_zip`.
+    shape : tuple of int
+        Shape of the image.
+
+    Raises
+    ------
+    ImageError
+        If it is no ROI set.
+    """
+    return [(name.strip() or str(k), found) for k, (name, found) in enumerate(_read(path, shape), 1)]
+
+
+def _read(path: str | Path, shape: tuple[int, ...]) -> list[tuple[str, Shape]]:
+    """Return the names and shapes of a set, numbered."""
     import roifile
 
     try:
@@ -202,11 +225,10 @@ def read_roi_zip(path: str | Path, shape: tuple[int, ...]) -> NDArray[np.uint32]
         )
     places = [_place(roi, shape, str(path)) for roi in filled]
     numbers = _numbers([roi.name for roi in filled], places)
-    shapes = [
-        Shape(number, tuple(Polygon(ring) for ring in _rings(roi)), place)
+    return [
+        (roi.name, Shape(number, tuple(Polygon(ring) for ring in _rings(roi)), place))
         for roi, number, place in zip(filled, numbers, places, strict=True)
     ]
-    return polygons_to_labels(shapes, shape)
 
 
 def _float_path(rings: Rings, ring: int, last: int) -> NDArray[Any]:

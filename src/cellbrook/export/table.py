@@ -414,7 +414,7 @@ def _text(value: Any) -> str:
 
 
 def _parse(cells: list[str], name: str, point: str) -> NDArray[Any]:
-    if name == "class":  # a name, though it may look like a number: 01, 1.10
+    if name in ("class", "region"):  # a name, though it may look like a number: 01, 1.10
         return np.array(cells, np.str_)
     filled = [c for c in cells if c != ""]
     if filled and all(c.title() in ("True", "False") for c in cells):  # spreadsheets shout

@@ -1,0 +1,223 @@
+"""Regions of an image that a person drew and named, and the objects in each: how many, how dense, how much they cover."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellbrook.errors import ImageError, UsageError
+from cellbrook.export.geojson import read_geojson_regions
+from cellbrook.export.polygons import polygons_to_labels
+from cellbrook.export.roi_zip import read_roi_regions
+from cellbrook.export.table import format_column
+from cellbrook.io.atomic import atomic
+from cellbrook.io.files import stem_of
+from cellbrook.io.labels import read_labels
+from cellbrook.io.pairs import image_id
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from cellbrook.core.objects import ObjectTable
+
+SUFFIXES = (".geojson", ".json", ".zip", ".roi", ".tif", ".tiff", ".png", ".bmp", ".npy")
+"""Endings of files that `read_regions` reads."""
+
+SUMMARY = ("region", "t", "z", "objects", "area_px", "area_um2", "objects_per_mm2", "covered")
+"""Columns of `in_each`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """Parts of an image with names.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Of the regions; parts of one name are one region.
+    numbers : ndarray of shape (Y, X), uint32
+        0 outside of all, ``k + 1`` in the region ``names[k]``.
+    """
+
+    names: tuple[str, ...]
+    numbers: NDArray[np.uint32]
+
+
+def region_files(path: Path, images: Collection[str]) -> dict[str, Path]:
+    """Return the file of regions of each image, by id: the one that was given, or those of a folder that share its name.
+
+    Parameters
+    ----------
+    path : Path
+        A file, for one image; or a folder of files called as the images are, perhaps with ``_regions`` or ``_rois`` added.
+    images : collection of str
+        Ids of the images (see `cellbrook.io.pairs.image_id`). One that has no file is left out.
+
+    Raises
+    ------
+    UsageError
+        If it does not exist, is one file for several images, or two files of a folder are of one image.
+    """
+    if not path.exists():
+        raise UsageError(f"no such file or folder: {path}")
+    if not path.is_dir():
+        if len(images) > 1:
+            raise UsageError(
+                f"{path} is one file of regions, for {len(images)} images: give a folder of such files"
+            )
+        return dict.fromkeys(images, path)
+    found: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        if not file.name.lower().endswith(SUFFIXES):
+            continue
+        stem = stem_of(file)
+        for ending in ("_regions", "_rois"):
+            stem = stem.removesuffix(ending)
+        key = image_id(f"{stem}.tif")
+        if key not in images:
+            continue
+        if key in found:
+            raise UsageError(f"{found[key].name} and {file.name} are both regions of {key}: keep one of them")
+        found[key] = file
+    return found
+
+
+def read_regions(path: Path, shape: tuple[int, int]) -> Regions:
+    """Read regions; they hold in all planes of a stack.
+
+    Parameters
+    ----------
+    path : Path
+        GeoJSON (QuPath), ImageJ ROIs (``.zip``, ``.roi``), or an image whose pixels hold the region's number.
+    shape : tuple of int
+        Height and width of the image.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, does not fit the image, or holds no region inside it.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".geojson", ".json", ".zip", ".roi"):
+        read = read_roi_regions if suffix in (".zip", ".roi") else read_geojson_regions
+        found = read(path, shape)
+        names = tuple(dict.fromkeys(name for name, _ in found))
+        # parts of one region may overlap, and are not to cut holes into each other
+        parts = polygons_to_labels([replace(part, label=k) for k, (_, part) in enumerate(found, 1)], shape)
+        numbers = np.array([0, *(1 + names.index(name) for name, _ in found)], np.uint32)[parts]
+    else:
+        drawn, axes = read_labels(path)
+        if drawn.shape != shape:
+            raise ImageError(
+                f"{path}: regions of {'x'.join(map(str, drawn.shape))} ({axes}) do not fit an image of {shape[0]}x{shape[1]}"
+            )
+        values, places = np.unique(drawn, return_inverse=True)
+        numbers = (places.reshape(shape) + (values[0] != 0)).astype(np.uint32)
+        names = tuple(map(str, values[values > 0].tolist()))
+    if not numbers.any():
+        raise ImageError(f"{path}: no region lies in the image of {shape[0]}x{shape[1]}")
+    return Regions(names, numbers)
+
+
+def with_regions(objects: ObjectTable, labels: NDArray[np.uint32], regions: Regions) -> ObjectTable:
+    """Return the table with a column ``region``: the name of the one in which at least half of an object lies, else "".
+
+    Parameters
+    ----------
+    objects : ObjectTable
+        Of `labels`; with ``t`` if an object may lie in several time points, which come first in `labels` then.
+    labels : ndarray of shape (..., Y, X), uint32
+        The label image.
+    regions : Regions
+        Of the same height and width.
+    """
+    named = np.array(["", *regions.names])
+    chosen = np.zeros(len(objects), np.intp)
+    # a tracked object has a row, and a place, in each frame
+    frames = np.unique(objects["t"]).tolist() if "t" in objects and labels.ndim > 2 else [None]
+    for t in frames:
+        part = labels if t is None else labels[t]
+        rows = np.arange(len(objects)) if t is None else np.flatnonzero(objects["t"] == t)
+        inside = part > 0
+        of_object = np.searchsorted(order := np.sort(objects["label"][rows]), part[inside])
+        of_region = np.broadcast_to(regions.numbers, part.shape)[inside]
+        counts = np.bincount(of_object * len(named) + of_region, minlength=len(rows) * len(named))
+        counts = counts.reshape(len(rows), len(named))
+        most = 1 + counts[:, 1:].argmax(1)
+        enough = 2 * counts[np.arange(len(rows)), most] >= counts.sum(1)
+        chosen[rows] = np.where(enough, most, 0)[np.searchsorted(order, objects["label"][rows])]
+    return objects.with_columns(region=named[chosen])
+
+
+def in_each(
+    objects: ObjectTable,
+    labels: NDArray[np.uint32],
+    regions: Regions,
+    *,
+    axes: str,
+    pixel_size_um: Sequence[float] | None = None,
+) -> list[dict[str, Any]]:
+    """Count what lies in each region, plane by plane.
+
+    Parameters
+    ----------
+    objects : ObjectTable
+        As `with_regions` gives it.
+    labels, regions
+        As there.
+    axes : str
+        Axes of `labels`.
+    pixel_size_um : sequence of float or None
+        Micrometres a pixel; Y and X last.
+
+    Returns
+    -------
+    list of dict
+        ``region``; ``t`` and ``z`` where there are several (volumes are not told by plane); ``objects``; the region's
+        ``area_px``, ``area_um2`` and ``objects_per_mm2`` where the size of a pixel is known; ``covered``, the share of the
+        region that objects cover, also those that lie in it by less than half (not of volumes).
+    """
+    volume = "volume_px" in objects
+    told = [a for a in axes[:-2] if not (volume and a == "Z")]
+    area = np.bincount(regions.numbers.ravel(), minlength=len(regions.names) + 1)[1:]
+    pixel_um2 = math.prod(pixel_size_um[-2:]) if pixel_size_um else None
+    rows = []
+    for place in np.ndindex(labels.shape[: len(told)]):
+        at = dict(zip((a.lower() for a in told), place, strict=True))
+        here = np.ones(len(objects), bool)
+        for axis, index in at.items():
+            here &= objects[axis] == index
+        names = objects["region"][here]
+        for k in np.flatnonzero(area).tolist():
+            row: dict[str, Any] = {"region": regions.names[k], **at}
+            row["objects"] = int(np.count_nonzero(names == regions.names[k]))
+            row["area_px"] = int(area[k])
+            if pixel_um2 is not None:
+                row["area_um2"] = float(area[k] * pixel_um2)
+                row["objects_per_mm2"] = row["objects"] / row["area_um2"] * 1e6
+            if not volume:
+                row["covered"] = float(np.mean(labels[place][regions.numbers == k + 1] > 0))
+            rows.append(row)
+    return rows
+
+
+def regions_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Write what `in_each` tells, perhaps of several images with a column ``image``; returns `path`."""
+    rows = list(rows)
+    names = [n for n in ("image", *SUMMARY) if any(n in row for row in rows)]
+    cells = [format_column(np.array([row[n] for row in rows if n in row])) for n in names]
+    filled = [iter(column) for column in cells]
+    with atomic(path) as target, target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(
+            [next(c) if n in row else "" for n, c in zip(names, filled, strict=True)] for row in rows
+        )
+    return path
