@@ -18,6 +18,7 @@ from cellbrook.io.atomic import atomic
 from cellbrook.io.files import stem_of
 from cellbrook.io.labels import read_labels
 from cellbrook.io.pairs import image_id
+from cellbrook.metrics import overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -145,14 +146,11 @@ def with_regions(objects: ObjectTable, labels: NDArray[np.uint32], regions: Regi
     for t in frames:
         part = labels if t is None else labels[t]
         rows = np.arange(len(objects)) if t is None else np.flatnonzero(objects["t"] == t)
-        inside = part > 0
-        of_object = np.searchsorted(order := np.sort(objects["label"][rows]), part[inside])
-        of_region = np.broadcast_to(regions.numbers, part.shape)[inside]
-        counts = np.bincount(of_object * len(named) + of_region, minlength=len(rows) * len(named))
-        counts = counts.reshape(len(rows), len(named))
-        most = 1 + counts[:, 1:].argmax(1)
-        enough = 2 * counts[np.arange(len(rows)), most] >= counts.sum(1)
-        chosen[rows] = np.where(enough, most, 0)[np.searchsorted(order, objects["label"][rows])]
+        flat = part.reshape(-1, part.shape[-1])  # of a stack all planes
+        both = overlaps(np.broadcast_to(regions.numbers, part.shape).reshape(flat.shape), flat)
+        most = 2 * both.count >= both.pred_areas[both.pred_index]
+        order = rows[np.argsort(objects["label"][rows])]
+        chosen[order[both.pred_index[most]]] = both.true_ids[both.true_index[most]]
     return objects.with_columns(region=named[chosen])
 
 
