@@ -13,7 +13,7 @@ import pytest
 import cellbrook
 from cellbrook.core.params import SegmentParams
 from cellbrook.errors import OutputError, UnknownModelError, UsageError
-from cellbrook.io import open_image, read_labels
+from cellbrook.io import open_image, read_labels, write_png
 from cellbrook.testing.samples import sample_image
 
 
@@ -41,6 +41,18 @@ def test_the_contract_of_a_result(result):
     assert result.output.cellprob.shape == (256, 256)
     assert result.output.flows.dtype == result.output.cellprob.dtype == np.float32
     assert len(result.objects.to_pandas()) == len(result.objects)
+
+
+def test_objects_are_counted_in_regions(result, tmp_path):
+    halves = np.ones((256, 256), np.uint8)
+    halves[:, 128:] = 2
+    write_png(tmp_path / "halves.png", halves)
+    objects, regions = result.in_regions(tmp_path / "halves.png")
+    assert [r["region"] for r in regions] == ["1", "2"]
+    assert sum(r["objects"] for r in regions) == len(objects) == len(result.objects)
+    right = objects["region"] == "2"
+    assert (right[objects["centroid_x"] > 140]).all()
+    assert not right[objects["centroid_x"] < 116].any()
 
 
 def test_results_repeat_bit_for_bit(segmenter, result):

@@ -22,6 +22,7 @@ from cellbrook.io import Source, open_image
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from cellbrook.core.objects import ObjectTable
     from cellbrook.core.plan import SegmentPlan
     from cellbrook.core.progress import Progress
     from cellbrook.core.result import NetworkOutput
@@ -104,6 +105,35 @@ class Segmentation(SegmentationData):
         from cellbrook.results import write_results
 
         return write_results(self, Path(out), check_kinds(kinds), overwrite=overwrite)
+
+    def in_regions(self, path: str | os.PathLike[str]) -> tuple[ObjectTable, list[dict[str, Any]]]:
+        """Count the objects in regions that a person drew and named.
+
+        Parameters
+        ----------
+        path : path
+            GeoJSON (QuPath), ImageJ ROIs (``.zip``, ``.roi``), or an image whose pixels hold the region's number.
+
+        Returns
+        -------
+        objects : ObjectTable
+            `objects` with a column ``region``: where at least half of an object lies, "" outside of all.
+        regions : list of dict
+            For each region, of stacks and films plane by plane: ``region``, ``objects``, ``area_px``, ``covered`` and,
+            where the size of a pixel is known, ``area_um2`` and ``objects_per_mm2``.
+
+        Raises
+        ------
+        ImageError
+            If the file cannot be read, does not fit the image, or holds no region inside it.
+        """
+        from cellbrook.export.regions import in_each, read_regions, with_regions
+
+        height, width = self.labels.shape[-2:]
+        regions = read_regions(Path(path), (height, width))
+        objects = with_regions(self.objects, self.labels, regions)
+        size = self.pixel_size_um
+        return objects, in_each(objects, self.labels, regions, axes=self.axes, pixel_size_um=size)
 
 
 @_with_parameters
