@@ -133,6 +133,10 @@ def suggest_limits(
         If `progress` says so.
     """
     record = project.find(name)
+    if record.in_volume:
+        raise UsageError(
+            f"limits are suggested for cells of planes: those of {record.name} were found in 3-D, so move the sliders"
+        )
     marks = marks_of(project, record.id)
     wanted, unwanted = _counts(marks)
     if min(wanted, unwanted) < LEAST_MARKS:
@@ -142,10 +146,6 @@ def suggest_limits(
         )
     weights = calibration(cache_folder(project, record.run or {}))
     flows, cellprob = read_cache(project, record)
-    if record.in_volume:
-        raise UsageError(
-            f"limits are suggested for cells of planes: those of {record.name} were found in 3-D, so move the sliders"
-        )
     return best_limits(marks, flows, cellprob, params, weights, threads=threads, progress=progress)
 
 

@@ -174,13 +174,14 @@ def candidates(call: Call, args: dict[str, Any]) -> dict[str, Any]:
         return {"rows": rows}
     for plane, (flow, logits) in enumerate(zip(flows, cellprob, strict=True)):
         call.check_cancelled()
-        kept, _ = find(flow, logits)
+        kept, result = find(flow, logits)
         labels, table = find_every(flow, logits)
+        reasons = _reasons(result)
         covered = np.bincount(labels[kept > 0], minlength=len(table) + 1)[1:]
         number = np.zeros(len(table) + 1, np.uint32)
         for i in np.flatnonzero(covered * 2 < table["area_px"]):
             row = {n: table[c][i].item() for n, c in _ROW.items()}
-            reason = _reason(table, i, params, labels.size)
+            reason = reasons.get(tuple(row[n] for n in _BOX), "score")
             rows.append(row | {"id": len(rows) + 1, "plane": plane, "reason": reason})
             number[i + 1] = len(rows)
         ghosts[plane] = np.where(kept > 0, 0, number[labels])
@@ -194,17 +195,18 @@ _ROW = {
 }  # fmt: skip
 
 
-def _reason(table: ObjectTable, row: Any, params: MaskParams, pixels: int) -> str:
-    area, border = table["area_px"][row], table["touches_border"][row]
-    if area < params.min_size:
-        return "too_small"
-    if params.max_size_fraction is not None and area > params.max_size_fraction * pixels:
-        return "too_large"
-    if params.exclude_border and border:
-        return "touches_border"
-    if params.flow_threshold and table["flow_error"][row] > params.flow_threshold:
-        return "flow_error"
-    return "score"
+_BOX = ("y0", "x0", "y1", "x1")
+
+
+def _reasons(table: ObjectTable) -> dict[tuple[int, ...], str]:
+    """Return why candidates were discarded, by their boxes: what was judged has no holes filled, and so another area."""
+    discarded = table.discarded
+    if discarded is None or not len(discarded):
+        return {}
+    boxes = zip(*(discarded[_ROW[n]].tolist() for n in _BOX), strict=True)
+    # a small piece of what an object was is as small as a small object to who looks at it
+    told = ("too_small" if reason == "fragment" else reason for reason in discarded["reason"].tolist())
+    return dict(zip(boxes, told, strict=True))
 
 
 def propose(call: Call, args: dict[str, Any]) -> dict[str, Any]:
