@@ -304,6 +304,13 @@ def test_what_the_blocks_of_a_compression_differ_by_is_a_level() -> None:
     assert high < 150, "without them one level is 1"
 
 
+def test_lines_without_a_value_are_no_blocks_of_a_compression() -> None:
+    image = np.full((1, 80, 160), 100, np.float32)
+    image[..., ::8] = np.nan
+    image[0, 40:60, 20:50] = 140
+    assert percentile_ranges(image)[0].tolist() == [100, 140]
+
+
 def test_a_few_levels_are_not_stretched_into_cells() -> None:
     rng = np.random.default_rng(0)
     blocks = (10 + rng.integers(0, 2, (1, 16, 16))).repeat(5, 1).repeat(5, 2)

@@ -45,7 +45,7 @@ def _level(channel: NDArray[Any]) -> float:
     """Return the least that neighbouring values differ by: 1, or what the blocks of a compression do."""
     levels = []
     for image in (channel, channel.T):
-        rows = _some_rows(image).astype(np.float64)
+        rows = np.nan_to_num(_some_rows(image).astype(np.float64), copy=False, posinf=0, neginf=0)
         borders = _borders(rows, _OFTEN_AT_BORDERS)
         if borders is None:
             return 1.0
