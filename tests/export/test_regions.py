@@ -121,7 +121,7 @@ def test_what_does_not_fit_is_refused(tmp_path):
 def test_files_belong_to_images_by_their_names(tmp_path):
     for name in ("a_regions.geojson", "b.roi", "c_rois.zip", "d.txt", "other.geojson"):
         (tmp_path / name).write_bytes(b"")
-    found = region_files(tmp_path, {"a", "b", "c", "d"})
+    found = region_files(tmp_path, ["a", "b", "c", "d"])
     assert {k: p.name for k, p in found.items()} == {
         "a": "a_regions.geojson",
         "b": "b.roi",
@@ -129,11 +129,15 @@ def test_files_belong_to_images_by_their_names(tmp_path):
     }
     (tmp_path / "a.zip").write_bytes(b"")
     with pytest.raises(UsageError, match="both regions of a"):
-        region_files(tmp_path, {"a"})
+        region_files(tmp_path, ["a"])
+    with pytest.raises(UsageError, match="several images called b"):
+        region_files(tmp_path, ["b", "b"])
     with pytest.raises(UsageError, match="one file"):
-        region_files(tmp_path / "b.roi", {"a", "b"})
+        region_files(tmp_path / "b.roi", ["b", "b"])
+    with pytest.raises(UsageError, match="one file"):
+        region_files(tmp_path / "b.roi", ["a", "b"])
     with pytest.raises(UsageError, match="no such"):
-        region_files(tmp_path / "none", {"a"})
+        region_files(tmp_path / "none", ["a"])
 
 
 def test_outlines_that_were_exported_are_regions(labels, tmp_path):

@@ -81,11 +81,12 @@ def measure(
     folder = (out or labels) if is_folder(labels) else None
     if folder is not None:
         check_tables(folder, overwrite=overwrite)
-    drawn = {} if regions is None else region_files(regions, {image_id(f"{job.stem}.tif") for job in jobs})
+    ids = [image_id(f"{job.stem}.tif") for job in jobs]
+    drawn = {} if regions is None else region_files(regions, ids)
     rows: list[TableRow] = []
     document: list[dict[str, Any]] = []
     failures = [{"labels": str(path), "error": "its image was not found"} for path in alone]
-    for job in jobs:
+    for job, key in zip(jobs, ids, strict=True):
         path = job.folder / f"{job.stem}{OUTPUT_ENDINGS['objects']}"
         try:
             of_regions = job.folder / f"{job.stem}_regions.csv"
@@ -102,7 +103,7 @@ def measure(
             )
             objects = data.objects
             if regions is not None:
-                if (file := drawn.get(image_id(f"{job.stem}.tif"))) is None:
+                if (file := drawn.get(key)) is None:
                     raise UsageError(f"no regions of it in {regions}")
                 parts = read_regions(file, data.labels.shape[-2:])
                 objects = with_regions(objects, data.labels, parts)

@@ -21,7 +21,7 @@ from cellbrook.io.pairs import image_id
 from cellbrook.metrics import overlaps
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -51,20 +51,20 @@ class Regions:
     numbers: NDArray[np.uint32]
 
 
-def region_files(path: Path, images: Collection[str]) -> dict[str, Path]:
+def region_files(path: Path, images: Sequence[str]) -> dict[str, Path]:
     """Return the file of regions of each image, by id: the one that was given, or those of a folder that share its name.
 
     Parameters
     ----------
     path : Path
         A file, for one image; or a folder of files called as the images are, perhaps with ``_regions`` or ``_rois`` added.
-    images : collection of str
-        Ids of the images (see `cellbrook.io.pairs.image_id`). One that has no file is left out.
+    images : sequence of str
+        Id of each image (see `cellbrook.io.pairs.image_id`). One that has no file is left out.
 
     Raises
     ------
     UsageError
-        If it does not exist, is one file for several images, or two files of a folder are of one image.
+        If it does not exist, is one file for several images, or two files of a folder are of one image, or one of two.
     """
     if not path.exists():
         raise UsageError(f"no such file or folder: {path}")
@@ -86,6 +86,10 @@ def region_files(path: Path, images: Collection[str]) -> dict[str, Path]:
             continue
         if key in found:
             raise UsageError(f"{found[key].name} and {file.name} are both regions of {key}: keep one of them")
+        if images.count(key) > 1:  # as in the folders of a plate's wells
+            raise UsageError(
+                f"{file.name} fits several images called {key}: measure their folders one by one"
+            )
         found[key] = file
     return found
 
