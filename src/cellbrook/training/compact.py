@@ -70,9 +70,9 @@ SECTIONS = (0, 1, 2)
 
 SHARES = {
     "dsb2018": 0.3,
-    "usiigaci": 0.11,
+    "usiigaci": 0.12,
     "other": 0.04,
-    "synthetic": 0.39,
+    "synthetic": 0.38,
     "bacteria": 0.09,
     "empty": 0.07,
 }
