@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cellbrook.core.result import SegmentationData
+    from cellbrook.export.regions import Regions
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ def write_results(
     *,
     overwrite: bool = False,
     classes: Sequence[str] = (),
+    regions: Regions | None = None,
 ) -> dict[str, Path]:
     """Write the files of one image, each whole or not at all.
 
@@ -53,6 +55,8 @@ def write_results(
         Replace also what was changed by others.
     classes : sequence of str
         See `cellbrook.export.save`. None given: those that the model tells.
+    regions : Regions or None
+        As there.
 
     Returns
     -------
@@ -82,7 +86,9 @@ def write_results(
     classes = classes or data.provenance.get("model", {}).get("classes", ())
     with staged(folder, data.name) as stage:
         rest = [k for k in kinds if k != "run"]
-        written = export.save(data, stage, rest, stem=data.name, classes=classes, threads=threads)
+        written = export.save(
+            data, stage, rest, stem=data.name, classes=classes, regions=regions, threads=threads
+        )
         entries = {kind: _entry(path, folder) for kind, path in written.items()}
         digest = hash_of_array(data.labels)
         facts: dict[str, Any] | None = None
@@ -152,7 +158,7 @@ def check_place(path: Path, scene: str | None, folder: Path, stem: str, kinds: S
 
 
 def _places(folder: Path, stem: str, kinds: Sequence[str]) -> dict[str, Path]:
-    return output_paths(folder, stem, export.check_kinds(kinds))
+    return output_paths(folder, stem, export.check_kinds(kinds, regions=True))
 
 
 def _left(folder: Path, stem: str, written: Mapping[str, Path], digest: str) -> dict[str, dict[str, str]]:

@@ -240,7 +240,7 @@ def test_output_names(tmp_path):
     assert sorted(p.name for p in paths.values()) == sorted(
         ["cells_labels.tif", "cells_overlay.png", "cells_objects.csv", "cells_run.json", "cells_color.png",
          "cells_rois.zip", "cells.geojson", "cells_coco.json", "cells_seg.npy", "cells_flows.tif",
-         "cells_cellprob.tif", "cells.ome.zarr", "cells_ctc.zip"]
+         "cells_cellprob.tif", "cells.ome.zarr", "cells_ctc.zip", "cells_regions.csv", "cells_regions.geojson"]
     )  # fmt: skip
     with pytest.raises(UsageError, match="no result 'roi'; there are labels, overlay"):
         output_paths(tmp_path, "cells", ["roi"])

@@ -44,6 +44,7 @@ def union(name):
     [
         ("ChannelInfo", m.ChannelInfo), ("ImageInfo", m.ImageInfo), ("Project", m.ProjectInfo), ("Round", m.Round),
         ("ClassInfo", m.ClassInfo), ("ModelInfo", m.ModelInfo), ("Job", m.JobInfo), ("EditPart", m.EditPart),
+        ("DrawnRegion", m.RegionShape),
     ],
 )  # fmt: skip
 def test_plain_values_have_the_same_fields(name, struct):

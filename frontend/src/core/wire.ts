@@ -158,7 +158,25 @@ export interface Job {
 }
 
 export type EditKind =
-  | "paint" | "merge" | "delete" | "relabel" | "set_class" | "lock" | "split" | "interpolate" | "accept" | "prompt" | "batch";
+  | "paint" | "merge" | "delete" | "relabel" | "set_class" | "lock" | "split" | "interpolate" | "accept" | "prompt" | "region" | "batch";
+
+/** What is drawn of a region at once: polygons, each an outline and the holes in it. Without any it is gone. */
+export interface DrawnRegion {
+  id: string;
+  name: string;
+  polygons: Point[][][];
+}
+
+/** All that is drawn under a name, and what is in it in the open plane. */
+export interface Region {
+  name: string;
+  parts: { id: string; polygons: Point[][][] }[];
+  objects?: number;
+  area_px?: number;
+  area_um2?: number;
+  objects_per_mm2?: number;
+  covered?: number; // share of its pixels that belong to objects
+}
 
 /** One of several edits that are done, and undone, as one. */
 export interface EditPart {
@@ -186,6 +204,7 @@ export interface Edit {
   ids?: number[];
   value?: number;
   line?: Point[];
+  regions?: DrawnRegion[];
   parts?: EditPart[];
 }
 
@@ -208,7 +227,7 @@ export type FromServer =
   | { type: "reject"; op_id: string; image: string; rev: number; tiles: Point[]; reason: string }
   | {
       type: "patch"; image: string; plane: number; rev: number; by: string;
-      runs: Uint8Array | null; tiles: Point[]; objects: ObjectRow[];
+      runs: Uint8Array | null; tiles: Point[]; objects: ObjectRow[]; regions: boolean;
     }
   | { type: "leased"; image: string; first_id: number; last_id: number }
   | { type: "job"; job: Job }

@@ -89,7 +89,7 @@ def measure(
     for job, key in zip(jobs, ids, strict=True):
         path = job.folder / f"{job.stem}{OUTPUT_ENDINGS['objects']}"
         try:
-            of_regions = job.folder / f"{job.stem}_regions.csv"
+            of_regions = job.folder / f"{job.stem}{OUTPUT_ENDINGS['regions']}"
             names = [path.name, *([] if regions is None else [of_regions.name])]
             check_free(job.folder, names, overwrite=overwrite)
             data = load_existing(

@@ -294,7 +294,8 @@ def export(
     out
         Folder for the files, made if needed.
     save
-        What to write, separated by commas: training, labels, overlay, objects, run, color, rois, geojson, coco, seg, zarr.
+        What to write, separated by commas: training, labels, overlay, objects, run, color, rois, geojson, coco, seg, zarr,
+        ctc; of images with regions, "regions" (what is in each) and "region_outlines" (GeoJSON).
         "training" is NAME_img and NAME_masks of the corrected images. [default: labels,overlay,objects]
     overwrite
         Replace files also where they were changed by hand; of training, never an image of the project.
@@ -371,6 +372,53 @@ def import_(
         json=json,
     )
     return 1 if any(r.error is not None for r in results) else 0
+
+
+@app.command
+def regions(
+    folder: Path,
+    /,
+    *files: Path,
+    image: str | None = None,
+    json: Json = False,
+) -> int:
+    """Bring regions in that were drawn with any tool, or show how many cells lie in each.
+
+    Parameters
+    ----------
+    folder
+        The project.
+    files
+        GeoJSON (QuPath), ImageJ ROIs, or an image of the regions' numbers; x_regions.geojson belongs to image x. Or a
+        folder of such files. Without any, the regions that are drawn are shown, with what is in them.
+    image
+        The image that a single file belongs to. [default: by the file's name]
+    """
+    from cellbrook.project import Project
+    from cellbrook.project.regions import count_in_regions, import_regions
+
+    if not files and image is not None:
+        raise UsageError("--image says which image a file belongs to: name a file of regions")
+    with Project.open(folder, read_only=not files) as project:
+        brought = [found for file in files for found in import_regions(project, file, image)]
+        images = dict.fromkeys(r.id for r, _ in brought) if files else [r.id for r in project.own_images()]
+        rows = [
+            {"image": record.name, **row}
+            for record in map(project.image, images)
+            for row in count_in_regions(project, record)
+        ]
+    for record, found in brought:
+        _console.note(f"{record.name}: {len({r.name for r in found})} regions came in", quiet=json)
+    columns = ("image", "region", "t", "z", "objects", "area_px", "objects_per_mm2", "covered")
+    names = [n for n in columns if any(n in r for r in rows)]
+    lines = [tuple(n.upper() for n in names)]
+    lines += [tuple(_cell(row.get(n, "-")) for n in names) for row in rows]
+    answer(_table(lines) if rows else ["no regions are drawn"], rows, json=json)
+    return 0
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 @app.command

@@ -16,7 +16,7 @@ from cellbrook.export.polygons import Polygon, Shape, polygons_to_labels, trace
 from cellbrook.io.writers import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -91,10 +91,7 @@ def write_geojson(
             "properties": properties,
         }
         lines.append(json.dumps(feature, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
-    with atomic(path) as target:
-        text = '{"type":"FeatureCollection","features":[\n' + ",\n".join(lines) + "\n]}\n"
-        target.write_text(text, encoding="utf-8")
-    return Path(path)
+    return _write(path, lines)
 
 
 def read_geojson(path: str | Path, shape: tuple[int, ...], *, axes: str | None = None) -> NDArray[np.uint32]:
@@ -174,6 +171,50 @@ def read_geojson_regions(path: str | Path, shape: tuple[int, int]) -> list[tuple
     ]
 
 
+def write_geojson_regions(
+    path: str | Path,
+    parts: Iterable[tuple[str, tuple[Polygon, ...]]],
+    measurements: Mapping[str, Mapping[str, float]],
+) -> Path:
+    """Write polygons with names as annotations, as QuPath imports them; `read_geojson_regions` reads them again.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced whole if it exists.
+    parts : iterable of (str, tuple of Polygon)
+        The name of a region, and what was drawn of it.
+    measurements : mapping of str to mapping of str to float
+        By name.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    lines = []
+    for k, (name, polygons) in enumerate(parts, 1):
+        feature = {
+            "type": "Feature",
+            "id": str(uuid.uuid5(_NAMESPACE, f"region/{k}/{name}")),
+            "geometry": _geometry(Shape(k, polygons), {}),
+            "properties": {
+                "objectType": "annotation",
+                "name": name,
+                "measurements": dict(measurements.get(name, {})),
+            },
+        }
+        lines.append(json.dumps(feature, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+    return _write(path, lines)
+
+
+def _write(path: str | Path, lines: list[str]) -> Path:
+    with atomic(path) as target:
+        text = '{"type":"FeatureCollection","features":[\n' + ",\n".join(lines) + "\n]}\n"
+        target.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
 def _read(path: str | Path, shape: tuple[int, ...], axes: str | None) -> list[tuple[Shape, dict[str, Any]]]:
     """Return the shapes of a file, numbered, each with its feature."""
     try:
@@ -221,8 +262,8 @@ def _geometry(shape: Shape, place: dict[str, int]) -> dict[str, Any]:
     return geometry
 
 
-def _closed(ring: NDArray[Any]) -> list[list[int]]:
-    points: list[list[int]] = ring[:, ::-1].tolist()
+def _closed(ring: NDArray[Any]) -> list[list[float]]:
+    points: list[list[float]] = ring[:, ::-1].tolist()
     points.append(points[0])
     return points
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cellbrook.errors import ImageError, UsageError
-from cellbrook.export.geojson import read_geojson_regions
-from cellbrook.export.polygons import polygons_to_labels
+from cellbrook.export.geojson import read_geojson_regions, write_geojson_regions
+from cellbrook.export.polygons import Shape, polygons_to_labels, trace
 from cellbrook.export.roi_zip import read_roi_regions
 from cellbrook.export.table import format_column
 from cellbrook.io.atomic import atomic
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellbrook.core.objects import ObjectTable
+    from cellbrook.export.polygons import Polygon
 
 SUFFIXES = (".geojson", ".json", ".zip", ".roi", ".tif", ".tiff", ".png", ".bmp", ".npy")
 """Endings of files that `read_regions` reads."""
@@ -35,20 +37,34 @@ SUMMARY = ("region", "t", "z", "objects", "area_px", "area_um2", "objects_per_mm
 """Columns of `in_each`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Regions:
-    """Parts of an image with names.
+    """Parts of an image with names; they hold in all planes of a stack.
 
     Parameters
     ----------
-    names : tuple of str
-        Of the regions; parts of one name are one region.
-    numbers : ndarray of shape (Y, X), uint32
-        0 outside of all, ``k + 1`` in the region ``names[k]``.
+    parts : tuple of (str, tuple of Polygon)
+        What was drawn, each under the name of its region: parts of one name are one region. Where two regions overlap, the
+        one drawn later has the pixels.
+    shape : tuple of int
+        Height and width of the image.
     """
 
-    names: tuple[str, ...]
-    numbers: NDArray[np.uint32]
+    parts: tuple[tuple[str, tuple[Polygon, ...]], ...]
+    shape: tuple[int, int]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of the regions, in the order in which they were begun."""
+        return tuple(dict.fromkeys(name for name, _ in self.parts))
+
+    @cached_property
+    def numbers(self) -> NDArray[np.uint32]:
+        """An image (Y, X) with 0 outside of all, and ``k + 1`` in the region ``names[k]``."""
+        # parts of one region may overlap, and are not to cut holes into each other
+        drawn = [Shape(k, polygons) for k, (_, polygons) in enumerate(self.parts, 1)]
+        of_part = np.array([0, *(1 + self.names.index(name) for name, _ in self.parts)], np.uint32)
+        return of_part[polygons_to_labels(drawn, self.shape)]
 
 
 def region_files(path: Path, images: Sequence[str]) -> dict[str, Path]:
@@ -78,10 +94,7 @@ def region_files(path: Path, images: Sequence[str]) -> dict[str, Path]:
     for file in sorted(path.iterdir()):
         if not file.name.lower().endswith(SUFFIXES):
             continue
-        stem = stem_of(file)
-        for ending in ("_regions", "_rois"):
-            stem = stem.removesuffix(ending)
-        key = image_id(f"{stem}.tif")
+        key = image_of_regions(file)
         if key not in images:
             continue
         if key in found:
@@ -94,8 +107,23 @@ def region_files(path: Path, images: Sequence[str]) -> dict[str, Path]:
     return found
 
 
+def image_of_regions(file: Path) -> str:
+    """Return the id of the image whose regions a file holds by its name.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> image_of_regions(Path("a/slide 3_regions.geojson")), image_of_regions(Path("slide 3.zip"))
+    ('slide 3', 'slide 3')
+    """
+    stem = stem_of(file)
+    for ending in ("_regions", "_rois"):
+        stem = stem.removesuffix(ending)
+    return image_id(f"{stem}.tif")
+
+
 def read_regions(path: Path, shape: tuple[int, int]) -> Regions:
-    """Read regions; they hold in all planes of a stack.
+    """Read regions.
 
     Parameters
     ----------
@@ -112,23 +140,18 @@ def read_regions(path: Path, shape: tuple[int, int]) -> Regions:
     suffix = path.suffix.lower()
     if suffix in (".geojson", ".json", ".zip", ".roi"):
         read = read_roi_regions if suffix in (".zip", ".roi") else read_geojson_regions
-        found = read(path, shape)
-        names = tuple(dict.fromkeys(name for name, _ in found))
-        # parts of one region may overlap, and are not to cut holes into each other
-        parts = polygons_to_labels([replace(part, label=k) for k, (_, part) in enumerate(found, 1)], shape)
-        numbers = np.array([0, *(1 + names.index(name) for name, _ in found)], np.uint32)[parts]
+        found = [(name, part.polygons) for name, part in read(path, shape)]
     else:
         drawn, axes = read_labels(path)
         if drawn.shape != shape:
             raise ImageError(
                 f"{path}: regions of {'x'.join(map(str, drawn.shape))} ({axes}) do not fit an image of {shape[0]}x{shape[1]}"
             )
-        values, places = np.unique(drawn, return_inverse=True)
-        numbers = (places.reshape(shape) + (values[0] != 0)).astype(np.uint32)
-        names = tuple(map(str, values[values > 0].tolist()))
-    if not numbers.any():
+        found = [(str(part.label), part.polygons) for part in trace(drawn)]
+    regions = Regions(tuple(found), shape)
+    if not regions.numbers.any():
         raise ImageError(f"{path}: no region lies in the image of {shape[0]}x{shape[1]}")
-    return Regions(names, numbers)
+    return regions
 
 
 def with_regions(objects: ObjectTable, labels: NDArray[np.uint32], regions: Regions) -> ObjectTable:
@@ -223,3 +246,26 @@ def regions_csv(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
             [next(c) if n in row else "" for n, c in zip(names, filled, strict=True)] for row in rows
         )
     return path
+
+
+def regions_geojson(path: Path, regions: Regions, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Write what was drawn as annotations that QuPath opens, and `read_regions` reads; returns `path`.
+
+    Parameters
+    ----------
+    path : Path
+        Replaced whole if it exists.
+    regions : Regions
+        What was drawn.
+    rows : iterable of mapping
+        What `in_each` tells. What it says of a region in the only plane becomes measurements of all its parts.
+    """
+    told: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        told.setdefault(row["region"], []).append(row)
+    measurements = {
+        name: {k: v for k, v in found[0].items() if k not in ("region", "t", "z")}
+        for name, found in told.items()
+        if len(found) == 1
+    }
+    return write_geojson_regions(path, regions.parts, measurements)

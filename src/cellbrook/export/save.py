@@ -20,34 +20,45 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from cellbrook.core.result import SegmentationData
+    from cellbrook.export.regions import Regions
 
     _Writer = Callable[[SegmentationData, Path, int | None], None]
 
-KINDS = tuple(OUTPUT_ENDINGS)
-"""Everything that can be written, from "labels" to "ctc"."""
+OF_REGIONS = ("regions", "region_outlines")
+"""What can be written of images in which regions were drawn."""
+
+KINDS = tuple(k for k in OUTPUT_ENDINGS if k not in OF_REGIONS)
+"""Everything that can be written of a result, from "labels" to "ctc"."""
 
 DEFAULT_KINDS = ("labels", "overlay", "objects", "run")
 """What is written if nothing else is asked for."""
 
 
-def check_kinds(kinds: str | Iterable[str]) -> tuple[str, ...]:
+def check_kinds(kinds: str | Iterable[str], *, regions: bool = False) -> tuple[str, ...]:
     """Return kinds, each once, in their order.
 
     Parameters
     ----------
     kinds : str or iterable of str
-        Of `KINDS`; a str is split at commas.
+        Of `KINDS`, and `OF_REGIONS`; a str is split at commas.
+    regions : bool
+        There are regions that could be written.
 
     Raises
     ------
     UsageError
-        If one is unknown; lists those there are.
+        If one is unknown, or needs regions; lists those there are.
     """
     names = (k.strip() for k in kinds.split(",")) if isinstance(kinds, str) else kinds
     kinds = tuple(dict.fromkeys(names))
     unknown = [k for k in kinds if k not in OUTPUT_ENDINGS]
     if unknown:
         raise UsageError(f"cannot save {', '.join(map(repr, unknown))}: choose from {', '.join(KINDS)}")
+    if not regions and (without := [k for k in kinds if k in OF_REGIONS]):
+        raise UsageError(
+            f"cannot save {' and '.join(without)}: no regions are drawn here. Draw some in a project, or give a file of "
+            "them to `cellbrook measure --regions`"
+        )
     return kinds
 
 
@@ -58,6 +69,7 @@ def save(
     *,
     stem: str | None = None,
     classes: Sequence[str] = (),
+    regions: Regions | None = None,
     threads: int | None = None,
 ) -> dict[str, Path]:
     """Write a result as files, each whole or not at all; existing ones are replaced.
@@ -74,6 +86,8 @@ def save(
         Beginning of the files' names. None: ``data.name``.
     classes : sequence of str
         The classes of all images that are written, so that they are numbered alike; see `write_coco`.
+    regions : Regions or None
+        Of the kinds in `OF_REGIONS`; ``data.objects`` tells in which each object is (`with_regions`).
     threads : int or None
         Processor threads. None: all that this process may use.
 
@@ -85,11 +99,11 @@ def save(
     Raises
     ------
     UsageError
-        If a kind is unknown, or needs a network output that `data` does not have.
+        If a kind is unknown, or needs regions, or a network output that `data` does not have.
     OutputError
         If a file cannot be written.
     """
-    kinds = check_kinds(kinds)
+    kinds = check_kinds(kinds, regions=regions is not None)
     if data.output is None and (missing := [k for k in kinds if k in ("flows", "cellprob")]):
         raise UsageError(
             f"cannot save {' and '.join(missing)}: labels alone do not have them, only a segmentation that "
@@ -102,6 +116,8 @@ def save(
         "rois": partial(_rois, classes=classes),
     }
     writers: dict[str, _Writer] = {**_WRITERS, **numbered}
+    if regions is not None:
+        writers |= {k: partial(w, regions=regions) for k, w in _OF_REGIONS.items()}
     workers = min(resolve_threads(threads), len(paths))
     if workers <= 1:
         for kind, path in paths.items():
@@ -217,6 +233,26 @@ def _ctc(data: SegmentationData, path: Path, threads: int | None) -> None:
 
     write_ctc(path, data.labels, data.objects, axes=data.axes)
 
+
+def _regions(data: SegmentationData, path: Path, threads: int | None, regions: Regions) -> None:
+    from cellbrook.export.regions import regions_csv
+
+    regions_csv(path, _counted(data, regions))
+
+
+def _region_outlines(data: SegmentationData, path: Path, threads: int | None, regions: Regions) -> None:
+    from cellbrook.export.regions import regions_geojson
+
+    regions_geojson(path, regions, _counted(data, regions))
+
+
+def _counted(data: SegmentationData, regions: Regions) -> list[dict[str, Any]]:
+    from cellbrook.export.regions import in_each
+
+    return in_each(data.objects, data.labels, regions, axes=data.axes, pixel_size_um=data.pixel_size_um)
+
+
+_OF_REGIONS = dict(zip(OF_REGIONS, (_regions, _region_outlines), strict=True))
 
 _WRITERS: dict[str, _Writer] = {
     "labels": _labels,

@@ -37,6 +37,8 @@ OUTPUT_ENDINGS: Mapping[str, str] = {
     "cellprob": "_cellprob.tif",
     "zarr": ".ome.zarr",
     "ctc": "_ctc.zip",
+    "regions": "_regions.csv",
+    "region_outlines": "_regions.geojson",
 }
 """What follows an image's stem in the names of its results, by kind."""
 

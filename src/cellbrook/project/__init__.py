@@ -27,22 +27,25 @@
         .apply(op, base_rev=None, user="me", client=None, op_id=None) -> Applied
         .undo(user="me", ...) -> Applied | None                .redo(user="me", ...) -> Applied | None
         .history(since=0) -> list[OpInfo]       .can_undo(user)  .can_redo(user)
+        .regions() -> list[Region]              parts of the image that people drew and named
         .patches(since_rev, until=None) -> list[Patch]         what other clients need; Patch.runs: start, length, old, new
 
     op = Paint(label, runs, plane=0, mode="overwrite" | "keep" | "inside", inside=0)   runs: (n, 3) rows y, x0, x1
        | Merge(ids)  Delete(ids)  Relabel(old, new)  SetClass(ids, class_id)  Lock(ids, locked)
        | Split(id, points, plane=0)   Interpolate(ids)
        | Replace(labels, objects, planes, y0, x0, whole, protect=True, origin="auto")
+       | SetRegion(Region(id, name, polygons)) a part of the image that is counted in; no polygons: take it away
        | Batch(ops)                            several as one: one revision, one undo
 
-`Applied` carries ``rev, op_id, boxes, chunks, objects (changed rows), removed (ids)``. A stale op (``base_rev`` older than
-the newest revision) is accepted if no box of it meets a newer op of another client, models' results apart, else
-`EditConflict` is raised, which carries ``rev`` and ``boxes``. An op that is refused (`EditError`) changes nothing. An
-``op_id`` that was applied before is not applied again: its first answer comes back.
+`Applied` carries ``rev, op_id, boxes, chunks, objects (changed rows), removed (ids), regions (ids)``. A stale op
+(``base_rev`` older than the newest revision) is accepted if no box of it meets a newer op of another client, models'
+results apart, else `EditConflict` is raised, which carries ``rev`` and ``boxes``. An op that is refused (`EditError`)
+changes nothing. An ``op_id`` that was applied before is not applied again: its first answer comes back.
 
 Above those: `predict`, `rethreshold`, `suggest_limits`, `suggest`, `import_labels`, `export_project`, `merge_projects`,
-`status`, `train_round`, `activate_model`, `plan_second_looks`, `compare_second_looks`: functions that take a project, each
-in the module of its name (`import_labels` in `corrections`, `export_project` in `exchange`, `suggest_limits` in `marks`).
+`status`, `train_round`, `activate_model`, `plan_second_looks`, `compare_second_looks`, `import_regions`,
+`count_in_regions`: functions that take a project, each in the module of its name (`import_labels` in `corrections`,
+`export_project` in `exchange`, `suggest_limits` in `marks`, those of regions in `regions`).
 
 Safety: an op is committed to SQLite, with what it changed (old and new value of every pixel), before any chunk changes. A
 chunk file carries the revision that it holds (in its gzip header), so what a crash kept from it is replayed from the log
@@ -67,9 +70,11 @@ from cellbrook.project.ops import (
     Replace,
     SetClass,
     SetPixels,
+    SetRegion,
     Split,
 )
 from cellbrook.project.project import Project
+from cellbrook.project.regions import Region
 from cellbrook.project.settings import ClassInfo, ProjectSettings
 
 __all__ = [
@@ -90,9 +95,11 @@ __all__ = [
     "Paint",
     "Project",
     "ProjectSettings",
+    "Region",
     "Relabel",
     "Replace",
     "SetClass",
     "SetPixels",
+    "SetRegion",
     "Split",
 ]

@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE TABLE IF NOT EXISTS merges (
     number INTEGER PRIMARY KEY, image TEXT NOT NULL, rev INTEGER NOT NULL, uid TEXT NOT NULL, ids TEXT NOT NULL,
     state TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS regions (
+    image TEXT NOT NULL, rev INTEGER NOT NULL, id TEXT NOT NULL, before TEXT, after TEXT, PRIMARY KEY (image, rev, id));
 """
 """Tables that projects of earlier versions lack and get when they are opened for writing."""
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cellbrook.project.labelstore import LabelStore
+    from cellbrook.project.regions import Change, Region
 
 Key = tuple[int, int]
 """Id and plane of an object's row."""
@@ -61,6 +62,7 @@ class Draft:
         self.fresh: dict[Key, ObjectRow] = {}
         """Attributes for objects that get their first pixels; boxes and areas in them do not count."""
         self._locked = store.locked_ids()
+        self._regions: dict[str, Region | None] = {}
 
     # Pixels
 
@@ -153,6 +155,23 @@ class Draft:
         self._rows[row.id, row.plane] = new
         if "locked" in changes:
             (self._locked.add if new.locked else self._locked.discard)(row.id)
+
+    # Regions
+
+    def set_region(self, region: str, new: Region | None) -> None:
+        """Put a region in the place of the one of its id; None takes it away."""
+        self._regions[region] = new
+
+    def regions(self) -> dict[str, Region]:
+        """Return the regions as they are in this draft, by id."""
+        found = {**self.store.regions(), **self._regions}
+        return {i: r for i, r in found.items() if r is not None}
+
+    def changed_regions(self) -> list[Change]:
+        """Return regions that differ from the stored ones, as before and after."""
+        stored = self.store.regions() if self._regions else {}
+        pairs = [(stored.get(i), r) for i, r in self._regions.items()]
+        return [(before, after) for before, after in pairs if before != after]
 
     # Becoming an op
 

@@ -26,8 +26,10 @@ from cellbrook.project.ops import (
     Replace,
     SetClass,
     SetPixels,
+    SetRegion,
     Split,
 )
+from cellbrook.project.regions import MOST_REGIONS, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -132,6 +134,16 @@ def _set_class(op: SetClass, draft: Draft) -> None:
 def _lock(op: Lock, draft: Draft) -> None:
     for row in draft.existing(op.ids, unlocked=False):
         draft.set_attributes(row, locked=bool(op.locked))
+
+
+@carry_out.register(SetRegion)
+def _set_region(op: SetRegion, draft: Draft) -> None:
+    if not op.region.polygons:
+        draft.set_region(op.region.id, None)
+        return
+    draft.set_region(op.region.id, checked(op.region, draft.store.shape))
+    if len(draft.regions()) > MOST_REGIONS:
+        raise EditError(f"an image has {MOST_REGIONS} regions at most: cells are imported as cells")
 
 
 @carry_out.register(Split)

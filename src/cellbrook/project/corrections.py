@@ -272,6 +272,8 @@ def _is_called_labels(path: Path) -> bool:
     if path.is_dir():
         return is_zarr(path) and (marked or (path / "labels").is_dir())
     suffix = path.suffix.lower()
+    if path.name.lower().endswith(OUTPUT_ENDINGS["region_outlines"]):
+        return False  # no cells
     return suffix in _LABEL_SUFFIXES and (marked or suffix in (".geojson", ".zip"))
 
 

@@ -15,6 +15,8 @@ from cellbrook.core.objects import ObjectTable
 from cellbrook.core.progress import NoProgress
 from cellbrook.core.result import SegmentationData
 from cellbrook.errors import OVERWRITE, ImageError, OutputError, UsageError
+from cellbrook.export.regions import with_regions
+from cellbrook.export.save import OF_REGIONS
 from cellbrook.export.table import objects_csv
 from cellbrook.io.atomic import atomic, put, staged
 from cellbrook.io.channels import resolve_channels
@@ -25,6 +27,7 @@ from cellbrook.io.writers import write_labels
 from cellbrook.measure import measure
 from cellbrook.project._pixels import stack_of
 from cellbrook.project.project import choose
+from cellbrook.project.regions import drawn_regions
 from cellbrook.results import write_results
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ TAUGHT = ("corrected", "done")
 
 
 def as_result(project: Project, record: ImageRecord, *, threads: int | None = None) -> SegmentationData:
-    """Return an image's labels as a segmentation, measured, with ``class`` and ``origin`` in the table.
+    """Return an image's labels as a segmentation, measured, with ``class``, ``origin`` and ``region`` in the table.
 
     Raises
     ------
@@ -82,6 +85,8 @@ def as_result(project: Project, record: ImageRecord, *, threads: int | None = No
         threads=threads,
     )
     objects = objects.with_columns(**_said(project, record, rows, objects))
+    if (regions := drawn_regions(project, record.id)) is not None:
+        objects = with_regions(objects, labels, regions)
     return SegmentationData(
         labels=labels,
         objects=objects,
@@ -149,8 +154,8 @@ def export_project(
     out : path
         Folder; made if it does not exist.
     kinds : sequence of str
-        Of `KINDS`; "training" writes ``<id>_img`` and ``<id>_masks`` pairs of images that a person has worked on, and
-        `MANIFEST`.
+        Of `KINDS`; those of regions are written of images that have some. "training" writes ``<id>_img`` and
+        ``<id>_masks`` pairs of images that a person has worked on, and `MANIFEST`.
     names : sequence of str
         Images by id, name or path. Empty: those in `states`.
     states : sequence of str
@@ -199,9 +204,17 @@ def export_project(
                 unread = unread or error
                 say(f"left out: {error}")
             else:
-                written[record.name] = write_results(
-                    result, folder, [*plain, *_run(plain)], overwrite=overwrite, classes=classes
-                )
+                regions = drawn_regions(project, record.id)
+                possible = [k for k in plain if regions is not None or k not in OF_REGIONS]
+                if possible:
+                    written[record.name] = write_results(
+                        result,
+                        folder,
+                        [*possible, *_run(possible)],
+                        overwrite=overwrite,
+                        classes=classes,
+                        regions=regions,
+                    )
             progress.advance()
         if unread is not None and not written:
             raise unread
@@ -212,6 +225,8 @@ def export_project(
         for name, files in taught.items():
             written.setdefault(name, {}).update({kind: folder / p.name for kind, p in files.items()})
     if not written:
+        if plain and not [k for k in kinds if k not in OF_REGIONS]:
+            raise UsageError("no regions are drawn in these images: draw some, or bring them in from a file")
         raise UsageError("there is nothing to export: predict or correct images first, or name some")
     return written
 

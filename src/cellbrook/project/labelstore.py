@@ -25,6 +25,7 @@ from cellbrook.errors import CellbrookError, EditError, ProjectError, UsageError
 from cellbrook.project._chunks import cdiv, chunk_rev, chunks_of, decode_chunk, encode_chunk
 from cellbrook.project._patch import CHUNK, Chunk, Patch
 from cellbrook.project.objects import COLUMNS, ObjectRow, as_table
+from cellbrook.project.regions import regions_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from cellbrook.core.objects import ObjectTable
     from cellbrook.project._database import Database
+    from cellbrook.project.regions import Region
 
 logger = logging.getLogger(__name__)
 
@@ -275,6 +277,10 @@ class LabelStore:
             sql += " AND id IN (SELECT value FROM json_each(?))"
             values = [*values, f"[{','.join(str(int(i)) for i in ids)}]"]
         return [ObjectRow.from_values(v) for v in self._db.query(sql + " ORDER BY id, plane", values)]
+
+    def regions(self, rev: int | None = None) -> dict[str, Region]:
+        """Return the regions that people drew, by id; see `cellbrook.project.regions.regions_at`."""
+        return regions_at(self._db, self.image, rev)
 
     def locked_ids(self) -> set[int]:
         """Return the ids of locked objects."""

@@ -24,8 +24,9 @@ from cellbrook.io.hashing import sha256_of
 from cellbrook.metrics.matching import overlaps
 from cellbrook.project._patch import CHUNK
 from cellbrook.project.models import own_models
-from cellbrook.project.ops import MODEL_RUNS, Batch, Lock, Op, SetClass, SetPixels
+from cellbrook.project.ops import MODEL_RUNS, REGION, Batch, Lock, Op, SetClass, SetPixels, SetRegion
 from cellbrook.project.project import Project
+from cellbrook.project.regions import Region
 from cellbrook.project.second_looks import add_second_looks, read_second_looks
 from cellbrook.project.settings import with_classes
 
@@ -208,8 +209,10 @@ def _merge_image(
     before, state, rev = len(report.conflicts), project.image(record.id).state, ours.rev
     for plane in range(ours.store.planes):
         ops += _Plane(project.image(record.id), ours, theirs, common, plane, classes, report).ops()
+    kind = "merge_copies" if ops else REGION
+    ops += _regions(record, ours, theirs, common, report)
     if ops:
-        ours.apply(Batch(tuple(ops), kind="merge_copies"), user=user)
+        ours.apply(Batch(tuple(ops), kind=kind), user=user)
     if len(report.conflicts) == before:  # else somebody has to look first
         project.set_state(record.id, max(state, record.state, key=_ORDER.index))
     ids = json.dumps([pair for pair in common.ids.items() if pair[0] not in common.shared])
@@ -340,6 +343,34 @@ def _change(
         box = {n: min(getattr(old, n), getattr(after, n)) for n in ("y0", "x0")}
         box |= {n: max(getattr(old, n), getattr(after, n)) for n in ("y1", "x1")}
         rows[key] = dataclasses.replace(old, **{**changes, **box})
+
+
+def _regions(
+    record: ImageRecord, ours: OpLog, theirs: OpLog, common: _Common, report: MergeReport
+) -> Iterator[Op]:
+    """Yield what takes over regions that were changed there and not here."""
+    base = theirs.store.regions(common.rev)
+    for rev in common.taken:
+        for before, after in theirs.region_changes(rev):
+            if after is not None:
+                base[after.id] = after
+            elif before is not None:
+                base.pop(before.id, None)
+    here, there = ours.store.regions(), theirs.store.regions()
+    for i in (*there, *(base.keys() - there.keys())):
+        old, mine, new = base.get(i), here.get(i), there.get(i)
+        if new == old:
+            continue
+        if mine == new:
+            report.same += 1
+        elif mine == old:
+            report.taken += 1
+            yield SetRegion(new or Region(i, "", ()))
+        else:
+            name = next(r.name for r in (mine, new, old) if r is not None)
+            report.notes.append(
+                f"{record.name}: the region {name} was changed in both copies; this one's stays"
+            )
 
 
 class _Plane:

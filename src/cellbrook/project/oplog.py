@@ -17,7 +17,8 @@ from cellbrook.project._edits import boxes_of, carry_out
 from cellbrook.project._patch import CHUNK, Chunk, Patch
 from cellbrook.project._runs import keep_run, revert_run
 from cellbrook.project.objects import COLUMNS, Box, ObjectRow, meet
-from cellbrook.project.ops import MODEL_RUNS, Batch, Delete, Op, Paint, Replace, kind_of
+from cellbrook.project.ops import MODEL_RUNS, REGION, Batch, Delete, Op, Paint, Replace, kind_of
+from cellbrook.project.regions import keep_regions, region_changes
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cellbrook.project._database import Database
     from cellbrook.project.images import State
     from cellbrook.project.labelstore import LabelStore
+    from cellbrook.project.regions import Change, Region
 
 ME = "me"
 """The user of the command line and of Python, where nobody says otherwise."""
@@ -52,6 +54,8 @@ class Applied:
         Rows that are new or changed.
     removed : tuple of (id, plane)
         Rows that are gone.
+    regions : tuple of str
+        Ids of regions that are new, changed or gone.
     """
 
     rev: int
@@ -61,11 +65,12 @@ class Applied:
     chunks: tuple[Chunk, ...] = ()
     objects: tuple[ObjectRow, ...] = ()
     removed: tuple[tuple[int, int], ...] = ()
+    regions: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
         """False if the edit changed nothing."""
-        return bool(self.boxes or self.objects or self.removed)
+        return bool(self.boxes or self.objects or self.removed or self.regions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +174,10 @@ class OpLog:
             )
             carry_out(op, draft)
             draft.settle()
+            kind = "clear" if self._clears(op, draft) else kind_of(op)
+            made = "predicted" if is_model else "corrected"
             return self._commit(
-                draft,
-                "clear" if self._clears(op, draft) else kind_of(op),
-                user,
-                client,
-                op_id,
-                state="predicted" if is_model else "corrected",
-                run=run,
+                draft, kind, user, client, op_id, state=None if kind == REGION else made, run=run
             )
 
     def undo(
@@ -243,7 +244,7 @@ class OpLog:
 
     def classified(self) -> frozenset[int]:
         """Return the objects whose class a person gave or took away."""
-        others = ("paint", "erase", "delete", "clear", "lock", "split", "interpolate", *MODEL_RUNS)
+        others = ("paint", "erase", "delete", "clear", "lock", "split", "interpolate", REGION, *MODEL_RUNS)
         rows = self._db.query(
             f"SELECT objects FROM ops WHERE image = ? AND status = 'done' AND kind NOT IN ({', '.join('?' * len(others))})",
             (self._image, *others),
@@ -269,6 +270,14 @@ class OpLog:
             chunks.setdefault(key, np.zeros((CHUNK, CHUNK), np.uint32)).ravel()[patch.pixels] = patch.old
         nothing = np.zeros((CHUNK, CHUNK), np.uint32)
         return self.store.window(plane, box, lambda key: chunks.get(key, nothing))
+
+    def regions(self) -> list[Region]:
+        """Return the regions that people drew, in the order in which they were drawn first."""
+        return list(self.store.regions().values())
+
+    def region_changes(self, rev: int) -> list[Change]:
+        """Return the regions that a revision changed, before and after."""
+        return region_changes(self._db, self._image, rev)
 
     # Inside
 
@@ -362,6 +371,10 @@ class OpLog:
                     draft.write_pixels(patch.chunk, patch.pixels[same], patch.old[same])
             draft.settle()
             _revert_attributes(draft, changes)
+            for old, new in self.region_changes(source):
+                (region,) = _ids_of([(old, new)])
+                if draft.regions().get(region) == new:  # nobody has changed it since
+                    draft.set_region(region, old)
             return self._commit(
                 draft, way, user, client or user, op_id, reverts=target, state=None, always=True
             )
@@ -379,9 +392,9 @@ class OpLog:
         run: dict[str, Any] | None = None,
         always: bool = False,
     ) -> Applied:
-        patches, changes = draft.patches(), draft.changed_rows()
+        patches, changes, regions = draft.patches(), draft.changed_rows(), draft.changed_regions()
         op_id = op_id or uuid.uuid4().hex
-        if not patches and not changes and not always and run is None:
+        if not patches and not changes and not regions and not always and run is None:
             return Applied(self.rev, op_id, kind)
         rev = self.rev + 1
         boxes = _boxes(patches)
@@ -393,9 +406,11 @@ class OpLog:
             tuple(p.chunk for p in patches),
             tuple(after for _, after in changes if after is not None),
             tuple((b.id, b.plane) for b, after in changes if after is None and b is not None),
+            _ids_of(regions),
         )
         with self._db.transaction() as connection:
             self._insert(connection, applied, user, client, reverts, patches, changes)
+            keep_regions(connection, self._image, rev, regions)
             self._follow(connection, applied, user, reverts, state)
             if run is not None:
                 keep_run(connection, self._image, rev, run)
@@ -456,7 +471,12 @@ class OpLog:
             connection.execute(
                 "UPDATE ops SET status = ? WHERE image = ? AND rev = ?", (status, self._image, reverts)
             )
-            state = self.state_left(connection)
+            (kind,) = connection.execute(
+                "SELECT kind FROM ops WHERE image = ? AND rev = ?", (self._image, reverts)
+            ).fetchone()
+            state = None if kind == REGION else self.state_left(connection)
+        if state is None:
+            return
         # a model's result is no less corrected than what is; a person's "done" stays until a person says otherwise
         kept = ("corrected", "done") if reverts is None and state == "predicted" else ("done", "done")
         connection.execute(
@@ -466,7 +486,12 @@ class OpLog:
     def state_left(self, connection: Connection | None = None) -> State:
         """Return what the edits that are not taken back make of the image; within a transaction, if one is given."""
         ask = self._db.query if connection is None else connection.execute
-        rows = list(ask("SELECT DISTINCT kind FROM ops WHERE image = ? AND status = 'done'", (self._image,)))
+        rows = list(
+            ask(
+                "SELECT DISTINCT kind FROM ops WHERE image = ? AND status = 'done' AND kind != ?",
+                (self._image, REGION),
+            )
+        )
         if not rows:
             return "new"
         return "predicted" if all(kind in MODEL_RUNS for (kind,) in rows) else "corrected"
@@ -490,6 +515,7 @@ class OpLog:
             tuple(tuple(c) for c in chunks),
             tuple(after for _, after in changes if after is not None),
             tuple((b.id, b.plane) for b, after in changes if after is None and b is not None),
+            _ids_of(self.region_changes(row[0])),
         )
 
 
@@ -509,6 +535,10 @@ def _revert_attributes(draft: Draft, changes: list[tuple[ObjectRow | None, Objec
         }
         if back:
             draft.set_attributes(now, **back)
+
+
+def _ids_of(changes: list[Change]) -> tuple[str, ...]:
+    return tuple(region.id for pair in changes if (region := pair[0] or pair[1]) is not None)
 
 
 def _drawn(op: Op) -> set[int]:

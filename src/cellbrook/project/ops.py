@@ -11,11 +11,15 @@ if TYPE_CHECKING:
 
     from cellbrook.core.objects import ObjectTable
     from cellbrook.project.objects import ObjectRow, Origin
+    from cellbrook.project.regions import Region
 
 Mode = Literal["overwrite", "keep", "inside"]
 
 MODEL_RUNS = ("predict", "rethreshold", "segment", "window")
 """What the log calls results of a model."""
+
+REGION = "region"
+"""What the log calls edits of regions: they say nothing of how far an image is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +177,13 @@ class SetPixels:
 
 
 @dataclass(frozen=True, slots=True)
+class SetRegion:
+    """Draw a region, give it another name or shape, or, with no polygons, take it away. Labels stay as they are."""
+
+    region: Region
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """Several edits as one: one revision, one undo.
 
@@ -188,7 +199,20 @@ class Batch:
     kind: str = "batch"
 
 
-Op = Paint | Merge | Delete | Relabel | SetClass | Lock | Split | Interpolate | Replace | SetPixels | Batch
+Op = (
+    Paint
+    | Merge
+    | Delete
+    | Relabel
+    | SetClass
+    | Lock
+    | Split
+    | Interpolate
+    | Replace
+    | SetPixels
+    | SetRegion
+    | Batch
+)
 
 
 def kind_of(op: Op) -> str:
@@ -197,4 +221,6 @@ def kind_of(op: Op) -> str:
         return op.kind
     if isinstance(op, SetClass):
         return "set_class"
+    if isinstance(op, SetRegion):
+        return REGION
     return "erase" if isinstance(op, Paint) and op.label == 0 else type(op).__name__.lower()

@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 from starlette.background import BackgroundTask
@@ -20,10 +20,13 @@ from starlette.routing import BaseRoute, Route
 
 from cellbrook.errors import CellbrookError, ImageError, UsageError
 from cellbrook.export import KINDS, save
+from cellbrook.export.regions import in_each, regions_csv
+from cellbrook.export.save import OF_REGIONS
 from cellbrook.io._omezarr import is_zarr
 from cellbrook.io.files import reason_to_skip
 from cellbrook.project.corrections import correcting, read_corrections
 from cellbrook.project.images import AddReport
+from cellbrook.project.regions import adding, drawn_regions, read_region_file
 from cellbrook.server.messages import FOLDER
 from cellbrook.server.routes import answered, json_answer, plain_error
 from cellbrook.server.tables import result_of
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message
 
+    from cellbrook.export.regions import Regions
     from cellbrook.project.project import Project
     from cellbrook.server.jobs import Jobs
     from cellbrook.server.workspace import Workspace
@@ -43,9 +47,9 @@ _MOST_FILES = 1000
 _MOST_PATHS = 16 * 2**20  # bytes
 # of a path: neither a way out nor what Windows dislikes
 _PART = re.compile(r'(?!\.{1,2}$)[^\x00-\x1f/\\<>:"|?*]+')
-_EXPORTS = {"csv": "objects", **{k: k for k in KINDS}}
-_ALL_IN_ONE = ("labels", "overlay", "objects", "run", "rois", "geojson", "coco")
-"""What "zip" holds."""
+_EXPORTS = {"csv": "objects", **{k: k for k in (*KINDS, *OF_REGIONS)}}
+_ALL_IN_ONE = ("labels", "overlay", "objects", "run", "rois", "geojson", "coco", *OF_REGIONS)
+"""What "zip" holds; of regions, where there are some."""
 
 
 class TooLarge(CellbrookError):
@@ -112,6 +116,21 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
             await workspace.tell_project()
         return json_answer({"rev": applied.rev, "objects": len({r.id for r in applied.objects})})
 
+    async def bring_regions(request: Request) -> Response:
+        image = request.path_params["id"]
+        workspace.check_writable()
+        record = await workspace.read(project.image, image)
+        async with uploaded(request, workspace, upload_bytes) as files:
+            if len(files) != 1:
+                raise UsageError(f"one file at a time goes onto an image, got {len(files)}")
+            try:
+                regions = await workspace.read(read_region_file, files[0], (record.height, record.width))
+            except CellbrookError as error:
+                log.warning("refused regions: %s", error)
+                raise UsageError(_no_folder(str(error), files[0])) from error
+        applied = await workspace.apply(image, adding(regions), user=request.scope["state"]["user"])
+        return json_answer({"rev": applied.rev, "names": list(dict.fromkeys(r.name for r in regions))})
+
     async def give_one(request: Request) -> Response:
         image, kind = request.path_params["id"], request.path_params["kind"]
         record = await workspace.read(project.image, image)
@@ -123,7 +142,9 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
             folder = Path(tempfile.mkdtemp(prefix="cellbrook-"))
             try:
                 data = result_of(project, record, output=bool({"seg", "flows", "cellprob"} & set(kinds)))
-                files = list(save(data, folder, kinds, classes=_names(project)).values())
+                regions = drawn_regions(project, image)
+                wanted = _possible(kinds, regions) if kind == "zip" else kinds
+                files = list(save(data, folder, wanted, classes=_names(project), regions=regions).values())
                 if len(files) == 1 and files[0].is_file():
                     return folder, files[0]
                 return folder, _zipped(folder / f"{record.name}_cellbrook.zip", files)
@@ -158,6 +179,7 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
         Route("/api/images", answered(add), methods=["POST"]),
         Route("/api/images/{id}", answered(remove), methods=["DELETE"]),
         Route("/api/images/{id}/import", answered(bring_in), methods=["POST"]),
+        Route("/api/images/{id}/regions", answered(bring_regions), methods=["POST"]),
         Route("/api/images/{id}/export/{kind}", answered(give_one), methods=["GET"]),
         Route("/api/export/{kind}", answered(give_all), methods=["GET"]),
         Route("/api/jobs/{id}/report", answered(report), methods=["GET"]),
@@ -295,6 +317,10 @@ def _kinds(kind: str) -> tuple[str, ...]:
     return (_EXPORTS[kind],)
 
 
+def _possible(kinds: tuple[str, ...], regions: Regions | None) -> tuple[str, ...]:
+    return tuple(k for k in kinds if regions is not None or k not in OF_REGIONS)
+
+
 def _names(project: Project) -> list[str]:
     return [c.name for c in project.settings.classes]
 
@@ -307,9 +333,11 @@ def _everything(workspace: Workspace, kinds: tuple[str, ...], folder: Path, kind
         raise UsageError("no image has cells yet: segment one, or draw")
     files: list[Path] = []
     rows: list[TableRow] = []
+    counted: list[dict[str, Any]] = []
     unread: list[str] = []
     for record in records:
-        wanted = tuple(k for k in kinds if k != "run" or record.run is not None)
+        regions = drawn_regions(workspace.project, record.id)
+        wanted = tuple(k for k in _possible(kinds, regions) if k != "run" or record.run is not None)
         try:
             data = result_of(
                 workspace.project, record, output=bool({"seg", "flows", "cellprob"} & set(kinds))
@@ -318,12 +346,21 @@ def _everything(workspace: Workspace, kinds: tuple[str, ...], folder: Path, kind
             unread.append(f"{record.name}: {error}")
             continue
         if wanted:
-            files += save(data, folder / "files", wanted, classes=_names(workspace.project)).values()
+            files += save(
+                data, folder / "files", wanted, classes=_names(workspace.project), regions=regions
+            ).values()
+        if regions is not None:
+            told = in_each(
+                data.objects, data.labels, regions, axes=data.axes, pixel_size_um=data.pixel_size_um
+            )
+            counted += [{"image": record.name, **row} for row in told]
         rows.append(TableRow(record.name, summarise(data.objects), data.objects))
     if "objects" in kinds:
         files.append(summary_csv(folder / "files" / "summary.csv", rows))
         all_objects_csv(folder / "files" / "all_objects.csv", rows)
         files.append(folder / "files" / "all_objects.csv")
+    if counted and "regions" in kinds:
+        files.append(regions_csv(folder / "files" / "all_regions.csv", counted))
     if not rows:
         raise ImageError("; ".join(unread))
     if unread:

@@ -19,6 +19,7 @@ from cellbrook.project.ops import (
     SetClass,
     Split,
 )
+from cellbrook.project.regions import Region, adding
 from cellbrook.server.messages import TILE, Edit, EditPart, ObjectRow, Patch
 from cellbrook.server.runs import decode_runs, encode_runs
 
@@ -64,6 +65,13 @@ def op_of(edit: Edit | EditPart, shape: tuple[int, int], ghosts: Ghosts) -> Op:
         return Batch(
             tuple(Paint(i, runs, plane, "keep") for i, plane, runs in ghosts.pixels(_ids(edit))),
             kind="accept",
+        )
+    if kind == "region" and isinstance(edit, Edit):
+        if not edit.regions:
+            raise UsageError("an edit of regions needs regions")
+        return adding(
+            Region(r.id, r.name, tuple(tuple(map(tuple, polygon)) for polygon in r.polygons))
+            for r in edit.regions
         )
     if kind not in _ATOMS:
         raise UsageError(f"an edit of kind {kind!r} cannot be a part of another")
@@ -155,6 +163,7 @@ def patches_of(applied: Applied, changes: Sequence[ChunkPatch], image: str, by: 
         else:
             patch.tiles = [(c.chunk[1], c.chunk[2]) for c in mine]
         patches.append(patch)
+    patches[0].regions = bool(applied.regions)
     return patches
 
 

@@ -35,6 +35,7 @@ EditKind = Literal[
     "interpolate",
     "accept",
     "prompt",
+    "region",
     "batch",
 ]
 
@@ -169,6 +170,14 @@ class Open(ToServer, tag="open"):
     plane: int
 
 
+class RegionShape(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A region as it is drawn; `DrawnRegion` on the wire. Its polygons are outlines, each with the holes in it."""
+
+    id: str
+    name: str
+    polygons: list[list[list[Point]]]
+
+
 class EditPart(Struct, kw_only=True, forbid_unknown_fields=True):
     """One of several edits that are done, and undone, as one."""
 
@@ -197,6 +206,7 @@ class Edit(ToServer, tag="edit"):
     ids: list[int] | None = None
     value: float | None = None
     line: list[Point] | None = None
+    regions: list[RegionShape] | None = None
     parts: list[EditPart] | None = None
 
 
@@ -288,7 +298,7 @@ class Reject(FromServer, tag="reject"):
 
 
 class Patch(FromServer, tag="patch"):
-    """Pixels or objects changed by somebody else, by undo or redo, or by a job."""
+    """Pixels, objects or regions changed by somebody else, by undo or redo, or by a job."""
 
     image: str
     plane: int
@@ -297,6 +307,7 @@ class Patch(FromServer, tag="patch"):
     runs: bytes | None = None
     tiles: list[tuple[int, int]] = field(default_factory=list)
     objects: list[ObjectRow] = field(default_factory=list)
+    regions: bool = False
 
 
 class Leased(FromServer, tag="leased"):

@@ -258,6 +258,12 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
         table = await workspace.read(measurements, workspace, request.path_params["id"], _plane(request))
         return json_answer(table)
 
+    async def get_regions(request: Request) -> Response:
+        from cellbrook.server.tables import regions_of
+
+        image, plane = request.path_params["id"], _plane(request) or 0
+        return json_answer({"regions": await workspace.read(regions_of, project, image, plane)})
+
     base = "/api/images/{id}"
     found = [
         ("/api/project", get_project),
@@ -271,6 +277,7 @@ def read_routes(workspace: Workspace) -> list[BaseRoute]:
         (base + "/section/{axis}/{t:int}/{at:int}", get_section),
         (base + "/history", get_history),
         (base + "/measurements", get_measurements),
+        (base + "/regions", get_regions),
     ]
     return [Route(path, answered(endpoint), methods=["GET"]) for path, endpoint in found]
 

@@ -10,10 +10,12 @@ import numpy as np
 
 from cellbrook.core.result import NetworkOutput, SegmentationData
 from cellbrook.errors import UsageError
+from cellbrook.export.regions import with_regions
 from cellbrook.measure import measure
 from cellbrook.project.exchange import as_result
 from cellbrook.project.objects import as_table
 from cellbrook.project.predict import cache_folder, read_cache, read_flow_z, volume_flows
+from cellbrook.project.regions import count_in_regions, drawn_regions
 
 if TYPE_CHECKING:
     from cellbrook.core.objects import ObjectTable
@@ -57,7 +59,29 @@ def _measured(workspace: Workspace, image: str, plane: int) -> ObjectTable:
     )
     known = as_table(rows, store.leading, store.axes)
     order = np.searchsorted(known["label"], table["label"])
-    return table.with_columns(**{n: known[n][order] for n in known if n in _KNOWN})
+    table = table.with_columns(**{n: known[n][order] for n in known if n in _KNOWN})
+    regions = drawn_regions(workspace.project, image)
+    return table if regions is None else with_regions(table, labels, regions)
+
+
+def regions_of(project: Project, image: str, plane: int) -> list[dict[str, Any]]:
+    """Return the regions of an image, with what is in each in a plane (see `count_in_regions`).
+
+    Returns
+    -------
+    list of dict
+        By name: ``name``; ``parts``, each with ``id`` and ``polygons``, as an edit draws them; ``objects``, ``area_px``,
+        ``area_um2``, ``objects_per_mm2`` and ``covered``, those that are known.
+    """
+    record = project.image(image)
+    counted = {row.pop("region"): row for row in count_in_regions(project, record, plane)}
+    found: dict[str, dict[str, Any]] = {}
+    for region in project.log(image).regions():
+        told = found.setdefault(
+            region.name, {"name": region.name, "parts": [], **counted.get(region.name, {})}
+        )
+        told["parts"].append({"id": region.id, "polygons": region.polygons})
+    return list(found.values())
 
 
 def result_of(project: Project, record: ImageRecord, *, output: bool = False) -> SegmentationData:
