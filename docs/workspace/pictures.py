@@ -125,6 +125,28 @@ def tour(page: Page, *, teach: bool) -> None:
     take(page, "cells")
     page.evaluate(f"() => {{ {SESSION}.select([]); }}")
 
+    # two parts of the picture
+    page.locator("summary", has_text="Regions").click()
+    page.evaluate(
+        f"""() => {{
+          const session = {SESSION};
+          const ring = (y, x, ry, rx) => Array.from({{ length: 60 }}, (_, i) => {{
+            const turn = (i * Math.PI) / 30;
+            const wave = 1 + 0.05 * Math.sin(5 * turn) + 0.04 * Math.cos(3 * turn);
+            return [y + ry * wave * Math.sin(turn), x + rx * wave * Math.cos(turn)];
+          }});
+          const [height, width] = session.image.value.shape;
+          for (const [name, ...at] of [["edge", 0.22, 0.25, 0.17, 0.2], ["middle", 0.6, 0.58, 0.24, 0.26]]) {{
+            session.beginRegion(null);
+            session.drawRegion(ring(at[0] * height, at[1] * width, at[2] * height, at[3] * width));
+            session.renameRegion("Region 1", name);
+          }}
+        }}"""
+    )
+    until(page, f"{SESSION}.regions.value.every((region) => region.objects !== undefined)")
+    take(page, "regions")
+    page.evaluate(f"() => {{ {SESSION}.setTool('pick'); {SESSION}.setOverlays({{ regions: false }}); }}")
+
     page.keyboard.press("?")
     take(page, "keys")
     page.keyboard.press("Escape")

@@ -3,9 +3,10 @@
 import type { Http } from "../src/core/http";
 import { mayWrite } from "../src/core/labels";
 import { addStroke } from "../src/core/raster";
+import { withDrawn } from "../src/core/regions";
 import { decodeRuns, encodeRuns, Region } from "../src/core/runs";
 import { Session, type Store, type Transport } from "../src/core/session";
-import { TILE, type Edit, type EditPart, type FromServer, type History, type ImageInfo, type ObjectColumns, type ObjectRow, type Project, type ToServer } from "../src/core/wire";
+import { TILE, type Edit, type EditPart, type FromServer, type History, type ImageInfo, type ObjectColumns, type ObjectRow, type Project, type Region as DrawnAndCounted, type ToServer } from "../src/core/wire";
 
 interface Change {
   pixels: Map<number, [before: number, after: number]>;
@@ -15,6 +16,7 @@ interface Change {
 export class FakeServer {
   readonly labels: Uint32Array;
   readonly rows = new Map<number, ObjectRow>();
+  regions: DrawnAndCounted[] = [];
   rev = 1;
   /** Answers that have not left yet; a test delivers them when it likes. */
   readonly outgoing: FromServer[] = [];
@@ -100,6 +102,13 @@ export class FakeServer {
   private edit(edit: Edit): void {
     const known = this.seen.get(edit.op_id);
     if (known) return this.send(known);
+    if (edit.kind === "region") {
+      const refused = edit.regions?.some(({ name, polygons }) => polygons.length > 0 && name === "refused");
+      if (!refused) this.regions = withDrawn(this.regions, edit.regions ?? []).map((region) => ({ ...region, objects: 7, area_px: 100 }));
+      const said = { op_id: edit.op_id, image: "i", rev: refused ? this.rev : ++this.rev };
+      this.seen.set(edit.op_id, refused ? { type: "reject", tiles: [], reason: "no", ...said } : { type: "ack", objects: [], ...said });
+      return this.edit(edit);
+    }
     const parts = edit.kind === "batch" ? (edit.parts as EditPart[]) : [edit as EditPart];
     const missing = parts.some((part) => ["merge", "delete", "lock"].includes(part.kind) && part.ids?.some((id) => !this.rows.has(id)));
     const answer: FromServer = missing
@@ -201,7 +210,7 @@ export class FakeServer {
     }
     this.send({
       type: "patch", image: "i", plane: 0, rev: this.rev, by, runs: asTiles ? null : encodeRuns(Int32Array.from(flat), true),
-      tiles: asTiles ? this.allTiles() : [], objects: this.rowsOf(change, side),
+      tiles: asTiles ? this.allTiles() : [], objects: this.rowsOf(change, side), regions: false,
     });
   }
 
@@ -235,7 +244,7 @@ export class FakeWire implements Transport, Http {
   json<T>(path: string): Promise<T> {
     const server = this.server;
     const image = { ...server.info, id: path.split("/")[2] };
-    const answer = path.includes("/objects") ? server.columns() : path.endsWith("/history") ? server.history() : image;
+    const answer = path.includes("/objects") ? server.columns() : path.endsWith("/history") ? server.history() : path.includes("/regions") ? { regions: server.regions } : image;
     return this.later(structuredClone(answer) as T);
   }
 

@@ -376,7 +376,7 @@ describe("undo", () => {
     const { wire, session } = await opened();
     session.setPlane(1);
     await wire.settle();
-    const patch = (plane: number, by: string): FromServer => ({ type: "patch", image: "i", plane, rev: 9, by, runs: null, tiles: [], objects: [] });
+    const patch = (plane: number, by: string): FromServer => ({ type: "patch", image: "i", plane, rev: 9, by, runs: null, tiles: [], objects: [], regions: false });
     session.receive(patch(0, "me"));
     await wire.settle();
     session.undo();

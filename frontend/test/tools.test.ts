@@ -404,3 +404,39 @@ describe("a polygon", () => {
     expect([...session.selection.value]).toEqual([id]);
   });
 });
+
+describe("a region", () => {
+  beforeEach(() => hand.session.setTool("region"));
+  const drawn = (): Point[][] => hand.session.regions.value.flatMap(({ parts }) => parts.map(({ polygons }) => polygons[0][0]));
+
+  it("is drawn around, or corner by corner until the first one, and changes no cell", async () => {
+    hand.drag(1, "mouse", [5, 100], [5, 200], [30, 200], [30, 100]);
+    expect(drawn()).toEqual([[[5, 100], [5, 200], [30, 200], [30, 100]]]);
+    for (const at of [[5, 300], [5, 400], [30, 350], [6, 302]] as Point[]) hand.click(at);
+    expect(drawn()[1]).toEqual([[5, 300], [5, 400], [30, 350]]);
+    expect(hand.session.preview.value.kind).toBe("none");
+    expect(await hand.cells()).toBe(0);
+    expect(hand.server.regions.map(({ name }) => name)).toEqual(["Region 1", "Region 2"]);
+  });
+
+  it("is closed by Enter or a double click, goes back by corners, and is left with Esc", () => {
+    const corners: Point[] = [[5, 300], [5, 400], [30, 350]];
+    for (const at of [...corners, [35, 320]] as Point[]) hand.click(at);
+    hand.session.undo(); // a corner, not what was done before
+    expect(hand.corners).toBe(3);
+    hand.click(corners[2]); // of a double click
+    hand.session.finish();
+    expect(drawn()).toEqual([corners]);
+    for (const at of corners) hand.click(at);
+    hand.session.cancel();
+    hand.session.finish();
+    for (const at of corners.slice(1)) hand.click(at);
+    hand.session.finish(); // two corners enclose nothing
+    expect(drawn()).toEqual([corners]);
+  });
+
+  it("is not begun by the first of two fingers", () => {
+    hand.pinch([5, 300], [30, 350]);
+    expect([drawn(), hand.session.preview.value.kind]).toEqual([[], "none"]);
+  });
+});

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from cellbrook.project import Paint, Project
+from cellbrook.project import Batch, Paint, Project, Region, SetRegion
 
 
 def edit(k: int, shape: tuple[int, int]) -> tuple[int, int, int, int, int]:
@@ -16,6 +16,11 @@ def edit(k: int, shape: tuple[int, int]) -> tuple[int, int, int, int, int]:
     h, w = rng.integers(1, 200, 2)
     # the label says which edit it was, so that every edit changes something
     return k, int(y), int(x), int(min(y + h, shape[0])), int(min(x + w, shape[1]))
+
+
+def drawn(k: int) -> Region:
+    """Return the region that the k-th edit draws as well, in the place of the one before."""
+    return Region("r", f"edit {k}", ((((0, 0), (0, k), (k, k)),),))
 
 
 def main(folder: str) -> None:
@@ -29,7 +34,8 @@ def main(folder: str) -> None:
             label, y0, x0, y1, x1 = edit(k, store.shape)
             while store.next_id <= label:
                 store.lease(64)
-            log.apply(Paint(label, [(y, x0, x1) for y in range(y0, y1)]))
+            paint = Paint(label, [(y, x0, x1) for y in range(y0, y1)])
+            log.apply(Batch((paint, SetRegion(drawn(k)))))
             sys.stdout.write(f"{k}\n")
             sys.stdout.flush()
             if k % 3 == 0:

@@ -19,7 +19,7 @@ from cellbrook.errors import ProjectError
 from cellbrook.project import Paint, Project
 from cellbrook.project._chunks import decode_chunk
 
-from .crash_child import edit
+from .crash_child import drawn, edit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +71,7 @@ def test_killed_at_random_moments(place: Path, picture: Callable[..., Path]) -> 
             rev = project.log(image).rev
             assert known <= rev <= known + 1
             np.testing.assert_array_equal(project.labels(image).read(), expected(rev))
+            assert project.log(image).regions() == [drawn(rev)]
         known = rev
     assert known >= KILLS
     with Project.open(folder) as project:

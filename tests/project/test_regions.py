@@ -236,8 +236,8 @@ def test_they_come_from_files_and_go_into_files(
     assert np.array_equal(read_regions(files["region_outlines"], drawn.shape).numbers, drawn.numbers)
     before = project.log(image).regions()
     draw(project, image, Region("a", "", ()), Region("b", "", ()))
-    ((record, found),) = import_regions(project, out)
-    assert record.id == image
+    ((record, found, left),) = import_regions(project, out)
+    assert (record.id, left) == (image, [])
     assert [(r.name, r.polygons) for r in found] == [(r.name, r.polygons) for r in before]
     project.export(out, kinds=["objects", "regions", "region_outlines"])  # again, over its own files
     files["regions"].write_text("mine", encoding="utf-8")
@@ -276,6 +276,25 @@ def test_a_file_that_does_not_fit_changes_nothing(project: Project, image: str, 
     with pytest.raises(UsageError, match="no file there is called"):
         import_regions(project, place / "empty")
     assert project.log(image).rev == 0
+
+
+def test_of_several_outlines_those_outside_are_left_out_and_named(
+    project: Project, image: str, place: Path
+) -> None:
+    def feature(name: str, x: int) -> dict:
+        ring = [[x, 5], [x + 50, 5], [x + 50, 50], [x, 5]]
+        return {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "properties": {"name": name},
+        }
+
+    path = place / "any.geojson"
+    path.write_text(
+        json.dumps([feature("in", 5), feature("half", 520), feature("out", 600)]), encoding="utf-8"
+    )
+    ((_, found, left),) = import_regions(project, path)
+    assert ([r.name for r in found], left) == (["in", "half"], ["out"])
 
 
 def test_the_command_brings_regions_in_and_shows_what_is_in_them(

@@ -11,7 +11,7 @@ import { Pyramid, type Tile } from "./pyramid";
 import { Remap } from "./remap";
 import { areaOf, boxOf, decodeRuns, encodeRuns, Region, unite, type Runs } from "./runs";
 import { RETRY_MS, TileCache, type TileListener } from "./tiles";
-import type { Box, Edit, EditPart, FromServer, ImageInfo, Mode, ObjectColumns, ObjectRow, Point } from "./wire";
+import type { Box, DrawnRegion, Edit, EditPart, FromServer, ImageInfo, Mode, ObjectColumns, ObjectRow, Point } from "./wire";
 
 type Message<T extends FromServer["type"]> = Extract<FromServer, { type: T }>;
 
@@ -176,6 +176,11 @@ export class Document {
   /** Ask for an object at a point, or in a box. */
   prompt(where: Point | Box): void {
     this.send(where.length === 4 ? { kind: "prompt", box: where } : { kind: "prompt", line: [where] });
+  }
+
+  /** Draw regions, give them other names, or take them away. */
+  region(regions: DrawnRegion[]): void {
+    this.send({ kind: "region", regions });
   }
 
   relabel(id: number, value: number): void {

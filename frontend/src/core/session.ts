@@ -2,8 +2,10 @@
 
 import { batch, computed, signal, type ReadonlySignal } from "@preact/signals-core";
 import { portions } from "./http";
+import { randomId } from "./ids";
 import type { Cell } from "./objects";
 import { clipped, windowOf } from "./pyramid";
+import { boxOfRegion, freshName, withDrawn } from "./regions";
 import type { Runs } from "./runs";
 import { readSection, type Section } from "./section";
 import { channelLooks } from "./shown";
@@ -11,8 +13,8 @@ import {
   Fate, MOST_CHANNELS,
   type ChannelSettings, type DynamicsSettings, type LabelStyle, type Overlays, type Prefs, type Rigid, type Thresholds, type ToolName,
 } from "./state";
-import { doubtful, fitted, nextOf, shownCell, zoomed } from "./viewing";
-import { LARGEST_WHOLE_PX, type AddReport, type AdvisedLimits, type Box, type ClassInfo, type EditPart, type ImageInfo, type ImageState, type JobKind, type Limits, type Mode, type Point } from "./wire";
+import { doubtful, fitted, nextOf, shownBox, shownCell, zoomed } from "./viewing";
+import { LARGEST_WHOLE_PX, type AddReport, type AdvisedLimits, type Box, type ClassInfo, type DrawnRegion, type EditPart, type ImageInfo, type ImageState, type JobKind, type Limits, type Mode, type Point } from "./wire";
 import { few, sizeOf, Workplace } from "./workplace";
 
 const REST_MS = 350;
@@ -286,6 +288,55 @@ export class Session extends Workplace {
   setClasses(classes: readonly ClassInfo[]): void {
     this.ask({ type: "set", what: "classes", value: classes });
   }
+
+  // ---- regions
+  /** Take the tool in hand, to draw a new region or another part of one. */
+  beginRegion(name: string | null): void {
+    this.setTool("region");
+    this.regionGrown.value = name;
+  }
+  drawRegion(points: readonly Point[]): void {
+    const name = this.regionGrown.value ?? freshName(this.regions.value);
+    this.changeRegions([{ id: randomId(), name, polygons: [[[...points]]] }]);
+    this.regionName.value = name;
+  }
+  renameRegion(name: string, to: string): void {
+    const wish = to.trim().replace(/\s+/g, " ");
+    if (!wish || wish === name) return;
+    if (!this.changeRegions(this.partsOf(name).map((part) => ({ ...part, name: wish })))) return;
+    for (const named of [this.regionName, this.regionGrown]) if (named.value === name) named.value = wish;
+  }
+  deleteRegion(name: string): void {
+    this.changeRegions(this.partsOf(name).map(({ id }) => ({ id, name: "", polygons: [] })));
+    this.forgetRegions();
+  }
+  zoomToRegion(name: string): void {
+    this.regionName.value = name;
+    const region = this.regions.value.find((other) => other.name === name);
+    if (region) this.view.value = shownBox(this.view.value, boxOfRegion(region));
+  }
+  /** GeoJSON, ImageJ ROIs, or an image of numbers; can be undone. */
+  async importRegions(file: File): Promise<void> {
+    const answer = await this.tried(this.http.upload<{ names: readonly string[]; left: readonly string[] }>(`api/images/${this.imageId.value}/regions`, [file]));
+    if (!answer) return;
+    this.notify("info", `${few(answer.names, ", ")} came in from ${file.name}`, "Undo takes them out again");
+    if (answer.left.length > 0) this.notify("warning", `Left out of ${file.name}: ${few(answer.left, ", ")}`, "This lies outside of the picture: was the file made from another one, or at another size?");
+  }
+  private partsOf(name: string): DrawnRegion[] {
+    return this.regions.value.flatMap((region) => (region.name === name ? region.parts.map((part) => ({ ...part, name })) : []));
+  }
+  private changeRegions(drawn: DrawnRegion[]): boolean {
+    if (drawn.length === 0 || !this.document) return false;
+    if (this.project.value?.read_only) {
+      this.notify("warning", "This project is open for looking only", "nothing was drawn");
+      return false;
+    }
+    this.document.region(drawn);
+    this.regions.value = withDrawn(this.regions.value, drawn);
+    this.setOverlays({ regions: true });
+    return true;
+  }
+
   async loadMeasurements(): Promise<void> {
     const [id, plane] = [this.imageId.value, this.plane.value];
     if (!id) return;
@@ -298,6 +349,7 @@ export class Session extends Workplace {
   // ---- tools
   setTool(tool: ToolName): void {
     this.hand?.cancel();
+    this.regionGrown.value = null;
     this.tool.value = tool;
   }
   setBrushSize(size: number): void {
@@ -443,7 +495,7 @@ export class Session extends Workplace {
     return this.http.url(`api/images/${id}/thumb`);
   }
   /** A file to download: of one image, or of all images without `image`. */
-  exportUrl(kind: "labels" | "rois" | "geojson" | "coco" | "seg" | "csv" | "overlay" | "run" | "zip", image?: string): string {
+  exportUrl(kind: "labels" | "rois" | "geojson" | "coco" | "seg" | "csv" | "overlay" | "run" | "regions" | "region_outlines" | "zip", image?: string): string {
     return this.http.url(image === undefined ? `api/export/${kind}` : `api/images/${image}/export/${kind}`);
   }
 

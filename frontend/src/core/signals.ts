@@ -9,7 +9,7 @@ import {
   type ChannelSettings, type Connection, type DynamicsSettings, type LabelStyle, type Notice, type Overlays,
   type Pointer, type Prefs, type Preview, type ToolName, type View,
 } from "./state";
-import type { ClassInfo, History, ImageInfo, Job, Mode, ModelInfo, Project } from "./wire";
+import type { ClassInfo, History, ImageInfo, Job, Mode, ModelInfo, Project, Region } from "./wire";
 
 export class Signals {
   // ---- what the server says
@@ -50,6 +50,8 @@ export class Signals {
   readonly measurements = signal<Record<string, readonly (number | string | null)[]> | null>(null);
   /** Measurements were asked for since the cells last changed. */
   readonly measured = signal(false);
+  /** What people drew and named in the open image, and what is in it in the open plane. */
+  readonly regions = signal<readonly Region[]>([]);
   /** The tiles of the open plane; for the picture and the tools. */
   readonly picture = signal<Picture | null>(null);
 
@@ -61,6 +63,10 @@ export class Signals {
     return image !== null && image.z > 1 && (this.through.value ?? image.joined);
   });
   readonly selection = signal<ReadonlySet<number>>(new Set());
+  /** Name of the region that was looked at or drawn last. */
+  readonly regionName = signal<string | null>(null);
+  /** Name of the region of which another part is drawn next; null: a new one. */
+  readonly regionGrown = signal<string | null>(null);
   readonly tool = signal<ToolName>("pick");
   readonly brushSize = signal(9); // diameter, image pixels
   readonly mode = signal<Mode>(DEFAULT_MODE);

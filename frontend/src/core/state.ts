@@ -10,7 +10,7 @@ export type Connection =
 
 export type ToolName =
   | "pick" | "brush" | "eraser" | "outline" | "polygon" | "fill" | "cut" | "merge"
-  | "grow" | "shrink" | "smooth" | "delete_box" | "prompt" | "measure";
+  | "grow" | "shrink" | "smooth" | "delete_box" | "prompt" | "measure" | "region";
 
 export interface Notice {
   id: number;
@@ -85,6 +85,7 @@ export interface Overlays {
   flows: boolean;
   ghosts: boolean; // objects that thresholds discard, faint; a click with `accept` brings one back
   scaleBar: boolean;
+  regions: boolean;
 }
 
 export interface Prefs {
@@ -127,7 +128,7 @@ export const DEFAULT_THRESHOLDS: Thresholds = {
   exclude_border: false,
 };
 
-export const DEFAULT_OVERLAYS: Overlays = { cellprob: false, flows: false, ghosts: true, scaleBar: true };
+export const DEFAULT_OVERLAYS: Overlays = { cellprob: false, flows: false, ghosts: true, scaleBar: true, regions: true };
 
 export const DEFAULT_PREFS: Prefs = {
   theme: "system",

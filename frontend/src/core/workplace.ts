@@ -7,10 +7,11 @@ import { IdPool } from "./ids";
 import type { Cell } from "./objects";
 import { Outbox } from "./outbox";
 import { NO_SCREEN, Picture, type Screen } from "./picture";
+import { withDrawn } from "./regions";
 import { Signals } from "./signals";
 import { type Notice, type Thresholds, type View } from "./state";
 import { channelsOf, fitted, shownBox } from "./viewing";
-import { PROTOCOL, type Box, type FromServer, type History, type ImageInfo, type Job, type Limits, type Mode, type Project, type ToServer } from "./wire";
+import { PROTOCOL, type Box, type FromServer, type History, type ImageInfo, type Job, type Limits, type Mode, type Project, type Region, type ToServer } from "./wire";
 
 /** Messages to the server; the other direction is `Session.receive`. */
 export interface Transport {
@@ -68,6 +69,7 @@ export abstract class Workplace extends Signals {
   private readonly damaged = new Map<string, string>(); // images, and what is wrong with them
   private nextNotice = 1;
   private historyAsked = 0; // times since the answer on its way was asked for
+  private regionsAsked = 0; // times: of the answers, the one to the last question counts
   private ghostsUntil = 0; // a job has ended: candidates may still be on their way
   protected turn: Turn | null = null; // asked for here, and not yet heard of in full
   private anew = true; // another image is being opened: its channels, and where to look, are yet to be set
@@ -167,12 +169,14 @@ export abstract class Workplace extends Signals {
         if (this.isOpen(message)) {
           this.document?.catchUp(message.rev);
           this.picture.peek()?.image.retry();
+          void this.loadRegions();
         }
         return this.askHistory(message.image);
       case "leased":
         return this.idsOf(message.image).add(message.first_id, message.last_id);
       case "ack": {
         const pending = this.outbox.settle(message.op_id);
+        if (pending?.edit.kind === "region") void this.loadRegions();
         if (this.isOpen(message)) {
           const unborn = this.document?.acked(message, pending) ?? [];
           if (unborn.length > 0) this.notify("info", ...NOTHING_DRAWN[this.mode.peek()]);
@@ -185,6 +189,7 @@ export abstract class Workplace extends Signals {
       case "reject": {
         const pending = this.outbox.settle(message.op_id);
         this.notify("warning", `An edit was not possible: ${message.reason}`, "the newer state is shown");
+        if (pending?.edit.kind === "region") void this.loadRegions();
         if (this.isOpen(message)) {
           this.document?.rejected(message, pending);
           this.deselect(pending?.fresh ?? []);
@@ -197,7 +202,12 @@ export abstract class Workplace extends Signals {
           this.cellsChanged();
           this.deselect(message.objects.flatMap((row) => (row.gone ? [row.id] : [])));
         }
-        if (message.image === this.imageId.peek() && message.by === this.user.peek()) this.turn?.planes.add(message.plane);
+        if (message.regions && message.image === this.imageId.peek()) {
+          void this.loadRegions();
+          this.cellsChanged(); // which region each is in
+        }
+        const seen = message.regions && message.objects.length === 0; // they lie in all planes
+        if (message.image === this.imageId.peek() && message.by === this.user.peek() && !seen) this.turn?.planes.add(message.plane);
         return this.askHistory(message.image);
       }
       case "pong":
@@ -279,6 +289,8 @@ export abstract class Workplace extends Signals {
       this.visited = null;
       this.forgetMeasurements();
       if (whole) this.history.value = { undo: null, redo: null };
+      if (whole) this.regions.value = [];
+      this.forgetRegions();
       this.objects.clear();
       if (whole) {
         this.takeLimits(this.images.peek().find((image) => image.id === id));
@@ -432,6 +444,7 @@ export abstract class Workplace extends Signals {
   private labelsMade(): void {
     if (!this.limitsMoving()) this.objects.moved.value = false;
     this.forgetMeasurements();
+    if (this.regions.peek().length > 0) void this.loadRegions();
     this.ghostsUntil = Date.now() + GHOSTS_MAY_TAKE_MS;
     this.picture.peek()?.refreshExtras();
     this.loadObjects();
@@ -439,6 +452,23 @@ export abstract class Workplace extends Signals {
 
   private isOpen(message: { image: string; plane?: number }): boolean {
     return message.image === this.imageId.value && (message.plane ?? this.plane.value) === this.plane.value;
+  }
+
+  /** Regions, and what is in them in the open plane. */
+  private async loadRegions(): Promise<void> {
+    const [id, plane, asked] = [this.imageId.peek(), this.plane.peek(), ++this.regionsAsked];
+    if (id === null) return;
+    const answer = await this.http.json<{ regions: readonly Region[] }>(`api/images/${id}/regions?plane=${plane}`).catch(() => null);
+    if (!answer || asked !== this.regionsAsked || id !== this.imageId.peek()) return;
+    const waiting = [...this.outbox.of(id)].map(({ edit }) => edit.regions ?? []);
+    this.regions.value = waiting.reduce<readonly Region[]>(withDrawn, answer.regions);
+    this.forgetRegions();
+  }
+
+  /** What is gone is neither shown nor drawn on. */
+  protected forgetRegions(): void {
+    const there = new Set(this.regions.peek().map(({ name }) => name));
+    for (const named of [this.regionName, this.regionGrown]) if (!there.has(named.peek() ?? "")) named.value = null;
   }
 
   /** Of other cells than there are now. */
@@ -450,7 +480,10 @@ export abstract class Workplace extends Signals {
 
   private cellsChanged(): void {
     clearTimeout(this.quiet);
-    this.quiet = setTimeout(() => (this.measured.value = false), QUIET_MS);
+    this.quiet = setTimeout(() => {
+      this.measured.value = false;
+      if (this.regions.peek().length > 0) void this.loadRegions();
+    }, QUIET_MS);
   }
 
   /** Sliders stand where the labels are. */

@@ -12,6 +12,7 @@ import { Keyboard } from "./keyboard";
 import { Cut, Join, Outline } from "./lines";
 import { Pick } from "./pick";
 import { Polygon } from "./polygon";
+import { DrawRegion } from "./region";
 import { Fill, grow, shrink, smooth } from "./shapes";
 import type { Bench, Modifiers, Tool } from "./tool";
 
@@ -59,6 +60,7 @@ export class Controls implements Bench {
       delete_box: new DeleteBox(this),
       prompt: new Prompt(this),
       measure: new Measure(this),
+      region: new DrawRegion(this),
     };
     this.keyboard = new Keyboard(session, canvas);
     session.hand = {

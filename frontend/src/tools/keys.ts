@@ -47,6 +47,7 @@ export const KEYS: readonly KeyBinding[] = [
   tool("delete_box", "Q", "Delete every cell that a box touches"),
   tool("prompt", "I", "Propose a cell where you click, or in a box"),
   tool("measure", "U", "Measure the size of a cell with a circle"),
+  tool("region", "R", "Region: draw a part of the picture, to count the cells in it"),
 
   { id: "undo", group: "Correct", keys: ["Mod+Z"], words: "Undo", run: (s) => s.undo() },
   { id: "redo", group: "Correct", keys: ["Mod+Y", "Mod+Shift+Z"], words: "Redo", run: (s) => s.redo() },

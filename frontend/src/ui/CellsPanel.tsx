@@ -7,6 +7,7 @@ import type { Cell } from "../core/objects";
 import { Fate } from "../core/state";
 import { brief, ends, Histogram } from "./charts";
 import { Button, Check, Empty, Section, Select } from "./controls";
+import { RegionsSection } from "./RegionsSection";
 import { useRows } from "./rows";
 import { FATES, ORIGINS, plural, TERMS } from "./words";
 
@@ -45,8 +46,14 @@ function useColumns(session: Session): Column[] {
     if (table) {
       const ids = table.label ?? table.id ?? [];
       const place = new Map(ids.map((id, i) => [Number(id), i]));
+      const regions = table.region;
+      if (regions) {
+        const names = [...new Set(regions)].sort();
+        const of = (cell: Cell) => regions[place.get(cell.id) ?? -1] ?? "";
+        columns.push({ id: "region", name: "Region", hint: TERMS.region, width: 84, number: (cell) => names.indexOf(of(cell)), text: (cell) => String(of(cell)) });
+      }
       for (const [name, values] of Object.entries(table)) {
-        if (["label", "id", "area", "score", "flow_error", "class", "origin"].includes(name)) continue;
+        if (["label", "id", "area", "score", "flow_error", "class", "origin", "region"].includes(name)) continue;
         if (!values.some((value) => typeof value === "number")) continue;
         columns.push({
           id: name, name: name.replaceAll("_", " "), width: 96,
@@ -164,7 +171,12 @@ export function CellsPanel({ session }: { session: Session }) {
   if (rows.length === 0 && !session.objects.loaded.value && !image.problem)
     return <Empty title="The cells are on their way" icon="cells">If they do not come, a notice says why.</Empty>;
   if (rows.length === 0)
-    return <Empty title="No cells yet" icon="cells">Find them in the tab Find, draw some with Outline (O) or Brush (B), or import labels in the tab Export.</Empty>;
+    return (
+      <>
+        <Empty title="No cells yet" icon="cells">Find them in the tab Find, draw some with Outline (O) or Brush (B), or import labels in the tab Export.</Empty>
+        <RegionsSection session={session} key={image.id} />
+      </>
+    );
   const brush = (next: [number, number] | null) => {
     range.value = next && { image: image.id, measure: chosen.id, ends: next };
     session.select(next ? visible.filter((cell) => { const v = chosen.number(cell); return v !== null && v >= next[0] && v <= next[1]; }).map((cell) => cell.id) : []);
@@ -184,6 +196,7 @@ export function CellsPanel({ session }: { session: Session }) {
         </div>
         <Check label="List hidden cells too" checked={withHidden.value} onChange={(on) => (withHidden.value = on)} />
       </Section>
+      <RegionsSection session={session} key={image.id} />
       <div class="section-body">
         <span class="note">{selected ? `${plural(selected, "cell")} selected` : "Click a row to go there; Shift-click for more."}</span>
         <div class="row" role="toolbar" aria-label="Selected cells">

@@ -1,7 +1,8 @@
 // The picture and what floats above it: options of the tool, scale bar, planes, zoom, and what to do while it is empty.
 
 import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import { anchorOf, pathOf } from "../core/regions";
 import type { Session } from "../core/session";
 import type { Point } from "../core/wire";
 import { Button, Choice, Slider } from "./controls";
@@ -59,6 +60,28 @@ function Circle({ session }: { session: Session }) {
   );
 }
 
+/** What people drew and named. Its paths are those of image pixels: moving and zooming changes nothing but a matrix. */
+function Regions({ session }: { session: Session }) {
+  const { centre, zoom, width, height } = session.view.value;
+  const [left, top] = [width / 2 - centre[1] * zoom, height / 2 - centre[0] * zoom];
+  const regions = session.regions.value;
+  const shapes = useMemo(
+    () => regions.flatMap(({ name, parts }, i) => parts.map(({ id, polygons }) => ({ id, name, tone: i % 6, d: pathOf(polygons), at: anchorOf(polygons) }))),
+    [regions],
+  );
+  const chosen = session.regionName.value;
+  return (
+    <g class="regions">
+      <g transform={`translate(${left} ${top}) scale(${zoom})`}>
+        {shapes.map(({ id, name, tone, d }) => (
+          <g key={id} class={`region tone${tone} ${name === chosen ? "on" : ""}`}><path class="under" d={d} /><path d={d} fill-rule="evenodd" /></g>
+        ))}
+      </g>
+      {shapes.map(({ id, name, at: [y, x] }) => <text key={id} x={x * zoom + left} y={Math.max(14, y * zoom + top - 6)}>{name}</text>)}
+    </g>
+  );
+}
+
 /** What the tool in hand draws: its path, box or circle, and the size of the brush under the pointer. */
 function Above({ session }: { session: Session }) {
   const { centre, zoom, width, height } = session.view.value;
@@ -70,6 +93,7 @@ function Above({ session }: { session: Session }) {
   const tool = session.tool.value;
   return (
     <svg class="over" aria-hidden={session.diameter.value === null ? "true" : undefined}>
+      {session.overlays.value.regions && <Regions session={session} />}
       {preview.kind === "path" && (preview.closed ? <polygon class="draw" points={list(preview.points)} /> : <polyline class="draw" points={list(preview.points)} />)}
       {preview.kind === "polygon" && (
         <>

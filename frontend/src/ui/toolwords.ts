@@ -18,6 +18,7 @@ export const TOOLS: { tool: ToolName; name: string; icon: IconName; does: string
   { tool: "smooth", name: "Smooth", icon: "smooth", does: "Click a cell to smooth its outline." },
   { tool: "delete_box", name: "Delete in a box", icon: "box", does: "Drag a box: every cell that it touches is deleted. Undo brings them back." },
   { tool: "prompt", first: true, name: "Propose", icon: "prompt", does: "Click a cell that was missed, or drag a box around it: its outline is proposed." },
+  { tool: "region", name: "Region", icon: "region", does: "Draw around a part of the picture, or click its corners and press Enter: the tab Cells counts what is in it." },
   { tool: "measure", name: "Measure size", icon: "ruler", does: "Drag a circle over a typical cell: the model then looks for cells of this size." },
 ];
 

@@ -27,6 +27,7 @@ export const TERMS = {
   side: "Cuts through the planes at the chosen cell, or at the middle of the picture: whether cells reach as far as they should.",
   volume: "In 3-D, what planes above each other show of a cell is one cell, with one number and a volume. In planes, each has cells of its own.",
   anisotropy: "How many pixels lie between two planes. The file often says it; if it is wrong, cells are cut or joined through the planes.",
+  region: "A cell counts where at least half of it lies. Parts of one name are one region; where two overlap, the one drawn later has the cells.",
   agreement: "Two people, or one at two times, never outline the same cells the same way. A model that agrees with you as well as you do with yourself is as good as it can be.",
 } as const;
 
@@ -82,6 +83,7 @@ export const STEPS: Record<string, string> = {
   interpolate: "filling planes between",
   accept: "bringing cells back",
   prompt: "a proposed cell",
+  region: "a region",
   batch: "changing cells",
   import: "importing cells",
   segment: "finding cells",

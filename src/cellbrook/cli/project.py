@@ -401,14 +401,18 @@ def regions(
         raise UsageError("--image says which image a file belongs to: name a file of regions")
     with Project.open(folder, read_only=not files) as project:
         brought = [found for file in files for found in import_regions(project, file, image)]
-        images = dict.fromkeys(r.id for r, _ in brought) if files else [r.id for r in project.own_images()]
+        images = dict.fromkeys(r.id for r, *_ in brought) if files else [r.id for r in project.own_images()]
         rows = [
             {"image": record.name, **row}
             for record in map(project.image, images)
             for row in count_in_regions(project, record)
         ]
-    for record, found in brought:
+    for record, found, left in brought:
         _console.note(f"{record.name}: {len({r.name for r in found})} regions came in", quiet=json)
+        if left:
+            _console.warn(
+                f"{record.name}: left out what lies outside of the image: {', '.join(dict.fromkeys(left))}"
+            )
     columns = ("image", "region", "t", "z", "objects", "area_px", "objects_per_mm2", "covered")
     names = [n for n in columns if any(n in r for r in rows)]
     lines = [tuple(n.upper() for n in names)]

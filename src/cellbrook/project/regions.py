@@ -164,7 +164,7 @@ def _kept(database: Database) -> bool:
 
 def import_regions(
     project: Project, path: str | os.PathLike[str], image: str | None = None, *, user: str = "me"
-) -> list[tuple[ImageRecord, list[Region]]]:
+) -> list[tuple[ImageRecord, list[Region], list[str]]]:
     """Add the regions of files to those of images, each as one edit; an undo takes them out again.
 
     Parameters
@@ -181,8 +181,8 @@ def import_regions(
 
     Returns
     -------
-    list of (ImageRecord, list of Region)
-        What came in, by image.
+    list of (ImageRecord, list of Region, list of str)
+        What came in, by image, and names of what was left out (see `read_region_file`).
 
     Raises
     ------
@@ -213,8 +213,8 @@ def import_regions(
                 f"{path}: {'several images are' if named else 'no image is'} called so: name the image (--image)"
             )
         files = [(named[0], path)]
-    read = [(r, read_region_file(file, (r.height, r.width))) for r, file in files]
-    for record, regions in read:
+    read = [(r, *read_region_file(file, (r.height, r.width))) for r, file in files]
+    for record, regions, _ in read:
         project.log(record.id).apply(adding(regions), user=user)
     return read
 
@@ -294,8 +294,15 @@ def count_in_regions(project: Project, record: ImageRecord, plane: int | None = 
     return in_each(objects, labels, regions, axes=axes, pixel_size_um=known)
 
 
-def read_region_file(path: Path, shape: tuple[int, int]) -> list[Region]:
+def read_region_file(path: Path, shape: tuple[int, int]) -> tuple[list[Region], list[str]]:
     """Read regions from a file; see `cellbrook.export.regions.read_regions`.
+
+    Returns
+    -------
+    regions : list of Region
+        With fresh ids.
+    left : list of str
+        Names of outlines that were left out, as they lie outside of the image or are larger than what is kept.
 
     Raises
     ------
@@ -311,15 +318,15 @@ def read_region_file(path: Path, shape: tuple[int, int]) -> list[Region]:
         raise UsageError(
             f"{path} holds {len(parts)} outlines, an image has {MOST_REGIONS} regions at most: cells are imported as cells"
         )
-    found = []
+    found, left = [], []
     for name, polygons in parts:
         rings = tuple(tuple(_ring(ring) for ring in p.rings if len(ring) > 2) for p in polygons)
         region = Region(fresh_id(), name[:_LONGEST_NAME], tuple(r for r in rings if r))
         try:
             found.append(checked(region, shape))
-        except EditError:  # one of several that lies outside; that some are inside was looked at
-            continue
-    return found
+        except EditError:  # of several; that some are inside was looked at
+            left.append(region.name)
+    return found, left
 
 
 def _corners(ring: Ring) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -124,12 +124,20 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
             if len(files) != 1:
                 raise UsageError(f"one file at a time goes onto an image, got {len(files)}")
             try:
-                regions = await workspace.read(read_region_file, files[0], (record.height, record.width))
+                regions, left = await workspace.read(
+                    read_region_file, files[0], (record.height, record.width)
+                )
             except CellbrookError as error:
                 log.warning("refused regions: %s", error)
                 raise UsageError(_no_folder(str(error), files[0])) from error
         applied = await workspace.apply(image, adding(regions), user=request.scope["state"]["user"])
-        return json_answer({"rev": applied.rev, "names": list(dict.fromkeys(r.name for r in regions))})
+        return json_answer(
+            {
+                "rev": applied.rev,
+                "names": list(dict.fromkeys(r.name for r in regions)),
+                "left": list(dict.fromkeys(left)),
+            }
+        )
 
     async def give_one(request: Request) -> Response:
         image, kind = request.path_params["id"], request.path_params["kind"]
