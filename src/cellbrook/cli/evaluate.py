@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cellbrook.cli._common import Json, Quiet, attempted, print_json
+from cellbrook.cli._common import Json, Quiet, answer, attempted, print_json
 from cellbrook.cli._console import ConsoleProgress, error, note, warn
+from cellbrook.errors import UsageError
 
 if TYPE_CHECKING:
     from cellbrook.evaluation import Evaluation
     from cellbrook.evaluation.classes import ClassScores
+    from cellbrook.metrics.tracks import TrackScores
 
 
 def evaluate(
@@ -24,6 +27,7 @@ def evaluate(
     images: Path | None = None,
     thresholds: Annotated[tuple[float, ...] | None, Parameter(consume_multiple=True, negative="")] = None,
     tolerance_px: float = 2.0,
+    tracks: Annotated[bool, Parameter(negative="")] = False,
     html: Path | None = None,
     gallery: int = 8,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -55,6 +59,9 @@ def evaluate(
         IoU from which an object counts as found, one or several. [default: 0.5 0.55 ... 0.95]
     tolerance_px
         Distance in pixels within which outlines agree, for the boundary F score.
+    tracks
+        Compare how objects are followed through the frames of a film: DET, SEG, TRA and LNK of the Cell Tracking Challenge.
+        Both are then a label file (of segment --track, with its table beside it), or a folder or zip of the challenge.
     html
         Write a page with all figures and pictures of the worst errors: one file that needs no network.
     gallery
@@ -71,6 +78,12 @@ def evaluate(
     int
         Exit code: 0, or 1 if a file found no partner, a pair could not be compared or the page not be written.
     """
+    if tracks:
+        if html is not None or images is not None or thresholds is not None:
+            raise UsageError(
+                "--tracks takes no --html, --images or --thresholds: it compares links, not outlines"
+            )
+        return _evaluate_tracks(truth, pred, threads, json=json)
     import cellbrook.evaluation as room
     from cellbrook.metrics.evaluation import THRESHOLDS
 
@@ -109,6 +122,29 @@ def evaluate(
             f"nothing to compare in {truth} and {pred}: expected pairs such as x_masks.png and x_labels.tif"
         )
     return 0 if result.complete and page == html else 1
+
+
+def _evaluate_tracks(truth: Path, pred: Path, threads: int | None, *, json: bool) -> int:
+    from cellbrook.evaluation.tracks import evaluate_tracks
+
+    found = evaluate_tracks(truth, pred, threads=threads)
+    answer(_track_lines(found), dataclasses.asdict(found), json=json)
+    return 0
+
+
+def _track_lines(found: TrackScores) -> list[str]:
+    return [
+        f"{found.n_true} true objects in all frames, {found.n_pred} predicted",
+        "",
+        f"{'DET':<22}{found.det:.3f}",
+        f"{'SEG':<22}{found.seg:.3f}",
+        f"{'TRA':<22}{found.tra:.3f}",
+        f"{'LNK':<22}{found.lnk:.3f}",
+        "",
+        f"{'objects':<22}{found.missed} missed, {found.invented} invented, {found.joined} to be cut from others",
+        f"{'links':<22}{found.missing_links} of {found.true_links} missing, {found.wrong_links} wrong, "
+        f"{found.changed_links} between the right objects but of the other kind (a track, or a division)",
+    ]
 
 
 def _say_what_is_left_out(result: Evaluation) -> None:

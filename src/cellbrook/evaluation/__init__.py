@@ -4,5 +4,15 @@ from cellbrook.evaluation.blind import BlindPlan, plan_crops
 from cellbrook.evaluation.compare import Evaluation, evaluate
 from cellbrook.evaluation.human import Agreement, agreement
 from cellbrook.evaluation.page import write_page
+from cellbrook.evaluation.tracks import evaluate_tracks
 
-__all__ = ["Agreement", "BlindPlan", "Evaluation", "agreement", "evaluate", "plan_crops", "write_page"]
+__all__ = [
+    "Agreement",
+    "BlindPlan",
+    "Evaluation",
+    "agreement",
+    "evaluate",
+    "evaluate_tracks",
+    "plan_crops",
+    "write_page",
+]

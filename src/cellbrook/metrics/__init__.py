@@ -21,6 +21,7 @@ from cellbrook.metrics.matching import (
     matching,
     overlaps,
 )
+from cellbrook.metrics.tracks import Tracks, TrackScores, score_tracks
 
 __all__ = [
     "BoundaryScores",
@@ -34,6 +35,8 @@ __all__ = [
     "ObjectError",
     "Overlaps",
     "PanopticQuality",
+    "TrackScores",
+    "Tracks",
     "adjusted_rand_index",
     "aggregated_jaccard_index",
     "average_precision",
@@ -49,6 +52,7 @@ __all__ = [
     "matching",
     "overlaps",
     "panoptic_quality",
+    "score_tracks",
     "seg_score",
     "summarise",
 ]
