@@ -1,9 +1,9 @@
 // Regions of the picture: drawn, named, counted, and taken away.
 
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { anchorOf, boxOfRegion, freshName, pathOf, withDrawn } from "../src/core/regions";
 import type { Point, Region } from "../src/core/wire";
-import { opened } from "./fake";
+import { opened, stroke } from "./fake";
 
 const square = (y: number, x: number, size: number): Point[][][] => [[[[y, x], [y, x + size], [y + size, x + size], [y + size, x]]]];
 const region = (name: string, ...ids: string[]): Region => ({ name, parts: ids.map((id) => ({ id, polygons: square(0, 0, 9) })), objects: 3, area_px: 81 });
@@ -80,6 +80,22 @@ describe("a session", () => {
     session.project.value = { ...session.project.value!, read_only: true };
     session.drawRegion(outline);
     expect([session.regions.value, session.unsaved.value]).toEqual([[], 0]);
+  });
+
+  it("selects the cells that are counted in a region, or in none, as the labels are now", async () => {
+    const { wire, session } = await opened();
+    for (const x of [50, 150, 250]) session.draw(stroke(20, x, x + 9, 9));
+    await wire.settle();
+    const ids = session.objects.rows().map(({ id }) => id);
+    const json = wire.json.bind(wire);
+    vi.spyOn(wire, "json").mockImplementation(<T>(path: string) =>
+      path.includes("/measurements") ? Promise.resolve({ label: ids, region: ["tumour", "", "tumour"] } as T) : json<T>(path));
+    await session.selectInRegion("tumour");
+    expect([...session.selection.value]).toEqual([ids[0], ids[2]]);
+    await session.selectInRegion("");
+    expect([...session.selection.value]).toEqual([ids[1]]);
+    await session.selectInRegion("stroma");
+    expect([session.selection.value.size, session.notices.value.at(-1)?.message]).toEqual([0, "No cell is counted in stroma"]);
   });
 
   it("forgets regions with the image, and hears of others' in any plane", async () => {

@@ -13,7 +13,7 @@ def test_a_region_is_drawn_named_counted_and_brought_in_again(tab, serve, axe, t
     served = serve("--sample")
     with tab(served.start()) as page:
         hand = Hand(page)
-        for y, x in ((20, 20), (20, 60), (90, 40)):
+        for y, x in ((20, 20), (20, 60), (90, 40), (90, 140)):
             hand.page.keyboard.press("b")
             hand.stroke((y, x), (y, x + 6))
         page.get_by_role("tab", name="Cells").click()
@@ -31,6 +31,11 @@ def test_a_region_is_drawn_named_counted_and_brought_in_again(tab, serve, axe, t
         wait(page, f'() => JSON.stringify(({NAMES})()) === \'[["tumour µ",2],["Region 1",1]]\'')
         page.get_by_text("1 cell ·").wait_for()
         wait(page, "() => document.querySelectorAll('.over .region').length === 2")
+        chosen = "() => window.cellbrook.session.selection.value.size"
+        page.get_by_role("button", name="Select the cells in tumour µ").click()
+        wait(page, f"() => ({chosen})() === 2")
+        page.get_by_role("button", name="Select cells outside").click()
+        wait(page, f"() => ({chosen})() === 1")
         page.get_by_role("columnheader", name="Region").wait_for()  # of each cell in the table
         page.evaluate(axe)
         assert (
@@ -66,4 +71,3 @@ def test_a_region_is_drawn_named_counted_and_brought_in_again(tab, serve, axe, t
         page.reload()
         page.locator(".scalebar").wait_for()
         wait(page, f'() => JSON.stringify(({NAMES})()) === \'[["tumour µ",2],["Region 1",1]]\'')
-        page.screenshot(path="/tmp/regions_e2e.png")

@@ -315,6 +315,14 @@ export class Session extends Workplace {
     const region = this.regions.value.find((other) => other.name === name);
     if (region) this.view.value = shownBox(this.view.value, boxOfRegion(region));
   }
+  /** Choose the cells that are counted in a region; "": those in none. */
+  async selectInRegion(name: string): Promise<void> {
+    await this.loadMeasurements(); // as they are now
+    const { label = [], region = [] } = this.measurements.value ?? {};
+    const ids = label.flatMap((id, i) => (region[i] === name ? [Number(id)] : []));
+    this.select(ids.filter((id) => this.objects.fate(id) === Fate.kept));
+    if (this.selection.value.size === 0) this.notify("info", name ? `No cell is counted in ${name}` : "Every cell is in a region");
+  }
   /** GeoJSON, ImageJ ROIs, or an image of numbers; can be undone. */
   async importRegions(file: File): Promise<void> {
     const answer = await this.tried(this.http.upload<{ names: readonly string[]; left: readonly string[] }>(`api/images/${this.imageId.value}/regions`, [file]));

@@ -36,7 +36,7 @@ export function RegionsSection({ session }: { session: Session }) {
           <li key={region.parts[0].id} class={`tone${i % 6} ${chosen === region.name ? "on" : ""}`}>
             <Button kind="quiet" icon="fit" label={`Show ${region.name}`} onClick={() => session.zoomToRegion(region.name)} />
             <TextField value={region.name} aria-label={`Name of region ${i + 1}`} maxLength={200} onChange={(name) => session.renameRegion(region.name, name)} />
-            <span />
+            <Button kind="quiet" icon="pick" label={`Select the cells in ${region.name}`} onClick={() => void session.selectInRegion(region.name)} />
             <Button kind="quiet" icon="add" pressed={drawing && grown === region.name} label={`Draw another part of ${region.name}`} onClick={() => session.beginRegion(region.name)} />
             <Button kind="quiet" icon="trash" label={`Take ${region.name} away`} onClick={() => session.deleteRegion(region.name)} />
             <span class="note">{told(region, image.pixel_size_um)}</span>
@@ -54,6 +54,9 @@ export function RegionsSection({ session }: { session: Session }) {
           <div class="row wrap">
             <Button icon="download" hint="CSV: one row a region; opens in Excel, R, Python" {...link("regions", "Regions")}>Table</Button>
             <Button icon="download" hint="GeoJSON: opens in QuPath, and comes in here again" {...link("region_outlines", "Outlines of regions")}>Outlines</Button>
+          </div>
+          <div class="row wrap">
+            <Button icon="pick" hint="To delete them, or to give them a class" onClick={() => void session.selectInRegion("")}>Select cells outside</Button>
           </div>
           <Check label="Show them in the picture" checked={session.overlays.value.regions} onChange={(on) => session.setOverlays({ regions: on })} />
         </>
