@@ -2,16 +2,18 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
 from cellbrook import batch
-from cellbrook.batch import Job, Outcome, check_collisions, jobs_for, run_batch
+from cellbrook.batch import Job, Outcome, arriving, check_collisions, jobs_for, run_batch
 from cellbrook.errors import OutputError
 from cellbrook.export.table import read_csv
 from cellbrook.io import OUTPUT_ENDINGS, find_images, sha256_of
+from cellbrook.io.files import FoundImage
 
 
 def test_collisions_are_found_before_the_start(tmp_path, touch):
@@ -96,3 +98,50 @@ def test_file_names_that_are_no_text(tmp_path):
     (tmp_path / "x_objects.csv").write_text("label\n1\n")
     summary = batch.write_summaries(tmp_path, [outcome(path, tmp_path / "x_objects.csv")])
     assert r"\udcff.tif" in summary.read_text(encoding="utf-8")
+
+
+class Folder:
+    """Images that come and grow, a step at each look."""
+
+    def __init__(self, tmp_path, steps):
+        self.folder, self.steps, self.waited = tmp_path, list(steps), 0
+
+    def find(self):
+        for name, size in (self.steps.pop(0) if self.steps else {}).items():
+            (self.folder / name).write_bytes(b"x" * size)
+        return [FoundImage(p, Path(), p.stem) for p in sorted(self.folder.glob("*.tif"))]
+
+    def wait(self, seconds):
+        assert seconds == 2.0
+        self.waited += 1
+
+
+def test_images_are_taken_when_they_are_at_rest_and_again_when_they_change(tmp_path):
+    (tmp_path / "old.tif").write_bytes(b"x")
+    steps = [{"a.tif": 5}, {"a.tif": 9}, {}, {"b.tif": 2}, {}, {"a.tif": 3}, {}, {}]
+    folder = Folder(tmp_path, steps)
+    coming = arriving(folder.find, wait=folder.wait)
+    taken = ["".join(i.stem for i in next(coming)) for _ in steps]
+    assert taken == ["", "old", "a", "", "b", "", "a", ""]
+    assert folder.waited == len(steps) - 1, "also after images that took no time: others may be growing"
+
+
+def test_a_folder_of_an_image_is_at_rest_when_no_file_in_it_changes(tmp_path):
+    image = tmp_path / "x.ome.zarr"
+    image.mkdir()
+
+    def find():
+        return [FoundImage(image, Path(), "x")]
+
+    coming = arriving(find, wait=lambda seconds: None)
+    assert next(coming) == []
+    (image / "0").write_bytes(b"x")
+    assert next(coming) == []
+    assert [i.stem for i in next(coming)] == ["x"]
+    assert next(coming) == []
+
+
+def test_an_image_that_goes_while_it_is_looked_at_is_no_error(tmp_path):
+    path = tmp_path / "gone.tif"
+    coming = arriving(lambda: [FoundImage(path, Path(), "gone")], wait=lambda seconds: None)
+    assert [next(coming) for _ in range(3)] == [[], [], []]

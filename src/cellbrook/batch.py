@@ -148,6 +148,56 @@ def check_collisions(jobs: Sequence[Job], kinds: Iterable[str] = ("labels",)) ->
                 )
 
 
+def arriving(
+    find: Callable[[], Sequence[FoundImage]],
+    *,
+    every_s: float = 2.0,
+    wait: Callable[[float], None] = time.sleep,
+) -> Iterator[list[FoundImage]]:
+    """Yield images as they come into a folder, each once it is at rest, and again when it has changed since.
+
+    Parameters
+    ----------
+    find : callable
+        Returns the images that are there.
+    every_s : float
+        Seconds between two looks. An image is at rest if it is the same at both: what is still being copied grows.
+    wait : callable
+        Waits for so many seconds.
+
+    Yields
+    ------
+    list of FoundImage
+        What is new; empty if nothing is. Without end.
+    """
+    before: dict[Path, Any] = {}
+    given: dict[Path, Any] = {}
+    while True:
+        images = list(find())
+        now = {image.path: _state(image.path) for image in images}
+        rested = [
+            image
+            for image in images
+            if (state := now[image.path]) is not None
+            and state == before.get(image.path)
+            and state != given.get(image.path)
+        ]
+        given |= {image.path: now[image.path] for image in rested}
+        before = now
+        yield rested
+        wait(every_s)
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes while an image is written: number and sizes of its files, and when they were last changed."""
+    try:
+        files = [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+        told = [p.stat() for p in files]
+    except OSError:
+        return None
+    return len(told), sum(s.st_size for s in told), max((s.st_mtime_ns for s in told), default=0)
+
+
 def share_of(jobs: Sequence[Job], share: str) -> list[Job]:
     """Return one of several equal shares of the jobs, for machines that divide the work among them.
 
@@ -175,7 +225,7 @@ def share_of(jobs: Sequence[Job], share: str) -> list[Job]:
 
 
 def run_batch(
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
     segmenter: Segmenter,
     keywords: dict[str, Any],
     kinds: Sequence[str],
@@ -189,8 +239,8 @@ def run_batch(
 
     Parameters
     ----------
-    jobs : sequence of Job
-        What to do.
+    jobs : iterable of Job
+        What to do; asked for the next when one is done.
     segmenter : Segmenter
         Loaded once for all.
     keywords : dict

@@ -436,3 +436,62 @@ def test_ctrl_c_leaves_whole_files_only(tmp_path):
 def test_a_share_that_is_none_is_a_usage_error(folder, share, capsys):
     assert segment(folder, f"--share={share}") == 2
     assert "I from 1 to N" in capsys.readouterr().err
+
+
+def test_a_watched_folder_is_gone_on_with_until_ctrl_c(folder, tmp_path, monkeypatch, capsys):
+    """Images that come, one that is damaged, and one that changes; the tables know of each before the end."""
+    image = (folder / "a2.tif").read_bytes()
+    shutil.rmtree(folder / "row B")
+    (folder / "a10.tif").unlink()
+    later = [
+        lambda: None,
+        lambda: (folder / "b.tif").write_bytes(image),
+        lambda: None,
+        lambda: (folder / "broken.tif").write_bytes(image[:300]),
+        lambda: None,
+        lambda: tifffile.imwrite(folder / "b.tif", np.zeros((128, 128), np.uint16)),
+    ]
+    told = []
+
+    def wait(seconds):
+        summary = out / "summary.csv"
+        told.append(len(list(csv.DictReader(summary.open()))) if summary.exists() else 0)
+        if not later and told[-3:] == [3, 3, 3]:
+            raise KeyboardInterrupt
+        if later:
+            later.pop(0)()
+
+    out = tmp_path / "out"
+    monkeypatch.setattr(batch.arriving, "__kwdefaults__", {"every_s": 2.0, "wait": wait})
+    assert segment(folder, "--out", out, "--watch", "--json") == 1, "one is damaged"
+    document, said = capsys.readouterr()
+    names = [i["image"].rsplit("/")[-1] for i in json.loads(document)["images"]]
+    assert names == ["a2.tif", "b.tif", "broken.tif", "b.tif"]
+    assert "waiting for images in" in said
+    assert told == sorted(told)
+    assert {1, 2, 3} <= set(told), "the tables are there while it waits"
+    rows = {r["image"].rsplit("/")[-1]: r for r in csv.DictReader((out / "summary.csv").open())}
+    assert {k: (r["status"], r["objects"]) for k, r in rows.items() if k != "a2.tif"} == {
+        "b.tif": ("done", "0"), "broken.tif": ("failed", ""),
+    }  # fmt: skip
+
+    later[:], told[:] = [lambda: None] * 2, []
+    assert segment(folder, "--out", out, "--watch", "--quiet", "--json") == 1
+    status = [i["status"] for i in json.loads(capsys.readouterr().out)["images"]]
+    assert status == ["skipped", "skipped", "failed"], "what is done is not done again"
+
+
+def test_an_empty_folder_can_be_watched_and_one_image_cannot(tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+
+    def wait(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch.arriving, "__kwdefaults__", {"every_s": 2.0, "wait": wait})
+    assert segment(tmp_path / "empty", "--watch") == 0
+    assert "waiting for images" in capsys.readouterr().err
+    (tmp_path / "one.tif").write_bytes(b"")
+    for wrong in ([tmp_path / "one.tif"], [tmp_path / "empty", "--share", "1/2"]):
+        assert segment(*wrong, "--watch") == 2
+        assert "--watch looks into folders" in capsys.readouterr().err
+    assert segment(tmp_path / "none", "--watch") == 2

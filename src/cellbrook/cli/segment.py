@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
+from glob import has_magic
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -32,6 +33,9 @@ from cellbrook.core.params import (
 )
 from cellbrook.errors import ModelError, UsageError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 def segment(
     *inputs: str,
@@ -39,6 +43,7 @@ def segment(
     save: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     resume: Annotated[bool, Parameter(negative="")] = False,
     share: str | None = None,
+    watch: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     from_run: Path | None = None,
     settings: Settings = None,
@@ -68,6 +73,9 @@ def segment(
     share
         Only a part of the images, for jobs of a cluster: 3/10 is every tenth from the third. Parts write no summary; the
         same command with --resume in place of --share does.
+    watch
+        Go on with images that come into the folders, as from a microscope, until Ctrl-C. What was done before is skipped, as
+        with --resume; an image that changes is done again.
     overwrite
         Replace results also where they were changed by hand.
     from_run
@@ -95,13 +103,17 @@ def segment(
     from cellbrook.io.files import find_images
 
     kinds = check_kinds((*DEFAULT_KINDS, *(k for item in save for k in item.split(",") if k)))
-    found = find_images(inputs, out)
+    if watch and (share is not None or not _may_grow(inputs)):
+        raise UsageError(
+            "--watch looks into folders, or at a pattern such as 'plate/*.tif', and takes no --share"
+        )
+    found = find_images(inputs, out, required=not watch)
     if found.skipped:
         _console.note(found.summary(), quiet=quiet)
     jobs = jobs_for(found.images, out, params.input_params.scene)
     check_collisions(jobs, kinds)
     tables: Path | None = None
-    alone = len(jobs) == 1 and not _is_folder(inputs)
+    alone = len(jobs) == 1 and not (_is_folder(inputs) or watch)
     if share is not None:
         jobs = share_of(jobs, share)
     elif not alone or has_tables(jobs[0].folder):
@@ -115,20 +127,21 @@ def segment(
     segmenter = Segmenter(**fixed, threads=keywords.pop("threads"))
     _check_model(run_before, segmenter)
     progress = _console.ConsoleProgress(quiet=quiet)
-    progress.start_images(len(jobs))
+    progress.start_images(0 if watch else len(jobs))
     _console.note(segmenter.engine_info.why, quiet=quiet)
 
     began = time.perf_counter()
     report = _Report(
         json=json, quiet=quiet, tables=tables, alone=alone, overwrite=overwrite, run_before=run_before
     )
+    scene = params.input_params.scene
     try:
         for outcome in run_batch(
-            jobs,
+            _coming(inputs, out, scene, report, quiet=quiet) if watch else jobs,
             segmenter,
             keywords,
             kinds,
-            resume=resume,
+            resume=resume or watch,
             overwrite=overwrite,
             progress=progress,
             started=lambda job: progress.next_image(job.stem),
@@ -139,6 +152,44 @@ def segment(
         progress.clear()
         written = report.finish(time.perf_counter() - began)
     return 1 if report.failed or not written else 0
+
+
+def _may_grow(inputs: tuple[str, ...]) -> bool:
+    return _is_folder(inputs) or any(has_magic(i) and not Path(i).exists() for i in inputs)
+
+
+def _coming(
+    inputs: tuple[str, ...], out: Path | None, scene: str | None, report: _Report, *, quiet: bool
+) -> Iterator[Any]:
+    """Yield jobs as images come, until Ctrl-C while nothing is being done."""
+    from cellbrook.batch import arriving, jobs_for
+    from cellbrook.errors import ImageError
+    from cellbrook.io.files import FoundImage, find_images
+
+    told = gone = False
+
+    def find() -> list[FoundImage]:
+        nonlocal gone
+        try:
+            images = find_images(inputs, out, required=False).images
+        except ImageError as error:  # a share of the network may come back
+            if not gone:
+                _console.warn(f"{error}: looking again until it is there")
+            gone = True
+            return []
+        gone = False
+        return images
+
+    try:
+        for images in arriving(find):
+            yield from jobs_for(images, out, scene)
+            if not images:
+                report.rest()
+            if not images and not told and not gone:
+                _console.note(f"waiting for images in {', '.join(inputs)}; Ctrl-C ends", quiet=quiet)
+                told = True
+    except KeyboardInterrupt:
+        return
 
 
 def _as_before(path: Path, inputs: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -180,6 +231,8 @@ def _common_folder(jobs: list[Any], out: Path | None, inputs: tuple[str, ...]) -
 
     if out is not None:
         return out
+    if not jobs:  # of a folder that is watched
+        return Path(inputs[0]) if len(inputs) == 1 and Path(inputs[0]).is_dir() else None
     folders = {str(job.folder.absolute()) for job in jobs}
     try:
         common = os.path.commonpath(folders)
@@ -205,6 +258,7 @@ class _Report:
         self.json, self.quiet, self.tables, self.overwrite = json, quiet, tables, overwrite
         self.alone, self.run_before = alone, run_before
         self.outcomes: list[Any] = []
+        self._in_tables = 0  # of the outcomes
 
     @property
     def failed(self) -> int:
@@ -265,6 +319,18 @@ class _Report:
                 "Without --resume all are made in one; on machines that differ give --precision fp32."
             )
 
+    def rest(self) -> None:
+        """Put what came since into the tables: nobody knows when the next image comes."""
+        from cellbrook.batch import write_summaries
+
+        new, self._in_tables = self.outcomes[self._in_tables :], len(self.outcomes)
+        if self.tables is None or not new:
+            return
+        try:
+            write_summaries(self.tables, _latest(new), overwrite=self.overwrite)
+        except (OSError, MemoryError) as error:
+            _console.error(f"no summary was written: {error}")
+
     def finish(self, seconds: float) -> bool:
         """Write the tables and say where everything is; return False if they could not be written."""
         self._tell_mixed()
@@ -285,7 +351,7 @@ class _Report:
         from cellbrook.batch import write_summaries
 
         try:
-            summary = write_summaries(self.tables, self.outcomes, overwrite=self.overwrite)
+            summary = write_summaries(self.tables, _latest(self.outcomes), overwrite=self.overwrite)
         except (OSError, MemoryError) as error:
             _console.error(f"no summary was written: {error}")
             return False
@@ -293,6 +359,11 @@ class _Report:
             n, took = len(self.outcomes), _console.duration(seconds)
             print(f"{summary}: {n} image{'s' * (n != 1)} in {took}, {self.failed} failed")
         return True
+
+
+def _latest(outcomes: list[Any]) -> list[Any]:
+    """Return one outcome of each job, the last: an image that is watched may have changed."""
+    return list({(o.job.path, o.job.scene): o for o in outcomes}.values())
 
 
 def _line(outcome: Any) -> str:

@@ -121,7 +121,11 @@ def stem_of(path: Path) -> str:
 
 
 def find_images(
-    inputs: Sequence[str | Path] | str | Path, out: str | Path | None = None, *, recursive: bool = True
+    inputs: Sequence[str | Path] | str | Path,
+    out: str | Path | None = None,
+    *,
+    recursive: bool = True,
+    required: bool = True,
 ) -> FoundImages:
     """Find the images that files, folders and patterns stand for.
 
@@ -139,6 +143,8 @@ def find_images(
         Where results go; not searched when it lies in an input folder.
     recursive : bool
         Look into the folders of folders.
+    required : bool
+        Nothing is an error.
 
     Returns
     -------
@@ -147,7 +153,7 @@ def find_images(
     Raises
     ------
     ImageError
-        If an input does not exist, or nothing is found; says what was looked for.
+        If an input does not exist, or nothing is found that has to be; says what was looked for.
     """
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     if not given:
@@ -198,7 +204,7 @@ def find_images(
             take_entry(entry)
     images, parts = _one_a_set(images)
     skipped += parts
-    if not images:
+    if not images and required:
         looked = ", ".join(str(e) for e in given)
         reasons = FoundImages(images, skipped).summary().partition("; ")[2]
         raise ImageError(
