@@ -146,3 +146,12 @@ def test_outlines_that_were_exported_are_regions(labels, tmp_path):
     regions = read_regions(tmp_path / "cells.zip", SHAPE)
     table = with_regions(measure(labels), labels, regions)
     assert "" not in table["region"].tolist()
+
+
+def test_regions_without_a_pixel_are_named(tmp_path):
+    features = [
+        box(0, 0, 10, 10, "covered"), box(0, 0, 20, 20, "over it"), box(0, 100, 10, 110, "outside"),
+    ]  # fmt: skip
+    path = tmp_path / "r.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), encoding="utf-8")
+    assert read_regions(path, SHAPE).hidden() == ("covered", "outside")

@@ -106,6 +106,10 @@ def measure(
                 if (file := drawn.get(key)) is None:
                     raise UsageError(f"no regions of it in {regions}")
                 parts = read_regions(file, data.labels.shape[-2:])
+                if hidden := parts.hidden():
+                    _console.warn(
+                        f"{file}: {', '.join(hidden)}: outside of the image, or covered by others that were drawn later"
+                    )
                 objects = with_regions(objects, data.labels, parts)
                 counted = in_each(
                     objects, data.labels, parts, axes=data.axes, pixel_size_um=data.pixel_size_um

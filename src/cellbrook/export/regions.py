@@ -66,6 +66,11 @@ class Regions:
         of_part = np.array([0, *(1 + self.names.index(name) for name, _ in self.parts)], np.uint32)
         return of_part[polygons_to_labels(drawn, self.shape)]
 
+    def hidden(self) -> tuple[str, ...]:
+        """Return the names of regions that have no pixel: outside of the image, or covered by later ones."""
+        there = np.unique(self.numbers).tolist()
+        return tuple(name for k, name in enumerate(self.names, 1) if k not in there)
+
 
 def region_files(path: Path, images: Sequence[str]) -> dict[str, Path]:
     """Return the file of regions of each image, by id: the one that was given, or those of a folder that share its name.
