@@ -105,3 +105,12 @@ def test_a_zip_without_regions_is_as_before(page):
     page.disc(page.next_id, 40, 40, 10)
     names = zipfile.ZipFile(io.BytesIO(page.get(f"/api/images/{page.image}/export/zip"))).namelist()
     assert not [n for n in names if "region" in n]
+
+
+def test_a_region_under_another_one_is_counted_too(page):
+    page.disc(page.next_id, 40, 40, 10)
+    page.edit("region", regions=[square("a", "under", 20, 20, 40), square("b", "over", 0, 0, 100)])
+    assert [(r["name"], r["objects"], r["area_px"]) for r in told(page)] == [
+        ("under", 0, 0),
+        ("over", 1, 10000),
+    ]

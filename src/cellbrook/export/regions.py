@@ -63,7 +63,8 @@ class Regions:
         """An image (Y, X) with 0 outside of all, and ``k + 1`` in the region ``names[k]``."""
         # parts of one region may overlap, and are not to cut holes into each other
         drawn = [Shape(k, polygons) for k, (_, polygons) in enumerate(self.parts, 1)]
-        of_part = np.array([0, *(1 + self.names.index(name) for name, _ in self.parts)], np.uint32)
+        number = {name: k for k, name in enumerate(self.names, 1)}
+        of_part = np.array([0, *(number[name] for name, _ in self.parts)], np.uint32)
         return of_part[polygons_to_labels(drawn, self.shape)]
 
     def hidden(self) -> tuple[str, ...]:
@@ -218,22 +219,28 @@ def in_each(
     told = [a for a in axes[:-2] if not (volume and a == "Z")]
     area = np.bincount(regions.numbers.ravel(), minlength=len(regions.names) + 1)[1:]
     pixel_um2 = math.prod(pixel_size_um[-2:]) if pixel_size_um else None
+    number = {name: k for k, name in enumerate(regions.names)}
+    region_of = np.array([number.get(name, -1) for name in objects["region"].tolist()], np.intp)
     rows = []
     for place in np.ndindex(labels.shape[: len(told)]):
         at = dict(zip((a.lower() for a in told), place, strict=True))
         here = np.ones(len(objects), bool)
         for axis, index in at.items():
             here &= objects[axis] == index
-        names = objects["region"][here]
+        counts = np.bincount(region_of[here & (region_of >= 0)], minlength=len(regions.names))
+        covered = None
+        if not volume:
+            inside = regions.numbers[labels[place] > 0]
+            covered = np.bincount(inside, minlength=len(regions.names) + 1)[1:] / np.maximum(area, 1)
         for k in np.flatnonzero(area).tolist():
             row: dict[str, Any] = {"region": regions.names[k], **at}
-            row["objects"] = int(np.count_nonzero(names == regions.names[k]))
+            row["objects"] = int(counts[k])
             row["area_px"] = int(area[k])
             if pixel_um2 is not None:
                 row["area_um2"] = float(area[k] * pixel_um2)
                 row["objects_per_mm2"] = row["objects"] / row["area_um2"] * 1e6
-            if not volume:
-                row["covered"] = float(np.mean(labels[place][regions.numbers == k + 1] > 0))
+            if covered is not None:
+                row["covered"] = float(covered[k])
             rows.append(row)
     return rows
 

@@ -63,6 +63,7 @@ class Draft:
         """Attributes for objects that get their first pixels; boxes and areas in them do not count."""
         self._locked = store.locked_ids()
         self._regions: dict[str, Region | None] = {}
+        self._stored_regions: dict[str, Region] | None = None
 
     # Pixels
 
@@ -164,12 +165,17 @@ class Draft:
 
     def regions(self) -> dict[str, Region]:
         """Return the regions as they are in this draft, by id."""
-        found = {**self.store.regions(), **self._regions}
+        found = {**self._as_stored(), **self._regions}
         return {i: r for i, r in found.items() if r is not None}
+
+    def _as_stored(self) -> dict[str, Region]:
+        if self._stored_regions is None:
+            self._stored_regions = self.store.regions()
+        return self._stored_regions
 
     def changed_regions(self) -> list[Change]:
         """Return regions that differ from the stored ones, as before and after."""
-        stored = self.store.regions() if self._regions else {}
+        stored = self._as_stored() if self._regions else {}
         pairs = [(stored.get(i), r) for i, r in self._regions.items()]
         return [(before, after) for before, after in pairs if before != after]
 

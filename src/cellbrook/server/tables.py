@@ -75,10 +75,11 @@ def regions_of(project: Project, image: str, plane: int) -> list[dict[str, Any]]
     """
     record = project.image(image)
     counted = {row.pop("region"): row for row in count_in_regions(project, record, plane)}
+    covered = {"objects": 0, "area_px": 0}  # by regions that were drawn later
     found: dict[str, dict[str, Any]] = {}
     for region in project.log(image).regions():
         told = found.setdefault(
-            region.name, {"name": region.name, "parts": [], **counted.get(region.name, {})}
+            region.name, {"name": region.name, "parts": [], **counted.get(region.name, covered)}
         )
         told["parts"].append({"id": region.id, "polygons": region.polygons})
     return list(found.values())
