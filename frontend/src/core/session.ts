@@ -328,7 +328,7 @@ export class Session extends Workplace {
     const answer = await this.tried(this.http.upload<{ names: readonly string[]; left: readonly string[] }>(`api/images/${this.imageId.value}/regions`, [file]));
     if (!answer) return;
     this.notify("info", `${few(answer.names, ", ")} came in from ${file.name}`, "Undo takes them out again");
-    if (answer.left.length > 0) this.notify("warning", `Left out of ${file.name}: ${few(answer.left, ", ")}`, "This lies outside of the picture: was the file made from another one, or at another size?");
+    if (answer.left.length > 0) this.notify("warning", `Left out of ${file.name}: ${few(answer.left, ", ")}`, "This lies outside of the picture, or has too many corners: was the file made from another picture, or at another size?");
   }
   private partsOf(name: string): DrawnRegion[] {
     return this.regions.value.flatMap((region) => (region.name === name ? region.parts.map((part) => ({ ...part, name })) : []));

@@ -410,9 +410,8 @@ def regions(
     for record, found, left in brought:
         _console.note(f"{record.name}: {len({r.name for r in found})} regions came in", quiet=json)
         if left:
-            _console.warn(
-                f"{record.name}: left out what lies outside of the image: {', '.join(dict.fromkeys(left))}"
-            )
+            some = ", ".join(dict.fromkeys(left))
+            _console.warn(f"{record.name}: left out, as outside of the image or of too many corners: {some}")
     columns = ("image", "region", "t", "z", "objects", "area_px", "objects_per_mm2", "covered")
     names = [n for n in columns if any(n in r for r in rows)]
     lines = [tuple(n.upper() for n in names)]

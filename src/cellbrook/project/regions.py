@@ -284,9 +284,8 @@ def count_in_regions(project: Project, record: ImageRecord, plane: int | None = 
         [dataclasses.replace(r, plane=r.plane - planes[0]) for r in once.values()], leading, axes
     )
     if through:
-        objects = objects.with_columns(
-            volume_px=np.zeros(len(objects), np.int64)
-        )  # so they are not told by plane
+        # so they are not told by plane
+        objects = objects.with_columns(volume_px=np.zeros(len(objects), np.int64))
     objects = with_regions(objects, labels, regions)
     said, size = project.settings.pixel_size, record.pixel_size_um
     known = (size["Y"], size["X"]) if {"Y", "X"} <= size.keys() else None
@@ -320,8 +319,9 @@ def read_region_file(path: Path, shape: tuple[int, int]) -> tuple[list[Region], 
         )
     found, left = [], []
     for name, polygons in parts:
-        rings = tuple(tuple(_ring(ring) for ring in p.rings if len(ring) > 2) for p in polygons)
-        region = Region(fresh_id(), name[:_LONGEST_NAME], tuple(r for r in rings if r))
+        filled = (p for p in polygons if len(p.outline) > 2)
+        rings = (tuple(_ring(ring) for ring in p.rings if len(ring) > 2) for p in filled)
+        region = Region(fresh_id(), name[:_LONGEST_NAME], tuple(rings))
         try:
             found.append(checked(region, shape))
         except EditError:  # of several; that some are inside was looked at
