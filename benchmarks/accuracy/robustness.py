@@ -159,16 +159,30 @@ def print_scores(judged: list[Judged], bins: int = 10) -> None:
 
 
 def print_empty(segmenter: cellbrook.Segmenter, images: int = 200, side: int = 512) -> None:
-    """Print what is found where no cell is. A few images have hundreds: forty, as it were once, say little."""
-    found = []
+    """Print what is found where no cell is. A few images have hundreds: forty, as it were once, say little.
+
+    Strands of gel and blocks of a compression are told apart: people take some of them for cells, too.
+    """
+    found: dict[str, list[int]] = {
+        "all": [],
+        "noise, light, blur, dust ...": [],
+        "gel or fibres": [],
+        "in blocks": [],
+    }
     for seed in range(EMPTY_SEED, EMPTY_SEED + images):
         sample = synthetic.generate("empty", seed, side)
-        found.append(len(segmenter.segment(sample.image, axes="CYX").objects))
-    megapixels = images * side * side / 1e6
-    print(
-        f"{images} generated images without cells: {sum(found)} objects, {sum(found) / megapixels:.2f} a megapixel,"
-        f" in {sum(n > 0 for n in found)} images"
-    )
+        kind = "gel or fibres" if "texture" in sample.contents else "noise, light, blur, dust ..."
+        kind = "in blocks" if "blocks" in sample.contents else kind
+        count = len(segmenter.segment(sample.image, axes="CYX").objects)
+        found["all"].append(count)
+        found[kind].append(count)
+    print("\nimages without cells, and what is found in them:")
+    for kind, counts in found.items():
+        rate = sum(counts) / (len(counts) * side * side / 1e6)
+        print(
+            f"{kind:<30} {len(counts):>4} images: {sum(counts)} objects, {rate:.2f} a megapixel,"
+            f" in {sum(n > 0 for n in counts)} images"
+        )
 
 
 if __name__ == "__main__":

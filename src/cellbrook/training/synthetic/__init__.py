@@ -81,6 +81,9 @@ class Sample:
     nuclei : ndarray of shape (Y, X), dtype of `labels`, or None
         Nuclei inside the cells of `labels`, with the ids of their cells; not every cell has one in the
         picture. None where nuclei are not to be seen, or are what `labels` outlines.
+    contents : tuple of str
+        What an image of the family "empty" shows: some of "noise", "glow", "defocus", "dust", "thread", "bubbles", "bar" and
+        "texture" (gel, fibres), and "blocks" if it was compressed. Empty in other families.
     """
 
     image: NDArray[np.float32]
@@ -90,6 +93,7 @@ class Sample:
     diameter_px: float
     target: Target
     nuclei: NDArray[np.uint16 | np.uint32] | None = None
+    contents: tuple[str, ...] = ()
 
 
 def generate(
@@ -143,6 +147,7 @@ def generate(
         diameter_px=diameter,
         target=painting.target,
         nuclei=None if nuclei is None else clean_nuclei(nuclei[inner], painting.labels[inner], labels),
+        contents=painting.contents,
     )
 
 

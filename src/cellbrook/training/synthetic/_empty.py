@@ -156,4 +156,5 @@ def empty(scene: Scene) -> Painting:
         second = expose(scene.rng, np.full((1, *scene.shape), scene.log_uniform(0.01, 0.3)), camera)
         image, names = np.concatenate([image, second]), ("cytoplasm", "nuclei")
     labels = np.zeros(scene.shape, np.int32)
-    return Painting(image, labels, names, "cells" if scene.chance(0.5) else "nuclei")
+    contents = (*map(str, chosen), *(["blocks"] if camera.blockiness else []))
+    return Painting(image, labels, names, "cells" if scene.chance(0.5) else "nuclei", contents=contents)

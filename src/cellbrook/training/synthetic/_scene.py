@@ -68,7 +68,8 @@ class Scene:
 class Painting:
     """What a family returns, still with its margin: image (C, Y, X) in camera units and labels (Y, X).
 
-    `nuclei` (Y, X) carries the label of the cell around each nucleus where both are to be seen.
+    `nuclei` (Y, X) carries the label of the cell around each nucleus where both are to be seen; `contents` names what a
+    field without cells shows.
     """
 
     image: NDArray[np.float32]
@@ -76,3 +77,4 @@ class Painting:
     channel_names: tuple[str, ...]
     target: Target
     nuclei: NDArray[np.int32] | None = None
+    contents: tuple[str, ...] = ()
