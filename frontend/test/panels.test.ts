@@ -1,5 +1,6 @@
 // What the panels say and send, as far as it needs no document.
 
+import { readFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
 import type { Notice } from "../src/core/state";
 import type { Job } from "../src/core/wire";
@@ -9,6 +10,15 @@ import { said } from "../src/ui/JobProgress";
 import { anisotropy, channels, followModel, model, recipe } from "../src/ui/recipe";
 import { leftAlone, length } from "../src/ui/words";
 import { HEIGHT, opened, WIDTH } from "./fake";
+
+describe("what moves without end", () => {
+  it("does so in steps: in a browser without a graphics card it would else take a core from what is waited for", () => {
+    const styles = readFileSync(new URL("../src/ui/styles.css", import.meta.url), "utf8");
+    const endless = [...styles.matchAll(/animation:[^;]*infinite[^;]*;/g)].map(([rule]) => rule);
+    expect(endless.length).toBeGreaterThan(0);
+    expect(endless.filter((rule) => !rule.includes("steps("))).toEqual([]);
+  });
+});
 
 describe("numbers", () => {
   it.each([
