@@ -26,7 +26,7 @@ Lane = Literal["pictures", "training"]
 WINDOW, IMAGE, ASIDE, BATCH, TRAIN = range(5)
 """Urgency: what somebody looks at, the rest of their image, what may follow, many images, training."""
 
-_TELL_S = 0.4  # between two words of progress: in a browser without a graphics card each takes a core for 70 ms
+_TELL_S = 0.4  # between words of progress: each takes a browser without a graphics card 70 ms
 _ETA_AFTER_S = 1.0  # a guess after less is noise
 _DOUBLE_CLICK_S = 1.0  # a second cancelling within it is no wish to end what was asked to stop
 FINAL = ("done", "failed", "cancelled", "interrupted")
