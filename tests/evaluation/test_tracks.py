@@ -142,3 +142,10 @@ def test_the_command_says_how_well_tracks_agree(files, capsys):
     assert json.loads(capsys.readouterr().out)["tra"] == 1
     assert main(["evaluate", str(files["truth"]), str(files["ours"]), "--tracks", "--html", "a.html"]) == 2
     assert "--tracks takes no" in capsys.readouterr().err
+
+
+def test_a_frame_that_is_cut_off_is_named(files):
+    frame = files["folder"] / "mask001.tif"
+    frame.write_bytes(frame.read_bytes()[:60])
+    with pytest.raises(ImageError, match=r"mask001\.tif: cannot be read"):
+        read_tracks(files["folder"])

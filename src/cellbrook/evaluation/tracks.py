@@ -15,6 +15,7 @@ from cellbrook.errors import ImageError, UsageError
 from cellbrook.export.ctc import tracks_of
 from cellbrook.export.table import read_csv
 from cellbrook.io import OUTPUT_ENDINGS, read_labels
+from cellbrook.io._stored import reading
 from cellbrook.io.pairs import result_stem
 from cellbrook.metrics.tracks import Tracks, TrackScores, score_tracks
 
@@ -120,10 +121,8 @@ def _of_challenge(path: Path, names: Sequence[str], read: Callable[[str], bytes]
     for number, name in frames:
         if number != len(images):
             raise ImageError(f"{path}: a frame is missing before {name}")
-        try:
+        with reading(str(path / name)):
             image = tifffile.imread(io.BytesIO(read(name)))
-        except (OSError, ValueError) as error:
-            raise ImageError(f"cannot read {path / name}: {error}") from error
         if image.dtype.kind not in "ui" or (images and image.shape != images[0].shape):
             raise ImageError(f"{path / name} is no label image of the size of the others")
         images.append(image.astype(np.uint32))
