@@ -316,6 +316,12 @@ def test_the_command_brings_regions_in_and_shows_what_is_in_them(
     assert main(["project", "regions", str(project.folder), "--json"]) == 0
     assert [r["region"] for r in json.loads(capsys.readouterr().out)] == ["tumour", "stroma"]
     assert main(["project", "regions", str(project.folder), "--image", "cells"]) == 2
+    (place / "bad.geojson").write_text("{", encoding="utf-8")
+    right = place / "out" / "cells_regions.geojson"
+    assert main(["project", "regions", str(project.folder), str(place / "bad.geojson"), str(right)]) == 1
+    told = capsys.readouterr()
+    assert "cells: 2 regions came in" in told.err, "one bad file costs itself alone"
+    assert "cannot read polygons" in told.err
 
 
 # Copies

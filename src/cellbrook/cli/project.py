@@ -15,7 +15,7 @@ from cellbrook.cli import _console
 from cellbrook.cli._common import Json, answer
 from cellbrook.cli._project_again import again
 from cellbrook.cli._project_models import predict, suggest, train
-from cellbrook.errors import UsageError
+from cellbrook.errors import CellbrookError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -400,7 +400,12 @@ def regions(
     if not files and image is not None:
         raise UsageError("--image says which image a file belongs to: name a file of regions")
     with Project.open(folder, read_only=not files) as project:
-        brought = [found for file in files for found in import_regions(project, file, image)]
+        brought, failed = [], []
+        for file in files:
+            try:
+                brought += import_regions(project, file, image)
+            except CellbrookError as error:  # the others are not to wait for it
+                failed.append(str(error))
         images = dict.fromkeys(r.id for r, *_ in brought) if files else [r.id for r in project.own_images()]
         rows = [
             {"image": record.name, **row}
@@ -417,7 +422,9 @@ def regions(
     lines = [tuple(n.upper() for n in names)]
     lines += [tuple(_cell(row.get(n, "-")) for n in names) for row in rows]
     answer(_table(lines) if rows else ["no regions are drawn"], rows, json=json)
-    return 0
+    for text in failed:
+        _console.error(text)
+    return 1 if failed else 0
 
 
 def _cell(value: Any) -> str:
