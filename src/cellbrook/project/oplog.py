@@ -371,9 +371,10 @@ class OpLog:
                     draft.write_pixels(patch.chunk, patch.pixels[same], patch.old[same])
             draft.settle()
             _revert_attributes(draft, changes)
-            for old, new in self.region_changes(source):
-                (region,) = _ids_of([(old, new)])
-                if draft.regions().get(region) == new:  # nobody has changed it since
+            drawn = self.region_changes(source)
+            current = draft.regions() if drawn else {}
+            for (old, new), region in zip(drawn, _ids_of(drawn), strict=True):
+                if current.get(region) == new:  # nobody has changed it since
                     draft.set_region(region, old)
             return self._commit(
                 draft, way, user, client or user, op_id, reverts=target, state=None, always=True
