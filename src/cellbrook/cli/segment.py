@@ -321,15 +321,9 @@ class _Report:
 
     def rest(self) -> None:
         """Put what came since into the tables: nobody knows when the next image comes."""
-        from cellbrook.batch import write_summaries
-
         new, self._in_tables = self.outcomes[self._in_tables :], len(self.outcomes)
-        if self.tables is None or not new:
-            return
-        try:
-            write_summaries(self.tables, _latest(new), overwrite=self.overwrite)
-        except (OSError, MemoryError) as error:
-            _console.error(f"no summary was written: {error}")
+        if self.tables is not None and new:
+            self._put(self.tables, new)
 
     def finish(self, seconds: float) -> bool:
         """Write the tables and say where everything is; return False if they could not be written."""
@@ -348,22 +342,24 @@ class _Report:
         # an image alone that failed leaves its results as they were, and so their rows
         if self.tables is None or not self.outcomes or (self.alone and self.failed):
             return True
-        from cellbrook.batch import write_summaries
-
-        try:
-            summary = write_summaries(self.tables, _latest(self.outcomes), overwrite=self.overwrite)
-        except (OSError, MemoryError) as error:
-            _console.error(f"no summary was written: {error}")
+        summary = self._put(self.tables, self.outcomes)
+        if summary is None:
             return False
         if not (self.json or self.quiet):
             n, took = len(self.outcomes), _console.duration(seconds)
             print(f"{summary}: {n} image{'s' * (n != 1)} in {took}, {self.failed} failed")
         return True
 
+    def _put(self, folder: Path, outcomes: list[Any]) -> Path | None:
+        """Write the last outcome of each job into the tables (an image that is watched may change); None if that failed."""
+        from cellbrook.batch import write_summaries
 
-def _latest(outcomes: list[Any]) -> list[Any]:
-    """Return one outcome of each job, the last: an image that is watched may have changed."""
-    return list({(o.job.path, o.job.scene): o for o in outcomes}.values())
+        latest = {(o.job.path, o.job.scene): o for o in outcomes}
+        try:
+            return write_summaries(folder, list(latest.values()), overwrite=self.overwrite)
+        except (OSError, MemoryError) as error:
+            _console.error(f"no summary was written: {error}")
+            return None
 
 
 def _line(outcome: Any) -> str:

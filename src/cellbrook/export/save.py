@@ -62,6 +62,11 @@ def check_kinds(kinds: str | Iterable[str], *, regions: bool = False) -> tuple[s
     return kinds
 
 
+def possible_kinds(kinds: Iterable[str], regions: Regions | None) -> tuple[str, ...]:
+    """Return those of several kinds that can be written of an image with these regions, or without any."""
+    return tuple(k for k in kinds if regions is not None or k not in OF_REGIONS)
+
+
 def save(
     data: SegmentationData,
     out_dir: str | Path,

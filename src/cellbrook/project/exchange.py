@@ -16,7 +16,7 @@ from cellbrook.core.progress import NoProgress
 from cellbrook.core.result import SegmentationData
 from cellbrook.errors import OVERWRITE, ImageError, OutputError, UsageError
 from cellbrook.export.regions import with_regions
-from cellbrook.export.save import OF_REGIONS
+from cellbrook.export.save import OF_REGIONS, possible_kinds
 from cellbrook.export.table import objects_csv
 from cellbrook.io.atomic import atomic, put, staged
 from cellbrook.io.channels import resolve_channels
@@ -205,7 +205,7 @@ def export_project(
                 say(f"left out: {error}")
             else:
                 regions = drawn_regions(project, record.id)
-                possible = [k for k in plain if regions is not None or k not in OF_REGIONS]
+                possible = possible_kinds(plain, regions)
                 if possible:
                     written[record.name] = write_results(
                         result,

@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import msgspec
 from starlette.background import BackgroundTask
@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from cellbrook.errors import CellbrookError, ImageError, UsageError
 from cellbrook.export import KINDS, save
 from cellbrook.export.regions import in_each, regions_csv
-from cellbrook.export.save import OF_REGIONS
+from cellbrook.export.save import OF_REGIONS, possible_kinds
 from cellbrook.io._omezarr import is_zarr
 from cellbrook.io.files import reason_to_skip
 from cellbrook.project.corrections import correcting, read_corrections
@@ -32,16 +32,17 @@ from cellbrook.server.routes import answered, json_answer, plain_error
 from cellbrook.server.tables import result_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from starlette.types import Message
 
-    from cellbrook.export.regions import Regions
     from cellbrook.project.project import Project
     from cellbrook.server.jobs import Jobs
     from cellbrook.server.workspace import Workspace
 
 log = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 _MOST_FILES = 1000
 _MOST_PATHS = 16 * 2**20  # bytes
@@ -102,14 +103,9 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
         image = request.path_params["id"]
         workspace.check_writable()
         record = await workspace.read(project.image, image)
-        async with uploaded(request, workspace, upload_bytes) as files:
-            if len(files) != 1:
-                raise UsageError(f"one file at a time goes onto an image, got {len(files)}")
-            try:
-                corrections = await workspace.read(read_corrections, files[0], record)
-            except CellbrookError as error:
-                log.warning("refused an import: %s", error)
-                raise UsageError(_no_folder(str(error), files[0])) from error
+        corrections = await one_file(
+            request, workspace, upload_bytes, lambda path: read_corrections(path, record)
+        )
         op = await workspace.write(correcting, project, corrections)
         applied = await workspace.apply(image, op, user=request.scope["state"]["user"])
         if corrections.classes:
@@ -120,16 +116,10 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
         image = request.path_params["id"]
         workspace.check_writable()
         record = await workspace.read(project.image, image)
-        async with uploaded(request, workspace, upload_bytes) as files:
-            if len(files) != 1:
-                raise UsageError(f"one file at a time goes onto an image, got {len(files)}")
-            try:
-                regions, left = await workspace.read(
-                    read_region_file, files[0], (record.height, record.width)
-                )
-            except CellbrookError as error:
-                log.warning("refused regions: %s", error)
-                raise UsageError(_no_folder(str(error), files[0])) from error
+        shape = (record.height, record.width)
+        regions, left = await one_file(
+            request, workspace, upload_bytes, lambda path: read_region_file(path, shape)
+        )
         applied = await workspace.apply(image, adding(regions), user=request.scope["state"]["user"])
         return json_answer(
             {
@@ -151,7 +141,7 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
             try:
                 data = result_of(project, record, output=bool({"seg", "flows", "cellprob"} & set(kinds)))
                 regions = drawn_regions(project, image)
-                wanted = _possible(kinds, regions) if kind == "zip" else kinds
+                wanted = possible_kinds(kinds, regions) if kind == "zip" else kinds
                 files = list(save(data, folder, wanted, classes=_names(project), regions=regions).values())
                 if len(files) == 1 and files[0].is_file():
                     return folder, files[0]
@@ -192,6 +182,24 @@ def change_routes(workspace: Workspace, jobs: Jobs, upload_bytes: int) -> list[B
         Route("/api/export/{kind}", answered(give_all), methods=["GET"]),
         Route("/api/jobs/{id}/report", answered(report), methods=["GET"]),
     ]
+
+
+async def one_file(request: Request, workspace: Workspace, limit: int, read: Callable[[Path], R]) -> R:
+    """Return what is read from the one file of a request, which goes onto an image.
+
+    Raises
+    ------
+    UsageError
+        If there are several, or it cannot be read; says so without the folder in which it lay.
+    """
+    async with uploaded(request, workspace, limit) as files:
+        if len(files) != 1:
+            raise UsageError(f"one file at a time goes onto an image, got {len(files)}")
+        try:
+            return await workspace.read(read, files[0])
+        except CellbrookError as error:
+            log.warning("refused a file: %s", error)
+            raise UsageError(_no_folder(str(error), files[0])) from error
 
 
 @asynccontextmanager
@@ -325,10 +333,6 @@ def _kinds(kind: str) -> tuple[str, ...]:
     return (_EXPORTS[kind],)
 
 
-def _possible(kinds: tuple[str, ...], regions: Regions | None) -> tuple[str, ...]:
-    return tuple(k for k in kinds if regions is not None or k not in OF_REGIONS)
-
-
 def _names(project: Project) -> list[str]:
     return [c.name for c in project.settings.classes]
 
@@ -345,7 +349,7 @@ def _everything(workspace: Workspace, kinds: tuple[str, ...], folder: Path, kind
     unread: list[str] = []
     for record in records:
         regions = drawn_regions(workspace.project, record.id)
-        wanted = tuple(k for k in _possible(kinds, regions) if k != "run" or record.run is not None)
+        wanted = tuple(k for k in possible_kinds(kinds, regions) if k != "run" or record.run is not None)
         try:
             data = result_of(
                 workspace.project, record, output=bool({"seg", "flows", "cellprob"} & set(kinds))
